@@ -1,0 +1,162 @@
+r"""The posterior at a training point and at a held-out point, and the survival of directions there.
+
+Survival is the spectrum of Cov(y|x)/t = I + t J: 0 for a direction that is pinned, 1 for one that is free on the scale
+sqrt t. The condensation theory of `rem` takes x as independent of the samples, which a training point is not: at x = y^1
+that sample is planted and dominates far longer. Its weight competes with the bulk of the others,
+
+    w_1 = 1 / (1 + (N-1) L),   L = prod_i (1 + s_i/t)^{-1/2} exp(-sum_i x_i^2 / 2(s_i + t)),
+
+and the posterior is a mixture of the sample and the bulk, of covariance (bulk mean x s/(s+t))
+
+    (1 - w_1) diag(s t/(s+t)) + w_1 (1 - w_1) u u^T,   u_i = x_i t/(s_i + t).
+
+It holds where N L >> 1 or w_1 is near 1. At a held-out point the bulk condenses at t_c(x) instead: N~ samples of the
+posterior frozen at t* = max(t, t_c) have covariance (1 - 1/N~) diag(s t*/(s+t*)) on average over data sets.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from geomem.theory.arguments import Array, positions, samples, times, variances_of
+from geomem.theory.effective import effective_samples
+from geomem.theory.rem import condensation_time, decreasing_root
+
+__all__ = ["PointPosterior", "half_weight_time", "held_out_point", "training_point"]
+
+
+@dataclass(frozen=True)
+class PointPosterior:
+    """Predicted posterior p(y|x;t) of the clean point, in the eigenbasis.
+
+    Attributes:
+        own_weight: Weight of the planted sample (...); 0 at a held-out point.
+        t: Diffusion time, broadcast against (...).
+        diagonal: Diagonal part of the covariance (..., d).
+        spike: Vector (..., d) whose outer product is the rest of it.
+    """
+
+    own_weight: Array
+    t: Array
+    diagonal: Array
+    spike: Array
+
+    @property
+    def covariance(self) -> Array:
+        """Posterior covariance (..., d, d), in data units squared."""
+        dense = self.spike[..., :, None] * self.spike[..., None, :]
+        index = np.arange(self.diagonal.shape[-1])
+        dense[..., index, index] += self.diagonal
+        return np.asarray(dense)
+
+    @cached_property
+    def survival(self) -> Array:
+        """Eigenvalues (..., d) of the covariance over t, descending: 0 is pinned, 1 free at the scale sqrt t."""
+        if np.any(self.spike):
+            values = np.linalg.eigvalsh(self.covariance)
+        else:
+            values = np.sort(self.diagonal, -1)
+        return np.asarray(np.maximum(values[..., ::-1], 0) / self.t[..., None])
+
+
+def training_point(variances: ArrayLike, n_samples: ArrayLike, t: ArrayLike, x: ArrayLike) -> PointPosterior:
+    """Posterior of the empirical score at a training point x = y^1, the other N - 1 samples drawn from the Gaussian.
+
+    Args:
+        variances: s_i (d,), zeros allowed.
+        n_samples: Number of samples N, the planted one included; any shape.
+        t: Diffusion time, any shape.
+        x: The training point (..., d), in the eigenbasis.
+
+    Returns:
+        Own weight, posterior covariance and survival, with the broadcast shape of n_samples, t and x[..., 0].
+
+    Raises:
+        InputError: For values out of range or a position of another dimension.
+
+    >>> at = training_point([1.0] * 5 + [0.0] * 5, n_samples=50, t=[0.01, 100.0], x=[1.0] * 5 + [0.0] * 5)
+    >>> print(at.own_weight.round(2))
+    [1.   0.02]
+    """
+    s, n, tt, y = variances_of(variances), samples(n_samples), times(t), positions(x, np.size(variances))
+    total = s + tt[..., None]
+    log_bulk = -0.5 * np.sum(np.log1p(s / tt[..., None]) + y**2 / total, -1)
+    with np.errstate(divide="ignore", over="ignore"):
+        own = np.asarray(1 / (1 + np.exp(np.log(n - 1) + log_bulk)))
+    shape = (*own.shape, s.size)
+    diagonal = (1 - own)[..., None] * s * tt[..., None] / total
+    spike = np.sqrt(own * (1 - own))[..., None] * y * tt[..., None] / total
+    return PointPosterior(
+        own, np.broadcast_to(tt, own.shape), np.broadcast_to(diagonal, shape), np.broadcast_to(spike, shape)
+    )
+
+
+def held_out_point(
+    variances: ArrayLike, n_samples: ArrayLike, t: ArrayLike, x: ArrayLike, *, method: str = "rem"
+) -> PointPosterior:
+    """Posterior of the empirical score at a point x that is independent of the N samples, averaged over data sets.
+
+    The mean covariance; a single data set's spectrum is steeper, since N~ samples span at most N~ - 1 directions.
+
+    Args:
+        variances: s_i (d,), zeros allowed.
+        n_samples: Number of samples N >= 2, any shape.
+        t: Diffusion time, any shape.
+        x: The held-out point (..., d), in the eigenbasis.
+        method: How the number of active samples is predicted, see `effective_samples`.
+
+    Returns:
+        Posterior covariance and survival, with the broadcast shape of n_samples, t and x[..., 0].
+
+    Raises:
+        InputError: For values out of range, a position of another dimension, or fewer than 2 samples.
+    """
+    s, n, tt = variances_of(variances), samples(n_samples, least=2), times(t)
+    y = positions(x, s.size)
+    active = effective_samples(s, n, tt, y, method=method)
+    frozen = np.maximum(tt, condensation_time(s, n, y))[..., None]
+    diagonal = np.broadcast_to((1 - 1 / active)[..., None] * s * frozen / (s + frozen), (*active.shape, s.size))
+    zero = np.zeros(active.shape)
+    return PointPosterior(zero, np.broadcast_to(tt, zero.shape), diagonal, np.zeros_like(diagonal))
+
+
+def half_weight_time(variances: ArrayLike, n_samples: ArrayLike, x: ArrayLike | None = None) -> Array:
+    """Time below which a planted sample holds more than half of the posterior's weight.
+
+    The root of ln N = 1/2 sum_i [ln(1 + s_i/t) + x_i^2/(s_i + t)]. Without x, the typical noisy training point
+    x = y^1 + sqrt(t) eps, at which networks are trained: the noise cancels the second term, leaving
+    ln N = 1/2 sum ln(1 + s_i/t). For the clean training point of typical size pass x = sqrt(variances).
+
+    Args:
+        variances: s_i (d,), zeros allowed.
+        n_samples: N >= 2, any shape.
+        x: Clean training point (..., d) in the eigenbasis, or None.
+
+    Returns:
+        Time, with the broadcast shape of n_samples and x[..., 0]; 0 where all variances are 0.
+
+    Raises:
+        InputError: For values out of range or a position of another dimension.
+
+    >>> s = [1.0] * 5 + [0.3] * 10 + [0.0] * 15
+    >>> print(half_weight_time(s, 1000).round(4), half_weight_time(s, 1000, x=[v**0.5 for v in s]).round(4))
+    0.3157 0.7099
+    """
+    s, n = variances_of(variances), samples(n_samples, least=2)
+    support = s > 0
+    x2 = np.zeros(s.size) if x is None else positions(x, s.size) ** 2
+    shape = np.broadcast_shapes(n.shape, x2.shape[:-1])
+    if not support.any():
+        return np.zeros(shape)
+    s, x2 = s[support], np.broadcast_to(x2[..., support], (*shape, support.sum())).reshape(-1, support.sum())
+    log_s, nats = np.log(s), np.broadcast_to(np.log(n), shape).reshape(-1)
+
+    def excess(u: Array, i: Array) -> Array:
+        z = log_s - u[..., None]
+        own = np.logaddexp(0.0, z) + x2[i] / (s + np.exp(u)[..., None])
+        return np.asarray(0.5 * own.sum(-1) - nats[i])
+
+    upper = np.log((s + x2).sum(-1) / (2 * nats))  # ln(1+y) <= y
+    return decreasing_root(excess, log_s.mean() - 2 * nats / s.size, upper).reshape(shape)
