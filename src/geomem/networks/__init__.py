@@ -1,0 +1,7 @@
+"""Small networks: the toy denoiser, ensembles over data-set sizes, training and checkpoints."""
+
+from geomem.networks.ensemble import Ensemble
+from geomem.networks.loop import TrainConfig, TrainState, TrainStep, train
+from geomem.networks.mlp import PARAMETRISATIONS, ResidualMLP
+
+__all__ = ["PARAMETRISATIONS", "Ensemble", "ResidualMLP", "TrainConfig", "TrainState", "TrainStep", "train"]

@@ -1,0 +1,55 @@
+"""The exact Jacobian's spectrum: in closed form where the score has one, by automatic differentiation otherwise."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomem.scores.base import DensityScore, Score, events
+from geomem.spectra.spectrum import Spectrum
+
+__all__ = ["differentiated_jacobian", "exact"]
+
+
+def exact(score: Score, x: Tensor, t: Tensor, *, vectors: bool) -> Spectrum:
+    """Spectrum of J(x, t) itself, for x (*b, *shape) and t (*b).
+
+    For a `DensityScore` J is symmetric, so its singular values are |1 - kappa|/t of the survivals kappa, and its
+    singular vectors eigenvectors; no d x d matrix is formed unless vectors are asked for.
+    """
+    symmetric = isinstance(score, DensityScore)
+    if symmetric and not vectors:
+        assert isinstance(score, DensityScore)
+        survival = score.survival(x, t).to(torch.float64)
+        values = ((1 - survival).abs() / t[..., None]).sort(-1, descending=True).values
+        return Spectrum(values, t, "exact", None, survival, survival.shape[-1])
+    if symmetric:
+        assert isinstance(score, DensityScore)
+        j = score.jacobian(x, t).to(torch.float64)
+    else:
+        j = differentiated_jacobian(score, x, t).to(torch.float64)
+    return dense_spectrum(j, t, "exact", None, vectors=vectors)
+
+
+def differentiated_jacobian(score: Score, x: Tensor, t: Tensor) -> Float[Tensor, "*b d d"]:
+    """J (*b, d, d) by reverse-mode differentiation, one output entry of all points at a time.
+
+    Reverse mode, because forward-mode products through fused attention kernels fail. Points must not influence each
+    other, which a score promises.
+    """
+    rows, times, batch = events(x, t, score.shape)
+    leaf = rows.detach().reshape(-1, *score.shape).requires_grad_(True)
+    with torch.enable_grad():
+        out = score(leaf, times).reshape(rows.shape).sum(0)
+        columns = [torch.autograd.grad(entry, leaf, retain_graph=True)[0].reshape(rows.shape) for entry in out]
+    return torch.stack(columns, 1).detach().reshape(*batch, rows.shape[1], rows.shape[1])
+
+
+def dense_spectrum(j: Tensor, t: Tensor, kind: str, radius: Tensor | None, *, vectors: bool) -> Spectrum:
+    """The spectrum of square Jacobians j (*b, d, d) in J units."""
+    d = j.shape[-1]
+    scaled = t[..., None, None] * (j + j.mT) / 2 + torch.eye(d, dtype=j.dtype, device=j.device)
+    survival = torch.linalg.eigvalsh(scaled).flip(-1)
+    if not vectors:
+        return Spectrum(torch.linalg.svdvals(j), t, kind, radius, survival, d)
+    v, values, w = torch.linalg.svd(j)
+    return Spectrum(values, t, kind, radius, survival, d, left=v.mT, right=w)

@@ -1,0 +1,251 @@
+r"""Ways to measure a Jacobian from scores around a point, each a function of the same signature in `PROBES`.
+
+Perturbations p_k of x0, columns of a matrix; r their length. In J units:
+
+    smoothed       p = r e_j,           J_j = [s(x0 + p) - s(x0)]/r                       (Eq. 5, r = sqrt t)
+    score-matrix   p Gaussian,          singular values of [s(x0 + p_k)]_k / (r sqrt(K/d)) (Alg. 1, r = sqrt(t d))
+    antithetic     p Gaussian, +-,      singular values of [(s(x0+p_k) - s(x0-p_k))/2]_k / (r sqrt(K/d))   (Alg. 2)
+    regression     p Gaussian, +-,      J = S P^T (P P^T)^{-1}, S the matrix of Alg. 2
+    orthonormal    p = r q_j, +-,       J q_j = [s(x0 + p) - s(x0 - p)]/2r                (r = sqrt(t d))
+    exact          the derivative
+
+All give J for a linear score, but Gaussian probes smear the normal values over 1 +- sqrt((d-m)/K) and Alg. 1 adds the
+mean score as an outlier; orthonormal mirrored probes do neither. Gaussian noise of variance t has length sqrt(t d):
+there a network was trained, at x0 itself it was not. Survival needs J: for Algs. 1 and 2 it is that of
+the regression on the same scores, which is exact for a linear score too.
+
+The same directions serve all points and times of one call: a result does not depend on how points are batched, and
+differences between points are free of the probes' noise.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomem.errors import InputError
+from geomem.manifolds import random_rotation
+from geomem.scores.base import DensityScore, Score, events
+from geomem.spectra.exact import dense_spectrum, exact
+from geomem.spectra.spectrum import Spectrum
+
+__all__ = ["PROBES", "Measurement", "Probe", "spectrum"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one call asks of a probe, checked: rows of points, times, and how to perturb them."""
+
+    score: Score
+    x: Float[Tensor, "n d"]
+    t: Float[Tensor, " n"]
+    probes: int | None
+    radius: Float[Tensor, " n"] | None
+    vectors: bool
+    batch_size: int
+    generator: torch.Generator
+
+    @property
+    def points(self) -> Float[Tensor, "n *shape"]:
+        """The points as events."""
+        return self.x.reshape(-1, *self.score.shape)
+
+
+Probe = Callable[[Measurement], Spectrum]
+
+
+def spectrum(
+    score: Score,
+    x: Tensor,
+    t: Tensor | float,
+    *,
+    probe: str | None = None,
+    probes: int | None = None,
+    radius: Tensor | float | None = None,
+    vectors: bool = False,
+    batch_size: int = 4096,
+    generator: torch.Generator | None = None,
+) -> Spectrum:
+    """Spectrum of the score's Jacobian at each point, singular values in J units and survival.
+
+    Args:
+        score: Any `Score`.
+        x: Points (*b, *shape), float32 or float64. A network is evaluated in its own dtype; linear algebra is float64.
+        t: Diffusion time, () or (*b).
+        probe: One of `PROBES`; None is "exact" for a `DensityScore` and "orthonormal" for anything else.
+        probes: Number K of directions: 4d for Gaussian probes, d for the others (orthonormal may have fewer, which
+            leaves survival out; smoothed and exact always take all).
+        radius: Length of the perturbations, () or (*b); None is the probe's own, see the head of this module.
+        vectors: Also return singular vectors.
+        batch_size: Scores evaluated at once.
+        generator: CPU generator of random directions; None is one seeded with 0.
+
+    Returns:
+        A `Spectrum` batched over (*b).
+
+    Raises:
+        InputError: For an unknown probe, a number of probes that does not fit it, a radius that is not positive, or x
+            and t that do not fit the score.
+
+    >>> from geomem.manifolds import LinearManifold
+    >>> s = LinearManifold.subspaces(4, [(1, 1.0), (1, 0.25)]).score
+    >>> spectrum(s, torch.zeros(4), 0.25).values
+    tensor([4.0000, 4.0000, 2.0000, 0.8000], dtype=torch.float64)
+    """
+    name = probe or ("exact" if isinstance(score, DensityScore) else "orthonormal")
+    if name not in PROBES:
+        raise InputError(f"probe: {name!r} is not known; choose one of {', '.join(PROBES)}.")
+    if x.dtype in (torch.bfloat16, torch.float16):
+        raise InputError(f"x: is of {x.dtype}, too coarse for a spectrum; convert points and network to float32.")
+    if batch_size < 1 or (probes is not None and probes < 1):
+        raise InputError("batch_size, probes: must be at least 1.")
+    rows, times, batch = events(x, t, score.shape)
+    length = None
+    if radius is not None:
+        length = torch.as_tensor(radius, dtype=torch.float64, device=x.device)
+        if not bool(torch.all(torch.isfinite(length) & (length > 0))):
+            raise InputError("radius: must be finite and above 0.")
+        length = length.expand(batch).reshape(-1)
+    with torch.no_grad(), _full_precision():
+        generator = generator or torch.Generator().manual_seed(0)
+        flat = PROBES[name](Measurement(score, rows, times, probes, length, vectors, batch_size, generator))
+
+    def shaped(a: Tensor | None) -> Tensor | None:
+        return None if a is None else a.reshape((*batch, *a.shape[1:]))
+
+    return Spectrum(
+        flat.values.reshape(*batch, -1),
+        times.reshape(batch),
+        flat.kind,
+        shaped(flat.radius),
+        shaped(flat.survival),
+        flat.dim,
+        shaped(flat.left),
+        shaped(flat.right),
+    )
+
+
+def _exact(m: Measurement) -> Spectrum:
+    if m.radius is not None or m.probes is not None:
+        raise InputError("radius, probes: the exact Jacobian has none; leave them out or choose another probe.")
+    return exact(m.score, m.points, m.t, vectors=m.vectors)
+
+
+def _smoothed(m: Measurement) -> Spectrum:
+    d = m.x.shape[1]
+    if m.probes not in (None, d):
+        raise InputError(f"probes: the smoothed Jacobian has one column for each of the {d} axes; leave probes out.")
+    r = m.t.sqrt() if m.radius is None else m.radius
+    (moved,) = _scores(m, r, torch.eye(d, dtype=torch.float64), (1.0,))
+    still = m.score(m.points, m.t).reshape(m.x.shape).to(torch.float64)
+    j = (moved - still[:, None]).mT / r[:, None, None]
+    return dense_spectrum(j, m.t, "forward", r, vectors=m.vectors)
+
+
+def _orthonormal(m: Measurement) -> Spectrum:
+    d = m.x.shape[1]
+    k = d if m.probes is None else m.probes
+    if k > d:
+        raise InputError(f"probes: at most {d} directions are orthonormal here, got {k}.")
+    r = (m.t * d).sqrt() if m.radius is None else m.radius
+    q = random_rotation(d, generator=m.generator)[:k]
+    plus, minus = _scores(m, r, q, (1.0, -1.0))
+    columns = (plus - minus).mT / (2 * r[:, None, None])  # J q_j
+    q = q.to(m.x.device)
+    if k == d:
+        return dense_spectrum(columns @ q, m.t, "central", r, vectors=m.vectors)
+    if not m.vectors:
+        return Spectrum(torch.linalg.svdvals(columns), m.t, "central", r, None, d)
+    v, values, w = torch.linalg.svd(columns, full_matrices=False)
+    return Spectrum(values, m.t, "central", r, None, d, left=v.mT, right=w @ q)
+
+
+def _score_matrix(m: Measurement) -> Spectrum:
+    r, p = _gaussian(m)
+    (s,) = _scores(m, r, p, (1.0,))
+    # The mean score is no linear response, so the regression behind the survival has an intercept.
+    j = _regression(s - s.mean(1, keepdim=True), p - p.mean(0), r)
+    return _matrix_spectrum(s, j, m, r)
+
+
+def _antithetic(m: Measurement) -> Spectrum:
+    r, p = _gaussian(m)
+    plus, minus = _scores(m, r, p, (1.0, -1.0))
+    s = (plus - minus) / 2
+    return _matrix_spectrum(s, _regression(s, p, r), m, r)
+
+
+def _regression_probe(m: Measurement) -> Spectrum:
+    r, p = _gaussian(m)
+    plus, minus = _scores(m, r, p, (1.0, -1.0))
+    j = _regression((plus - minus) / 2, p, r)
+    if j is None:
+        raise InputError(f"probes: a regression of {m.x.shape[1]} columns needs more probes than that, got {m.probes}.")
+    return dense_spectrum(j, m.t, "regression", r, vectors=m.vectors)
+
+
+PROBES: dict[str, Probe] = {
+    "exact": _exact,
+    "smoothed": _smoothed,
+    "score-matrix": _score_matrix,
+    "antithetic": _antithetic,
+    "regression": _regression_probe,
+    "orthonormal": _orthonormal,
+}
+
+
+def _gaussian(m: Measurement) -> tuple[Float[Tensor, " n"], Float[Tensor, "k d"]]:
+    """Radii and Gaussian directions of mean squared length 1."""
+    d = m.x.shape[1]
+    k = 4 * d if m.probes is None else m.probes
+    directions = torch.randn(k, d, generator=m.generator, dtype=torch.float64) / math.sqrt(d)
+    return (m.t * d).sqrt() if m.radius is None else m.radius, directions.to(m.x.device)
+
+
+def _regression(response: Tensor, p: Tensor, r: Tensor) -> Float[Tensor, "n d d"] | None:
+    """J of response = J r p by least squares, for responses (n, K, d) to directions (K, d); None if K <= d."""
+    if p.shape[0] <= p.shape[1]:
+        return None
+    return (torch.linalg.pinv(p) @ response).mT / r[:, None, None]
+
+
+def _matrix_spectrum(s: Tensor, j: Tensor | None, m: Measurement, r: Tensor) -> Spectrum:
+    """Spectrum of a matrix of scores s (n, K, d), with the survival of the Jacobian j."""
+    k, d = s.shape[1:]
+    scaled = s.mT / (r * math.sqrt(k / d))[:, None, None]
+    survival = None if j is None else dense_spectrum(j, m.t, "regression", r, vectors=False).survival
+    if not m.vectors:
+        return Spectrum(torch.linalg.svdvals(scaled), m.t, "score-matrix", r, survival, d)
+    v, values, _ = torch.linalg.svd(scaled, full_matrices=False)
+    return Spectrum(values, m.t, "score-matrix", r, survival, d, left=v.mT)
+
+
+def _scores(m: Measurement, r: Tensor, directions: Tensor, signs: tuple[float, ...]) -> Iterator[Tensor]:
+    """For each sign, the scores (n, k, d) at x + sign r p for every point and direction, float64."""
+    n, d = m.x.shape
+    steps = torch.cat([sign * directions for sign in signs]).to(m.x.device)
+    k = steps.shape[0]
+    out = torch.empty(n * k, d, dtype=torch.float64, device=m.x.device)
+    for part in torch.arange(n * k, device=m.x.device).split(m.batch_size):
+        point, step = part // k, part % k
+        moved = m.x[point].to(torch.float64) + r[point, None] * steps[step]
+        s = m.score(moved.to(m.x.dtype).reshape(-1, *m.score.shape), m.t[point])
+        out[part] = s.reshape(-1, d).to(torch.float64)
+    return iter(out.reshape(n, len(signs), -1, d).unbind(1))
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """No autocast and no tf32 inside: their eight to eleven bits of mantissa show up as spurious dimensions."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
