@@ -74,14 +74,13 @@ def normal_bundle(spectrum: Spectrum | Tensor) -> DimensionEstimate:
     return _by_gap(spectrum, 1e-12)
 
 
-def second_difference(
-    spectrum: Spectrum | Tensor, *, discard: int = 1, threshold: float = 10.0
-) -> DimensionEstimate:
+def second_difference(spectrum: Spectrum | Tensor, *, discard: int = 1, threshold: float = 10.0) -> DimensionEstimate:
     """Alg. 3: the first kink of the spectrum, where the second difference exceeds `threshold` times its median.
 
     With v the singular values after the first `discard`, D = |v_n - 2 v_{n+1} + v_{n+2}| and n the first index with
     D_n > max(threshold median(D), 1e-12 max v), the dimension is d - (n + discard) - 2. It finds the first gap, which
-    need not be the largest. The paper uses discard, threshold = (100, 15) for MNIST, (1000, 10) for CIFAR-10 and CelebA.
+    need not be the largest. The paper uses (discard, threshold) = (100, 15) for MNIST and (1000, 10)
+    for CIFAR-10 and CelebA.
 
     Args:
         spectrum: A spectrum, or all d singular values (*b, d), descending.
@@ -172,9 +171,7 @@ def _from_index(values: NDArray[np.float64], index: NDArray[np.int64]) -> Dimens
     return DimensionEstimate(np.where(fine, values.shape[-1] - index, np.nan), np.where(fine, index, -1), status)
 
 
-def _by_survival(
-    spectrum: Spectrum, read: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-) -> DimensionEstimate:
+def _by_survival(spectrum: Spectrum, read: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> DimensionEstimate:
     if spectrum.survival is None:
         return _nothing(tuple(spectrum.t.shape), "no_survival")
     kappa = spectrum.survival.detach().cpu().to(torch.float64).numpy()

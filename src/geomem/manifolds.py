@@ -103,4 +103,4 @@ class LinearManifold:
 def random_rotation(dim: int, *, generator: torch.Generator) -> Float[Tensor, "d d"]:
     """A Haar-distributed orthogonal matrix (dim, dim), float64."""
     q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64) / math.sqrt(dim))
-    return q * torch.sign(torch.diagonal(r))
+    return torch.mul(q, torch.sign(torch.diagonal(r)))

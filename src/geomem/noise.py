@@ -83,7 +83,7 @@ def ddpm_times(steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 2e-2
 
     >>> t = ddpm_times()
     >>> print(f"{t[0]:.6e} {t[-1]:.0f}")
-    1.000100e-04 24779
+    1.000100e-04 24777
     """
     if steps < 1 or not 0 < beta_min <= beta_max < 1:
         raise InputError("steps, beta_min, beta_max: need steps >= 1 and 0 < beta_min <= beta_max < 1.")

@@ -1,7 +1,18 @@
 """Small networks: the toy denoiser, ensembles over data-set sizes, training and checkpoints."""
 
+from geomem.networks.checkpoint import load_checkpoint, save_checkpoint
 from geomem.networks.ensemble import Ensemble
 from geomem.networks.loop import TrainConfig, TrainState, TrainStep, train
 from geomem.networks.mlp import PARAMETRISATIONS, ResidualMLP
 
-__all__ = ["PARAMETRISATIONS", "Ensemble", "ResidualMLP", "TrainConfig", "TrainState", "TrainStep", "train"]
+__all__ = [
+    "PARAMETRISATIONS",
+    "Ensemble",
+    "ResidualMLP",
+    "TrainConfig",
+    "TrainState",
+    "TrainStep",
+    "load_checkpoint",
+    "save_checkpoint",
+    "train",
+]

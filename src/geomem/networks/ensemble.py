@@ -51,9 +51,8 @@ class Ensemble:
         return out
 
     def member(self, index: int, parameters: dict[str, Tensor] | None = None) -> nn.Module:
-        """An ordinary module with the weights of one member, from `parameters` (an average, say) or the current ones."""
+        """An ordinary module with one member's weights, from `parameters` (an average, say) or the current ones."""
         module = copy.deepcopy(self.template)
         stacked = self.parameters if parameters is None else parameters
         module.load_state_dict({name: p[index].detach().clone() for name, p in stacked.items()})
         return module.eval()
-

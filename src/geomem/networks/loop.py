@@ -76,6 +76,10 @@ class TrainState:
         sigma_data: Standard deviation of the data per entry.
 
     Attributes:
+        config: How to train.
+        dim: d.
+        sigma_data: Standard deviation of the data.
+        network: The ensemble's template.
         ensemble: The networks being trained.
         average: Exponential moving average of their weights, name to (E, ...).
         optimizer: Adam over the stacked weights.
@@ -91,6 +95,7 @@ class TrainState:
         if not 0 < config.t_min < config.t_max < math.inf or config.learning_rate <= 0:
             raise InputError("t_min, t_max, learning_rate: need 0 < t_min < t_max and a learning rate above 0.")
         self.config = config
+        self.dim = dim
         self.sigma_data = sigma_data
         with torch.random.fork_rng(devices=[]):  # torch's initialisers know only the global generator
             torch.manual_seed(derived_seed(config.seed, "init", 0))
@@ -129,7 +134,7 @@ def train(state: TrainState, data: Float[Tensor, "n d"]) -> Iterator[TrainStep]:
         if not bool(torch.isfinite(loss).all()):
             raise ArithmeticError(f"the loss is not finite at step {state.step + 1}; lower the learning rate.")
         state.optimizer.zero_grad()
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        loss.sum().backward()
         state.optimizer.step()
         state.step += 1
         with torch.no_grad():

@@ -81,8 +81,7 @@ class ResidualMLP(nn.Module):
         self.enter = Affine(dim, hidden)
         self.time = Affine(2 * features, hidden)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.SiLU(), Affine(hidden, hidden), nn.SiLU(), Affine(hidden, hidden))
-            for _ in range(blocks)
+            nn.Sequential(nn.SiLU(), Affine(hidden, hidden), nn.SiLU(), Affine(hidden, hidden)) for _ in range(blocks)
         )
         self.leave = Affine(hidden, dim)
 

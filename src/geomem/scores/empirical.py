@@ -5,8 +5,8 @@ r"""The score that a model of unlimited capacity would learn from N samples (Eqs
 with squared distances D_mu = |x - y_mu|^2. At small t the softmax needs D to about t * 1e-12, which the product form
 |x|^2 + |y|^2 - 2 x.y cannot give: it is wrong by up to eps (|x| + |y|)^2. So D is computed in float64 in two steps:
 
-1. The product form, around the data's mean, for all pairs. Where that error cannot matter at the query's t, they are used as they are.
-2. Otherwise it only screens. With `slack` a bound on its error, a sample can hold more than e^-c of the largest weight
+1. The product form, around the data's mean, for all pairs. Where its error cannot matter at the query's t, that is all.
+2. Otherwise it only screens: with `slack` a bound on its error, a sample can hold more than e^-c of the largest weight
    only if D <= D_min + 2 t c + 2 slack. These candidates' distances are computed again from direct differences.
    c = ln N + 43, so all samples that are left out weigh together less than 3e-19, below float64's rounding.
 
@@ -64,8 +64,8 @@ class _Sums:
 class EmpiricalScore:
     """Score of the empirical distribution of `data` at noise variance t (Eq. 11).
 
-    Weights and distances are float64 whatever the dtypes; results have the dtype of x. Float64 queries agree with direct
-    differences to 1e-10 relative, also at t = 1e-5 on near-duplicate images far from the origin.
+    Weights and distances are float64 whatever the dtypes; results have the dtype of x. Float64 queries agree with
+    direct differences to 1e-10 relative, also at t = 1e-5 on near-duplicate images far from the origin.
 
     Args:
         data: Samples (N, *shape), floating point, N >= 1. Kept by reference, not copied.
@@ -136,7 +136,7 @@ class EmpiricalScore:
         return out.reshape(*batch, d, d)
 
     def survival(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """Eigenvalues of I + t J = Cov_w(y)/t, descending (*b, d), without a d x d matrix where few samples are active."""
+        """Eigenvalues of I + t J = Cov_w(y)/t, descending (*b, d); no d x d matrix where few samples are active."""
         rows, times, batch = events(x, t, self.shape)
         out = torch.zeros(rows.shape, dtype=x.dtype, device=x.device)
         for i in range(rows.shape[0]):
@@ -168,7 +168,7 @@ class EmpiricalScore:
     def _tiles(self) -> tuple[Tensor, ...]:
         """Blocks of samples whose float64 copy takes at most a sixteenth of the budget."""
         n, d = self._rows.shape
-        return self._rows.split(min(n, max(1, self.memory // (16 * 8 * d))))
+        return torch.split(self._rows, min(n, max(1, self.memory // (16 * 8 * d))))
 
     def _centred(self, rows: Tensor) -> Tensor:
         return rows.to(torch.float64) - self._centre

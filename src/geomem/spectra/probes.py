@@ -210,7 +210,7 @@ def _regression(response: Tensor, p: Tensor, r: Tensor) -> Float[Tensor, "n d d"
     """J of response = J r p by least squares, for responses (n, K, d) to directions (K, d); None if K <= d."""
     if p.shape[0] <= p.shape[1]:
         return None
-    return (torch.linalg.pinv(p) @ response).mT / r[:, None, None]
+    return torch.div((torch.linalg.pinv(p) @ response).mT, r[:, None, None])
 
 
 def _matrix_spectrum(s: Tensor, j: Tensor | None, m: Measurement, r: Tensor) -> Spectrum:

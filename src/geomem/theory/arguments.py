@@ -43,7 +43,9 @@ def samples(n_samples: ArrayLike, least: int = 1) -> Array:
     n = _numbers("n_samples", n_samples)
     if not np.all(np.isfinite(n) & (n >= least)):
         bad = n[~(np.isfinite(n) & (n >= least))].flat[0]
-        raise InputError(f"n_samples: got {bad:g}, but at least {least} sample{'s are' if least > 1 else ' is'} needed.")
+        raise InputError(
+            f"n_samples: got {bad:g}, but at least {least} sample{'s are' if least > 1 else ' is'} needed."
+        )
     return n
 
 

@@ -75,9 +75,7 @@ class CorrelatedJacobian:
         return np.asarray(np.sort(np.concatenate([normal, tangent], -1), -1)[:, ::-1])
 
 
-def correlated_jacobian(
-    variances: ArrayLike, n_samples: float, t: float, *, form: str = "raw"
-) -> CorrelatedJacobian:
+def correlated_jacobian(variances: ArrayLike, n_samples: float, t: float, *, form: str = "raw") -> CorrelatedJacobian:
     """Mean and covariance of the smoothed empirical Jacobian's entries at the origin, with their correlations.
 
     Args:

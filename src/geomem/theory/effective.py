@@ -3,7 +3,7 @@ r"""Effective number of samples N~_t(x) = 1 / sum_mu w_mu^2 behind the empirical
 Three predictions of N~, all for x independent of the samples:
 
 - "rem": the paper's min(N, 1/(1 - t/t_c)) below t_c and N above (Eq. 16 with its misprint mended), the limit d -> inf;
-- "annealed": 1 + (N-1)/R_0 with R_0 = E[L^2]/E[L]^2 = exp(d [zeta(2) - 2 zeta(1)]) for a sample's likelihood L, close to
+- "annealed": 1 + (N-1)/R_0 with R_0 = E[L^2]/E[L]^2 = exp(d [zeta(2) - 2 zeta(1)]), L a sample's likelihood, close to
   simulation for t above about 2 t_c, where the paper's already says N;
 - "finite": annealed + min(1, t/t_P), which keeps the few nearest samples of a rank-m Gaussian apart (m > 2):
   t_P = 1/(a c^{1/a} Gamma(2 - 1/a)), a = m/2, c = N exp(-sum x^2/2s) / (Gamma(a+1) prod sqrt(s)).
@@ -25,7 +25,7 @@ _METHODS = ("rem", "annealed", "finite")
 
 
 def log_moment_ratio(variances: ArrayLike, t: ArrayLike, x: ArrayLike | None = None) -> Array:
-    """ln R_0 = ln E[L^2] - 2 ln E[L] for the likelihood L = p(x|y) of a sample; R_0/N is the squared noise of a mean."""
+    """ln R_0 = ln E[L^2] - 2 ln E[L], L = p(x|y) a sample's likelihood; R_0/N is a mean's squared relative noise."""
     s = variances_of(variances)
     return np.asarray(s.size * (cumulant(s, t, 2.0, x) - 2 * cumulant(s, t, 1.0, x)))
 

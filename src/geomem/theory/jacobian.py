@@ -1,4 +1,4 @@
-r"""Singular values of the score's Jacobian: exact (Eqs. 7-9) and empirical (Eqs. 18, 19, 43), in units of J (1/variance).
+r"""Singular values of the score's Jacobian: exact (Eqs. 7-9) and empirical (18, 19, 43), in units of J (1/variance).
 
 For data N(0, diag(s)) the exact Jacobian is diag(-1/(t+s_i)). Eq. 18 adds to the smoothed Jacobian (Eq. 5, at x = 0)
 independent Gaussian entries,
@@ -65,7 +65,9 @@ def spectral_gaps(variances: ArrayLike, t: ArrayLike) -> tuple[np.ndarray, Array
     return np.cumsum(counts)[:-1], np.asarray(values[..., :-1] - values[..., 1:])
 
 
-def random_projection_gap(variance: ArrayLike, rank_ratio: ArrayLike, t: ArrayLike, *, form: str = "corrected") -> Array:
+def random_projection_gap(
+    variance: ArrayLike, rank_ratio: ArrayLike, t: ArrayLike, *, form: str = "corrected"
+) -> Array:
     """Total gap of t J for data x = F z with F_ij ~ N(0, sigma^2/m) (Eq. 9), without units.
 
     The gap lies above the lower edge of the Marchenko-Pastur bulk of F F^T, lambda = sigma^2 (alpha_m^{-1/2} - 1)^2:

@@ -1,8 +1,8 @@
 r"""The posterior at a training point and at a held-out point, and the survival of directions there.
 
 Survival is the spectrum of Cov(y|x)/t = I + t J: 0 for a direction that is pinned, 1 for one that is free on the scale
-sqrt t. The condensation theory of `rem` takes x as independent of the samples, which a training point is not: at x = y^1
-that sample is planted and dominates far longer. Its weight competes with the bulk of the others,
+sqrt t. The condensation theory of `rem` takes x as independent of the samples, which a training point is not: at
+x = y^1 that sample is planted and dominates far longer. Its weight competes with the bulk of the others,
 
     w_1 = 1 / (1 + (N-1) L),   L = prod_i (1 + s_i/t)^{-1/2} exp(-sum_i x_i^2 / 2(s_i + t)),
 
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from geomem.theory.arguments import Array, positions, samples, times, variances_of
 from geomem.theory.effective import effective_samples
-from geomem.theory.rem import condensation_time, decreasing_root
+from geomem.theory.rem import Index, condensation_time, decreasing_root
 
 __all__ = ["PointPosterior", "half_weight_time", "held_out_point", "training_point"]
 
@@ -54,10 +54,7 @@ class PointPosterior:
     @cached_property
     def survival(self) -> Array:
         """Eigenvalues (..., d) of the covariance over t, descending: 0 is pinned, 1 free at the scale sqrt t."""
-        if np.any(self.spike):
-            values = np.linalg.eigvalsh(self.covariance)
-        else:
-            values = np.sort(self.diagonal, -1)
+        values = np.linalg.eigvalsh(self.covariance) if np.any(self.spike) else np.sort(self.diagonal, -1)
         return np.asarray(np.maximum(values[..., ::-1], 0) / self.t[..., None])
 
 
@@ -153,7 +150,7 @@ def half_weight_time(variances: ArrayLike, n_samples: ArrayLike, x: ArrayLike | 
     s, x2 = s[support], np.broadcast_to(x2[..., support], (*shape, support.sum())).reshape(-1, support.sum())
     log_s, nats = np.log(s), np.broadcast_to(np.log(n), shape).reshape(-1)
 
-    def excess(u: Array, i: Array) -> Array:
+    def excess(u: Array, i: Index) -> Array:
         z = log_s - u[..., None]
         own = np.logaddexp(0.0, z) + x2[i] / (s + np.exp(u)[..., None])
         return np.asarray(0.5 * own.sum(-1) - nats[i])

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import elementwise
 from scipy.special import expit
 
@@ -43,6 +43,7 @@ _SERIES_BELOW = 0.1
 _SERIES = 1.0 / np.arange(17, 1, -1)
 # Rows of positions solved at once: bounds the working memory at a few times 16 MB.
 _BLOCK = 2**21
+Index = NDArray[np.int64]
 _METHODS = ("exact", "expansion")
 
 
@@ -107,13 +108,15 @@ def required_samples(variances: ArrayLike, t: ArrayLike, x: ArrayLike | None = N
     `NumericalWarning`.
 
     >>> float(required_samples([1.0, 0.3], t=0.1).round(3))
-    2.448
+    2.894
     """
     nats = information(variances, t, x) * np.size(variances)
     with np.errstate(over="ignore"):
         n = np.asarray(np.exp(nats))
     if not np.all(np.isfinite(n)):
-        warnings.warn("required_samples: more than 1e308 samples; returned as infinity.", NumericalWarning, stacklevel=2)
+        warnings.warn(
+            "required_samples: more than 1e308 samples; returned as infinity.", NumericalWarning, stacklevel=2
+        )
     return n
 
 
@@ -186,8 +189,8 @@ def _exact(s: Array, nats: Array, x2: Array | None, upper: Array) -> Array:
     with np.errstate(divide="ignore"):
         lower = np.maximum(np.log(np.maximum(upper - s.max(), 0)), log_s.mean() - 1 - 2 * nats / s.size)
 
-    def excess(u: Array, i: Array) -> Array:
-        return _information(log_s, u, None if x2 is None else x2[i]) - nats[i]
+    def excess(u: Array, i: Index) -> Array:
+        return np.asarray(_information(log_s, u, None if x2 is None else x2[i]) - nats[i])
 
     return decreasing_root(excess, lower, np.log(upper))
 
@@ -230,9 +233,9 @@ def condensation_time_along(
     out = np.full(nats.shape, np.inf)
     rows = np.flatnonzero(nats > 0)
 
-    def excess(u: Array, i: Array) -> Array:
+    def excess(u: Array, i: Index) -> Array:
         r = expit(log_s - u[..., None])
-        return _information(log_s, u, None) + 0.5 * np.sum(v2[i] * r * (1 - r), -1) - nats[i]
+        return np.asarray(_information(log_s, u, None) + 0.5 * np.sum(v2[i] * r * (1 - r), -1) - nats[i])
 
     # h <= (sum s^2/2) / 2t^2 + (sum v^2 s) / 2t gives a quadratic for the upper end; the lower end is `_exact`'s.
     fourth, second = np.sum(s**2) / 4, v2[rows] @ s / 2
@@ -262,7 +265,7 @@ def _last_crossing(f: Callable[[Array], Array], lower: Array, upper: Array) -> t
     return high, low
 
 
-def decreasing_root(f: Callable[[Array, Array], Array], lower: Array, upper: Array) -> Array:
+def decreasing_root(f: Callable[[Array, Index], Array], lower: Array, upper: Array) -> Array:
     """exp of the root of f(u, i), element i falling in u from positive at `lower[i]` to negative at `upper[i]`.
 
     The bracket is widened by a hair, so that its ends may be roots themselves. Roots below the range of float64 are

@@ -1,0 +1,38 @@
+# Everything runs from a fresh clone with Python >= 3.11 and nothing installed: `make demo`, `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Thread teams of several processes stall each other on shared cores; tests run on one thread each.
+TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 MPLBACKEND=agg
+
+.PHONY: demo test check format clean
+
+demo: $(VENV)/.run           ## train, measure and report on real digits (about two minutes)
+	$(BIN)/geomem demo --out geomem-demo
+
+test: $(VENV)/.dev           ## run all tests and doctests
+	$(TEST_ENV) $(BIN)/pytest
+
+check: $(VENV)/.dev          ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) geomem-demo dist build
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geomem needs Python 3.11 or newer; name one with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.run

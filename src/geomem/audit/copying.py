@@ -1,0 +1,80 @@
+"""Copies among generated samples: nearest neighbours in the training data, with a control and exact intervals.
+
+A sample is called a copy if its nearest training sample is much nearer than the second nearest, d_1/d_2 < 1/3 (Yoon et
+al. 2023; Bonnaire et al. 2025). Held-out data, which cannot have been copied, give the rate at which the rule errs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+
+from geomem.errors import InputError
+
+__all__ = ["Rate", "copy_rate", "neighbour_distances"]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of a sample, with its exact (Clopper-Pearson) confidence interval."""
+
+    count: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.count / self.total
+
+    def __str__(self) -> str:
+        """Percent with interval, for people."""
+        return f"{100 * self.value:.1f}% [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def neighbour_distances(samples: ArrayLike, data: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distances (n, 2) and rows (n, 2) of the two nearest data of each sample, nearest first.
+
+    Raises:
+        InputError: For fewer than two data, or samples of another shape.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    a, b = np.asarray(samples, dtype=np.float64), np.asarray(data, dtype=np.float64)
+    if b.shape[0] < 2:
+        raise InputError(f"data: the second-nearest neighbour needs at least 2 samples, got {b.shape[0]}.")
+    if a.shape[1:] != b.shape[1:] or a.shape[0] == 0:
+        raise InputError(f"samples: have shape {a.shape}, the data {b.shape}; all but the first axis must agree.")
+    finder = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(b.reshape(b.shape[0], -1))
+    _, index = finder.kneighbors(a.reshape(a.shape[0], -1))
+    # The search's product form loses small distances to cancellation; those of the two found are taken directly.
+    distance = np.linalg.norm((a[:, None] - b[index]).reshape(*index.shape, -1), axis=-1)
+    order = np.argsort(distance, axis=1)
+    return np.take_along_axis(distance, order, 1), np.take_along_axis(index, order, 1)
+
+
+def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = 1 / 3, confidence: float = 0.95) -> Rate:
+    """Share of samples whose nearest datum is nearer than `ratio` times the second nearest.
+
+    Duplicates in the data make both distances equal and hide copies; remove them first.
+
+    Args:
+        samples: Generated or held-out samples (n, ...).
+        data: Training data (N, ...), N >= 2.
+        ratio: Largest d_1/d_2 of a copy.
+        confidence: Level of the interval.
+
+    Raises:
+        InputError: As `neighbour_distances`.
+
+    >>> data = np.array([[0.0], [1.0], [5.0]])
+    >>> print(copy_rate([[0.1], [0.5], [4.9], [3.0]], data))
+    50.0% [6.8, 93.2]
+    """
+    distance, _ = neighbour_distances(samples, data)
+    count = int(np.sum(distance[:, 0] < ratio * distance[:, 1]))
+    total = distance.shape[0]
+    interval = binomtest(count, total).proportion_ci(confidence, method="exact")
+    return Rate(count, total, float(interval.low), float(interval.high))

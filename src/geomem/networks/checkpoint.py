@@ -1,0 +1,58 @@
+"""Checkpoints of a training run: one safetensors file from which it continues bit for bit.
+
+Tensors are the stacked weights, their average and Adam's two moments; the step, the scale of the data and the
+configuration are JSON in the file's header. Random state is not stored: every step derives its own from the seed.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from geomem.errors import InputError
+from geomem.networks.loop import TrainConfig, TrainState
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def save_checkpoint(path: Path, state: TrainState) -> None:
+    """Write `state` to `path`, which the caller makes atomic (see `records.atomic_path`)."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, p in state.ensemble.parameters.items():
+        tensors[f"weights/{name}"] = p.detach()
+        tensors[f"average/{name}"] = state.average[name]
+        moments = state.optimizer.state.get(p, {})
+        for key in _MOMENTS:
+            tensors[f"{key}/{name}"] = moments.get(key, torch.zeros_like(p))
+    header = {"step": state.step, "dim": state.dim, "sigma_data": state.sigma_data, "config": asdict(state.config)}
+    save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={"geomem": json.dumps(header)})
+
+
+def load_checkpoint(path: Path) -> TrainState:
+    """The state saved at `path`.
+
+    Raises:
+        InputError: If the file is missing, damaged, or no checkpoint of geomem.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            header = json.loads((stored.metadata() or {})["geomem"])
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - no mapping
+        config = TrainConfig(**{**header["config"], "sizes": tuple(header["config"]["sizes"])})
+        state = TrainState(config, header["dim"], header["sigma_data"])
+        for name, p in state.ensemble.parameters.items():
+            with torch.no_grad():
+                p.copy_(tensors[f"weights/{name}"])
+            state.average[name].copy_(tensors[f"average/{name}"])
+            if header["step"]:
+                moments = {key: tensors[f"{key}/{name}"].clone() for key in _MOMENTS}
+                state.optimizer.state[p] = {"step": torch.tensor(float(header["step"])), **moments}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: is no readable geomem checkpoint ({error}); delete it to train anew.") from error
+    state.step = header["step"]
+    return state

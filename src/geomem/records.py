@@ -1,0 +1,209 @@
+"""A run is a folder: what was asked, where it ran, what came out, written so that it is whole or absent.
+
+    config.json        the command and its settings; a folder with the same settings is resumed, another is kept
+    environment.json   versions, platform and commit of the first start
+    metrics.jsonl      one JSON object a line, as they came
+    <name>.nc          labelled arrays (xarray) with units in their attributes
+
+Files are written under a temporary name beside their place and renamed.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from geomem.errors import OutputError
+
+__all__ = ["Run", "atomic_path", "environment"]
+
+_CONFIG = "config.json"
+
+
+class Run:
+    """A run's folder, new or resumed; make one with `Run.open`.
+
+    Attributes:
+        path: The folder.
+        config: The settings that it was opened with.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        self.path = path
+        self.config = config
+
+    @classmethod
+    def open(cls, path: Path | str, command: str, settings: Any, *, force: bool = False) -> "Run":
+        """Create the folder, or go on in one that was made by the same command with the same settings.
+
+        Args:
+            path: The folder; parents are made.
+            command: Name of the command.
+            settings: A dataclass instance that JSON can hold.
+            force: Delete a run with other settings and start anew. A folder that is no run is never deleted.
+
+        Raises:
+            OutputError: If the path is a file, cannot be written, or holds something else.
+        """
+        folder = Path(path).expanduser().resolve()
+        config = json.loads(json.dumps({"command": command, **asdict(settings)}))
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: is a file; choose a folder for the results with --out.")
+        try:
+            occupied = folder.exists() and any(folder.iterdir())
+            if occupied:
+                held = _read_config(folder)
+                if held is None:
+                    raise OutputError(
+                        f"{folder}: holds files that are not a geomem run and are kept; choose another folder with --out."
+                    )
+                if held == config and not force:
+                    return cls(folder, config)
+                if not force:
+                    raise OutputError(
+                        f"{folder}: holds another run ({_difference(held, config)}); it is kept. Choose another folder "
+                        "with --out, or replace it with --force."
+                    )
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            run = cls(folder, config)
+            run._write_json("environment.json", environment())
+            run._write_json(_CONFIG, config)
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be written ({_reason(error)}); choose another folder with --out."
+            ) from error
+        return run
+
+    def has(self, name: str) -> bool:
+        """Whether the arrays `name` were saved."""
+        return (self.path / f"{name}.nc").exists()
+
+    def save(self, name: str, arrays: xr.Dataset) -> None:
+        """Save labelled arrays under `name`, all or nothing.
+
+        Raises:
+            OutputError: If the disk refuses.
+        """
+        with self.writing(f"{name}.nc") as temporary:
+            arrays.to_netcdf(temporary, engine="h5netcdf")
+
+    def load(self, name: str) -> xr.Dataset:
+        """Labelled arrays saved under `name`, read into memory."""
+        return xr.load_dataset(self.path / f"{name}.nc", engine="h5netcdf")
+
+    def log(self, **metrics: float | int | str | list[float]) -> None:
+        """Append one line to metrics.jsonl."""
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **metrics}) + "\n"
+        try:
+            with (self.path / "metrics.jsonl").open("a") as stream:
+                stream.write(line)
+        except OSError as error:
+            raise OutputError(f"{self.path / 'metrics.jsonl'}: cannot be written ({_reason(error)}).") from error
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file into the folder, all or nothing; its path."""
+        with self.writing(name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return self.path / name
+
+    def environment(self) -> dict[str, Any]:
+        """The environment of the first start."""
+        loaded: dict[str, Any] = json.loads((self.path / "environment.json").read_text())
+        return loaded
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A temporary path that becomes `name` in the folder when the block ends well, and vanishes otherwise."""
+        try:
+            with atomic_path(self.path / name) as temporary:
+                yield temporary
+        except OSError as error:
+            raise OutputError(
+                f"{self.path / name}: cannot be written ({_reason(error)}). What was saved before is kept; free some "
+                "space or choose another folder, and run the same command again."
+            ) from error
+
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        with atomic_path(self.path / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends well and deleted otherwise."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def environment() -> dict[str, str | None]:
+    """Versions, platform, threads and commit, for the record."""
+    import torch
+
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "geomem": version("geomem"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "scipy": version("scipy"),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that geomem runs from, marked when files were changed; None for an installed package."""
+    where = Path(__file__).resolve().parents[2]
+    if not (where / ".git").exists():
+        return None
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(command, cwd=where, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _read_config(folder: Path) -> dict[str, Any] | None:
+    try:
+        config = json.loads((folder / _CONFIG).read_text())
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) and "command" in config else None
+
+
+def _difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What tells two configurations apart, in a few words."""
+    if held.get("command") != asked["command"]:
+        return f"of geomem {held.get('command')}"
+    keys = [k for k in asked if held.get(k) != asked[k]] or [k for k in held if k not in asked]
+    if not keys:
+        return "finished or interrupted with the same settings"
+    shown = [f"{k} = {json.dumps(held.get(k))}, not {json.dumps(asked.get(k))}" for k in keys[:2]]
+    return "; ".join(shown) + (f"; and {len(keys) - 2} more" if len(keys) > 2 else "")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

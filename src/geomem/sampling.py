@@ -1,0 +1,51 @@
+r"""Deterministic sampling: the probability-flow ODE dx/dt = -s(x, t)/2 over any score.
+
+In sigma = sqrt(t) it reads dx/dsigma = -sigma s = (x - D)/sigma with D = x + t s the denoised point, and is solved by
+Heun's second-order method on the noise levels of Karras et al. 2022.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomem.errors import InputError
+from geomem.scores.base import Score
+
+__all__ = ["heun", "noise_levels"]
+
+
+def noise_levels(steps: int, *, t_min: float, t_max: float, rho: float = 7.0) -> Float[Tensor, " n"]:
+    """Times t_max = t_0 > ... > t_{steps-1} = t_min (float64), evenly spaced in sigma^{1/rho}.
+
+    Raises:
+        InputError: For fewer than 2 steps or times out of order.
+
+    >>> noise_levels(3, t_min=0.01, t_max=4.0, rho=1.0)
+    tensor([4.0000, 1.1025, 0.0100], dtype=torch.float64)
+    """
+    if steps < 2 or not 0 < t_min < t_max:
+        raise InputError(f"steps, t_min, t_max: need at least 2 steps and 0 < t_min < t_max, got {steps}.")
+    high, low = t_max ** (0.5 / rho), t_min ** (0.5 / rho)
+    return torch.linspace(high, low, steps, dtype=torch.float64) ** (2 * rho)
+
+
+@torch.no_grad()
+def heun(score: Score, x: Float[Tensor, "n *shape"], levels: Float[Tensor, " k"]) -> Float[Tensor, "n *shape"]:
+    """Follow the flow from x at levels[0] down to levels[-1], then take the denoised point there.
+
+    Args:
+        score: Any score.
+        x: Points (n, *shape) at noise variance levels[0]: noise of that variance, for samples of the model.
+        levels: Descending times, see `noise_levels`; 2 (steps - 1) + 1 score evaluations.
+
+    Returns:
+        Samples (n, *shape), of x's dtype.
+    """
+    sigmas = levels.sqrt().to(x)
+    times = levels.to(device=x.device)
+    for i in range(len(levels) - 1):
+        step = sigmas[i + 1] - sigmas[i]
+        slope = -sigmas[i] * score(x, times[i])
+        ahead = -sigmas[i + 1] * score(x + step * slope, times[i + 1])
+        x = x + step * (slope + ahead) / 2
+    return x + times[-1].to(x.dtype) * score(x, times[-1])
