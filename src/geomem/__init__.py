@@ -23,6 +23,7 @@ _ROOMS = (
     "report",
     "sampling",
     "scores",
+    "seeds",
     "spectra",
     "theory",
 )

@@ -4,7 +4,7 @@ Each error's text says what was wrong, where, and what to do about it; the comma
 with the error's `exit_code`, without a traceback.
 """
 
-__all__ = ["GeomemError", "InputError", "NumericalWarning", "OutputError"]
+__all__ = ["GeomemError", "InputError", "Interrupted", "NumericalWarning", "OutputError", "TrainingError"]
 
 
 class GeomemError(Exception):
@@ -23,6 +23,16 @@ class OutputError(GeomemError):
     """A result cannot be written where the user asked for it."""
 
     exit_code = 3
+
+
+class Interrupted(GeomemError):
+    """The user stopped a run."""
+
+    exit_code = 130
+
+
+class TrainingError(GeomemError, ArithmeticError):
+    """Training went out of range and was stopped."""
 
 
 class NumericalWarning(UserWarning):

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from geomem.errors import InputError
 
-__all__ = ["Rate", "copy_rate", "neighbour_distances"]
+__all__ = ["Rate", "copy_rate", "neighbour_distances", "rate_of_copies"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = 1 / 3, conf
     50.0% [6.8, 93.2]
     """
     distance, _ = neighbour_distances(samples, data)
+    return rate_of_copies(distance, ratio=ratio, confidence=confidence)
+
+
+def rate_of_copies(distance: NDArray[np.float64], *, ratio: float = 1 / 3, confidence: float = 0.95) -> Rate:
+    """The copy rate from distances (n, 2) to the two nearest data, see `copy_rate` and `neighbour_distances`."""
     count = int(np.sum(distance[:, 0] < ratio * distance[:, 1]))
     total = distance.shape[0]
     interval = binomtest(count, total).proportion_ci(confidence, method="exact")

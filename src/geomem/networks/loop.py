@@ -6,9 +6,8 @@ seeded by (seed, step), so a run that resumes at a step continues as if it had n
 which others are trained with them, and sizes are compared under the same noise.
 """
 
-import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from geomem.errors import InputError
+from geomem.errors import InputError, TrainingError
 from geomem.networks.ensemble import Ensemble
 from geomem.networks.mlp import ResidualMLP
+from geomem.seeds import derived_generator, derived_seed
 
-__all__ = ["TrainConfig", "TrainState", "TrainStep", "derived_generator", "train"]
+__all__ = ["TrainConfig", "TrainState", "TrainStep", "train"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class TrainState:
         self.dim = dim
         self.sigma_data = sigma_data
         with torch.random.fork_rng(devices=[]):  # torch's initialisers know only the global generator
-            torch.manual_seed(derived_seed(config.seed, "init", 0))
+            torch.manual_seed(derived_seed(config.seed, "init"))
             network = ResidualMLP(dim, hidden=config.hidden, prediction=config.prediction, sigma_data=sigma_data)
         self.network = network
         self.ensemble = Ensemble(network, len(config.sizes))
@@ -118,7 +118,7 @@ def train(state: TrainState, data: Float[Tensor, "n d"]) -> Iterator[TrainStep]:
 
     Raises:
         InputError: If the data are fewer than the largest size.
-        ArithmeticError: If a loss is no longer finite; `state` holds the weights before the step.
+        TrainingError: If a loss is no longer finite; `state` holds the weights before the step.
     """
     config, sizes = state.config, torch.tensor(state.config.sizes)
     if data.ndim != 2 or data.shape[0] < int(sizes.max()):
@@ -132,7 +132,7 @@ def train(state: TrainState, data: Float[Tensor, "n d"]) -> Iterator[TrainStep]:
         predicted = state.ensemble(y + t.sqrt()[..., None] * noise, t)
         loss = torch.mean(state.network.loss_weight(t) * (predicted - noise).square().mean(-1), -1)
         if not bool(torch.isfinite(loss).all()):
-            raise ArithmeticError(f"the loss is not finite at step {state.step + 1}; lower the learning rate.")
+            raise TrainingError(f"the loss is not finite at step {state.step + 1}; lower the learning rate.")
         state.optimizer.zero_grad()
         loss.sum().backward()
         state.optimizer.step()
@@ -154,14 +154,3 @@ def _batch(rows: Tensor, sizes: Tensor, config: TrainConfig, step: int) -> tuple
     index = (u * sizes[:, None]).long().to(rows.device)
     count = sizes.numel()
     return rows[index], noise.expand(count, *noise.shape), t.expand(count, *t.shape)
-
-
-def derived_seed(seed: int, purpose: str, index: int | Sequence[int]) -> int:
-    """A 63-bit seed that depends on all three and on nothing else."""
-    digest = hashlib.blake2b(repr((seed, purpose, index)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-def derived_generator(seed: int, purpose: str, index: int | Sequence[int] = 0) -> torch.Generator:
-    """A CPU generator for one purpose and index of a seeded run, independent of all others."""
-    return torch.Generator().manual_seed(derived_seed(seed, purpose, index))

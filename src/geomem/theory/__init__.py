@@ -12,7 +12,7 @@ from geomem.theory.jacobian import (
     random_projection_gap,
     spectral_gaps,
 )
-from geomem.theory.points import PointPosterior, half_weight_time, held_out_point, training_point
+from geomem.theory.points import PointPosterior, half_weight_time, held_out_point, held_out_survival, training_point
 from geomem.theory.rem import (
     condensation_time,
     condensation_time_along,
@@ -35,6 +35,7 @@ __all__ = [
     "exact_singular_values",
     "half_weight_time",
     "held_out_point",
+    "held_out_survival",
     "information",
     "jacobian_samples",
     "jacobian_singular_values",

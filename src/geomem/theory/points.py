@@ -24,7 +24,7 @@ from geomem.theory.arguments import Array, positions, samples, times, variances_
 from geomem.theory.effective import effective_samples
 from geomem.theory.rem import Index, condensation_time, decreasing_root
 
-__all__ = ["PointPosterior", "half_weight_time", "held_out_point", "training_point"]
+__all__ = ["PointPosterior", "half_weight_time", "held_out_point", "held_out_survival", "training_point"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,72 @@ def held_out_point(
     diagonal = np.broadcast_to((1 - 1 / active)[..., None] * s * frozen / (s + frozen), (*active.shape, s.size))
     zero = np.zeros(active.shape)
     return PointPosterior(zero, np.broadcast_to(tt, zero.shape), diagonal, np.zeros_like(diagonal))
+
+
+def held_out_survival(
+    variances: ArrayLike,
+    n_samples: float,
+    t: ArrayLike,
+    x: ArrayLike,
+    *,
+    n_draws: int,
+    rng: np.random.Generator,
+) -> Array:
+    """Draws of the survival spectrum at held-out points, for what its mean does not tell: how many directions resolve.
+
+    Below t_c a few samples hold the weight: in the Random Energy Model their weights follow the Poisson-Dirichlet law
+    with parameter 1 - E[sum w^2] = 1 - 1/N~, over points of the posterior frozen at t_c. Above, round(N~) points of the
+    posterior weigh the same. N~ is "finite" where the rank allows it, "annealed" otherwise. Heuristic: far below and
+    far above t_c the resolved number agrees with simulation; around t_c, where weights are spread unevenly, it is up to
+    a half too small (at set B of the tests, N = 1000, t = 0.2 = 0.9 t_c: 1.7 against a simulated 3.4 of 15).
+
+    Args:
+        variances: s_i (d,), zeros allowed.
+        n_samples: Number of samples N >= 2.
+        t: Diffusion time, any shape.
+        x: The held-out point (..., d), in the eigenbasis.
+        n_draws: Number of draws for each t and x.
+        rng: Source of randomness.
+
+    Returns:
+        Survival (n_draws, ..., d), descending, with the broadcast shape of t and x[..., 0].
+
+    Raises:
+        InputError: For values out of range, a position of another dimension, or fewer than 2 samples.
+    """
+    s, n, tt = variances_of(variances), float(samples(n_samples, least=2)), times(t)
+    y = positions(x, s.size)
+    method = "finite" if np.sum(s > 0) > 2 else "annealed"
+    active = effective_samples(s, n, tt, y, method=method)
+    t_c = np.broadcast_to(condensation_time(s, n, y), active.shape)
+    tt = np.broadcast_to(tt, active.shape)
+    s = s[s > 0]
+    out = np.zeros((n_draws, *active.shape, np.size(variances)))
+    for at in np.ndindex(active.shape):
+        spread = np.sqrt(s * np.maximum(tt[at], t_c[at]) / (s + np.maximum(tt[at], t_c[at])))
+        if tt[at] < t_c[at]:
+            weight = _poisson_dirichlet(1 - 1 / float(active[at]), int(min(n, _ATOMS)), n_draws, rng)
+        else:
+            count = round(float(active[at]))
+            weight = np.full((n_draws, count), 1 / count) if count < _ATOMS * s.size else np.zeros((n_draws, 1))
+        points = rng.standard_normal((*weight.shape, s.size)) * spread
+        centre = np.einsum("nk,nki->ni", weight, points)
+        second = np.einsum("nk,nki,nkj->nij", weight, points, points) - centre[:, :, None] * centre[:, None, :]
+        second += (1 - weight.sum(-1))[:, None, None] * np.diag(spread**2)  # the many light samples, as a continuum
+        out[(slice(None), *at, slice(0, s.size))] = np.linalg.eigvalsh(second)[:, ::-1] / tt[at]
+    return np.maximum(out, 0)
+
+
+# Heaviest samples that are drawn one by one.
+_ATOMS = 200
+
+
+def _poisson_dirichlet(alpha: float, count: int, n_draws: int, rng: np.random.Generator) -> Array:
+    """The first `count` weights, in size-biased order, of the Poisson-Dirichlet law PD(alpha, 0), (n_draws, count)."""
+    alpha = min(max(alpha, 1e-9), 1 - 1e-9)
+    part = rng.beta(1 - alpha, alpha * np.arange(1, count + 1), size=(n_draws, count))
+    left = np.cumprod(1 - part, axis=1)
+    return np.asarray(part * np.concatenate([np.ones((n_draws, 1)), left[:, :-1]], axis=1))
 
 
 def half_weight_time(variances: ArrayLike, n_samples: ArrayLike, x: ArrayLike | None = None) -> Array:

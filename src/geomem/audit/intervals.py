@@ -1,0 +1,63 @@
+"""Means over points with confidence intervals, and differences between groups of points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t as student
+from scipy.stats import ttest_ind
+
+from geomem.errors import InputError
+
+__all__ = ["Interval", "difference", "mean"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval over `n` points (of the smaller group, for a difference)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """Value with interval, for people."""
+        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def mean(values: ArrayLike, *, confidence: float = 0.95, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
+    """Mean of independent points with Student's interval, cut at `bounds` that no value can pass; NaN are left out.
+
+    Raises:
+        InputError: For fewer than two numbers.
+
+    >>> print(mean([1.0, 2.0, 3.0]))
+    2.0 [-0.5, 4.5]
+    """
+    a = _numbers(values)
+    half = float(student.ppf(0.5 + confidence / 2, a.size - 1) * a.std(ddof=1) / np.sqrt(a.size))
+    centre = float(a.mean())
+    return Interval(centre, max(centre - half, bounds[0]), min(centre + half, bounds[1]), a.size)
+
+
+def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Difference of two groups' means, first minus second, with Welch's interval; NaN entries are left out.
+
+    Raises:
+        InputError: For fewer than two numbers in a group.
+    """
+    a, b = _numbers(first), _numbers(second)
+    value, n = float(a.mean() - b.mean()), min(a.size, b.size)
+    if a.std() == 0 and b.std() == 0:
+        return Interval(value, value, value, n)
+    interval = ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
+    return Interval(value, float(interval.low), float(interval.high), n)
+
+
+def _numbers(values: ArrayLike) -> np.ndarray:
+    a = np.asarray(values, dtype=np.float64).ravel()
+    a = a[~np.isnan(a)]
+    if a.size < 2:
+        raise InputError(f"values: an interval needs at least two points, got {a.size}.")
+    return a

@@ -1,0 +1,243 @@
+"""The command line: a table of commands over typed functions, which are imported when they run.
+
+Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 bad input, 3 the
+output cannot be written, 130 interrupted.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geomem.errors import GeomemError, InputError, Interrupted
+
+if TYPE_CHECKING:
+    from geomem.demo import Progress
+    from geomem.predictions import Predictions
+
+__all__ = ["app", "main", "parse_times", "parse_variances"]
+
+app = typer.Typer(
+    name="geomem",
+    help="Which dimensions of its data a diffusion model still has, and which it has lost to memorization.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace another run in the output folder.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from geomem import __version__
+
+        print(f"geomem {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted one continues.")] = Path("geomem-demo"),
+    seed: Seed = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Seconds instead of minutes, hardly trained networks.")
+    ] = False,
+    json_: Json = False,
+    force: Force = False,
+) -> None:
+    """Train, measure and report on real digits and the paper's linear manifold, in about two minutes."""
+    from geomem.demo import run
+
+    with _interruptible(), _progress() as progress:
+        result = run(out, seed=seed, quick=quick, force=force, progress=progress)
+    if json_:
+        print(json.dumps({"page": str(result.page), **result.summary}, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"\n[bold]{result.summary['title']}.[/bold]\n")
+    for sentences in result.summary["findings"].values():
+        for sentence in sentences:
+            console.print(f"• {sentence}", markup=False, highlight=False)
+    console.print(f"\nPage: {result.page}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def theory(
+    variances: Annotated[str, typer.Option(help="Variances with multiplicities, as 1x2,0.3x5.")],
+    samples: Annotated[float, typer.Option(help="Number of training samples N.")],
+    dim: Annotated[int | None, typer.Option(help="Ambient dimension d; the rest has variance 0.")] = None,
+    times: Annotated[
+        str, typer.Option(help="Diffusion times: from:to:count, log-spaced, or a list with commas.")
+    ] = "1e-3:10:40",
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; below geomem-theory/ by default.")] = None,
+    seed: Seed = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Few draws of the random matrices.")] = False,
+    json_: Json = False,
+    force: Force = False,
+) -> None:
+    """Condensation time, effective samples and Jacobian spectra of Gaussian data: table and figure."""
+    from geomem.predictions import run
+
+    result = run(
+        parse_variances(variances, dim), samples, parse_times(times), out=out, seed=seed, quick=quick, force=force
+    )
+    if json_:
+        arrays = result.arrays.to_dict()
+        print(json.dumps({"figure": str(result.figure), **arrays}, indent=2))
+        return
+    _print_theory(result)
+
+
+def main() -> None:
+    """Entry point: runs a command and turns its errors into one message and an exit code."""
+    warnings.showwarning = lambda message, *rest, **named: _say(f"warning: {message}")
+    try:
+        app()
+    except Interrupted as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except GeomemError as error:
+        _say(f"error: {error}")
+        sys.exit(error.exit_code)
+
+
+def parse_variances(text: str, dim: int | None = None) -> list[float]:
+    """Variances from text: "1x2,0.3x5" is two of 1 and five of 0.3, followed by zeros up to `dim`.
+
+    Raises:
+        InputError: For text that is no such list, or more entries than `dim`.
+
+    >>> parse_variances("1x2,0.3", 4)
+    [1.0, 1.0, 0.3, 0.0]
+    """
+    out: list[float] = []
+    for part in text.split(","):
+        value, _, count = part.strip().partition("x")
+        try:
+            out += [float(value)] * (int(count) if count else 1)
+        except ValueError:
+            raise InputError(
+                f"--variances: {part.strip()!r} is not a variance; write them as 1x2,0.3x5 (variance x how many)."
+            ) from None
+    if dim is not None and dim < len(out):
+        raise InputError(f"--dim: {dim} is less than the {len(out)} variances given; leave it out or make it larger.")
+    return out + [0.0] * ((dim or len(out)) - len(out))
+
+
+def parse_times(text: str) -> list[float]:
+    """Times from text: "1e-3:10:40" is 40 of them evenly spaced in ln t, "0.1,1" is those two.
+
+    Raises:
+        InputError: For text that is neither, or times that are not finite and above 0.
+
+    >>> parse_times("0.01:1:3")
+    [0.01, 0.1, 1.0]
+    """
+    wrong = InputError(
+        f"--times: {text!r} cannot be used; write from:to:count as 1e-3:10:40, or a list as 0.1,1, all finite and above 0."
+    )
+    try:
+        if ":" not in text:
+            times = [float(part) for part in text.split(",")]
+        else:
+            low, high, number = text.split(":")
+            first, last, count = float(low), float(high), int(number)
+            if not (0 < first < float("inf") and 0 < last < float("inf")) or count < 1:
+                raise wrong
+            ratio = (last / first) ** (1 / max(1, count - 1))
+            times = [first * ratio**i for i in range(count - 1)] + [last if count > 1 else first]
+    except ValueError:
+        raise wrong from None
+    if not times or not all(0 < t < float("inf") for t in times):
+        raise wrong
+    return times
+
+
+def _print_theory(result: "Predictions") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    arrays = result.arrays
+    console = Console()
+    n = arrays.attrs["n_samples"]
+    console.print(
+        f"d = {arrays.attrs['dim']}, m = {arrays.attrs['rank']}, N = {n:,.0f}. Condensation time at the origin "
+        f"{float(arrays['condensation_time']):.6g} (Eq. 15: {float(arrays['expansion']):.6g}); a training point holds half of "
+        f"its weight at {float(arrays['half_weight_time']):.6g}.",
+        highlight=False,
+    )
+    console.print(
+        "Effective samples by three estimates; singular values of J by variance, of the exact score → of the empirical "
+        "score (row form of Eq. 18).",
+        highlight=False,
+    )
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("t", justify="right", no_wrap=True)
+    for method in arrays["estimator"].values:
+        table.add_column(str(method), justify="right", no_wrap=True)
+    for level in arrays["level"].values:
+        table.add_column(f"s = {level:g}", justify="right", no_wrap=True)
+    for i, t in enumerate(arrays["t"].values):
+        active = [f"{float(v):.3g}" for v in arrays["effective_samples"][:, i]]
+        exact, row = (arrays["singular_values"].sel(form=form).values[i] for form in ("exact", "row"))
+        pairs = [f"{a:.3g} → {b:.3g}" for a, b in zip(exact, row, strict=True)]
+        table.add_row(f"{t:.3g}", *active, *pairs)
+    console.print(table)
+    console.print(f"Figure: {result.figure}", soft_wrap=True, highlight=False)
+
+
+def _say(text: str) -> None:
+    print(f"geomem: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as an error with its own words and exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; what was done is kept. Run the same command again to go on.") from None
+
+
+@contextmanager
+def _progress() -> Iterator["Progress"]:
+    """A bar with what is being done and the time left; a line for each stage where there is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        said: list[str] = []
+
+        def line(label: str, share: float) -> None:
+            if said[-1:] != [label]:
+                said.append(label)
+                _say(f"{share:4.0%} {label}")
+
+        yield line
+        return
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()]
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+        task = bars.add_task("starting", total=1.0)
+        yield lambda label, share: bars.update(task, description=label, completed=share)

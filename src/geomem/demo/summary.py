@@ -1,0 +1,256 @@
+"""The numbers that the demo's page states, computed from its arrays, and the findings in sentences."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from geomem.audit import Interval, Rate, difference, mean, rate_of_copies
+from geomem.demo.measure import SETS, SOURCES
+from geomem.demo.settings import DemoSettings
+
+__all__ = ["plain", "summarise", "with_dimensions"]
+
+_NOT_NEGATIVE = (0.0, np.inf)
+
+
+def with_dimensions(points: xr.Dataset) -> xr.Dataset:
+    """`points` with `resolved` (number of survivals above 1/2) and `degrees_of_freedom` (their sum), NaN where no point."""
+    survival = points["survival"]
+    resolved = (survival > 0.5).sum("direction").where(survival.notnull().all("direction"))
+    return points.assign(
+        resolved=resolved.assign_attrs(units="dimensions", long_name="resolved dimension"),
+        degrees_of_freedom=survival.sum("direction", skipna=False).assign_attrs(
+            units="dimensions", long_name="degrees of freedom"
+        ),
+    )
+
+
+def summarise(arrays: Mapping[str, xr.Dataset], settings: DemoSettings) -> dict[str, Any]:
+    """All statements of the page as numbers with intervals, and its findings as sentences.
+
+    Returns:
+        "title" and "findings" in words; "digits" and "manifold" (`rows` of resolved dimensions by size and source;
+        `agreement` of theory and empirical score), "copies" by size, "origin" (errors of the closed forms).
+    """
+    cases = {
+        "digits": _case(arrays["digits_points"], settings.digits.focus),
+        "manifold": _case(arrays["manifold_points"], settings.manifold.focus),
+    }
+    copies = _copies(arrays["digits_samples"])
+    origin = _origin(arrays["manifold_origin"])
+    findings = {
+        "digits": [
+            *_network_findings(cases["digits"], "digits", "digit", 64),
+            _copy_finding(copies),
+            _empirical_finding(cases["digits"], "digits"),
+            _agreement_finding(cases["digits"], "digits, with a Gaussian plug-in,"),
+        ],
+        "manifold": [
+            *_network_findings(cases["manifold"], "the linear manifold", "point", 30),
+            _empirical_finding(cases["manifold"], "points"),
+            _agreement_finding(cases["manifold"], "the linear manifold, where the Gaussian is exact,"),
+            _origin_finding(origin),
+        ],
+    }
+    return {
+        "title": _title(cases["digits"], copies),
+        "quick": settings == DemoSettings.quick(settings.seed),
+        "findings": findings,
+        **cases,
+        "copies": copies,
+        "origin": origin,
+    }
+
+
+def _case(points: xr.Dataset, focus: float) -> dict[str, Any]:
+    at = points.sel(t=focus)
+    resolved = at["resolved"]
+    rows, dim = [], points.sizes["direction"]
+    for size in points["size"].values:
+        for source in SOURCES:
+            groups = [resolved.sel(size=size, source=source, set=s).values for s in SETS]
+            rows.append(
+                {
+                    "size": int(size),
+                    "source": source,
+                    "training": mean(groups[0], bounds=(0, dim)),
+                    "held_out": mean(groups[1], bounds=(0, dim)),
+                    "difference": difference(groups[1], groups[0]),
+                }
+            )
+    # Directions in which the Gaussian's variance exceeds t: what an exactly learned Gaussian would resolve.
+    exact = int((points["variance"] > focus).sum())
+    return {"t": focus, "gaussian": exact, "rows": rows, "agreement": _agreement(points)}
+
+
+def _agreement(points: xr.Dataset) -> dict[str, Any]:
+    """Resolved dimension of theory minus empirical score, over sizes and times, and where they are furthest apart.
+
+    Not degrees of freedom: their mean below the condensation time hangs on rare points between two samples.
+    """
+    theory, empirical = points["resolved"].sel(source="theory"), points["resolved"].sel(source="empirical")
+    gap = theory.mean("point") - empirical.mean("point")
+    out: dict[str, Any] = {}
+    for name in SETS:
+        one = gap.sel(set=name)
+        worst = one.isel(one.pipe(abs).argmax(...))
+        at = {"size": int(worst["size"]), "t": float(worst["t"])}
+        out[name] = {
+            "mean_absolute": float(abs(one).mean()),
+            "worst": {
+                **at,
+                "theory": mean(theory.sel(at).sel(set=name), bounds=_NOT_NEGATIVE),
+                "empirical": mean(empirical.sel(at).sel(set=name), bounds=_NOT_NEGATIVE),
+            },
+        }
+    return out
+
+
+def _copies(samples: xr.Dataset) -> list[dict[str, Any]]:
+    return [
+        {
+            "size": int(size),
+            "generated": rate_of_copies(samples["distance"].sel(size=size).values),
+            "control": rate_of_copies(samples["control"].sel(size=size).values),
+        }
+        for size in samples["size"].values
+    ]
+
+
+def _origin(origin: xr.Dataset) -> dict[str, Any]:
+    """Median |ln(theory/simulation)| over the sorted values that the manifold moves, by time, at the paper's N."""
+    size = int(origin["size"].sel(size=1000, method="nearest"))
+    at = origin.sel(size=size)
+    values = at["empirical"].values
+    d = values.shape[-1]
+    rank = int(np.sum(at["exact"].values[0] < at["exact"].values[0].max() * (1 - 1e-9)))
+    moved = np.r_[:rank, d - rank : d]
+    errors = {
+        name: np.median(np.abs(np.log(at[name].values[:, moved] / values[:, moved])), axis=-1).tolist()
+        for name in ("exact", "row", "correlated", "network")
+    }
+    t_c = float(at["condensation_time"])
+    return {"size": size, "t": at["t"].values.tolist(), "errors": errors, "condensation_time": t_c}
+
+
+def _title(case: dict[str, Any], copies: list[dict[str, Any]]) -> str:
+    """The finding on digits in one sentence."""
+    rows = [row for row in case["rows"] if row["source"] == "network"]
+    first, last = rows[0], rows[-1]
+    if first["held_out"].low > case["gaussian"]:
+        return "These networks have hardly trained: they have not yet lost any dimension of the digits"
+    lost = [f"{row['size']:,}" for row in rows if row["difference"].low > 0]
+    memory = (
+        f"trained on {' or '.join(lost)} digits, a network has lost dimensions at its training images"
+        if lost
+        else "no network has lost dimensions at its training images"
+    )
+    copied = [c for c in copies if c["generated"].low > c["control"].high]
+    copying = (
+        f" and copies them ({copied[0]['generated'].value:.0%} at N = {copied[0]['size']:,})" if copied and lost else ""
+    )
+    sentence = (
+        f"{memory}{copying}; from {first['size']:,} to {last['size']:,} digits the dimension at held-out images goes from "
+        f"{first['held_out'].value:.0f} to {last['held_out'].value:.0f} of 64"
+    )
+    return sentence[0].upper() + sentence[1:]
+
+
+def _network_findings(case: dict[str, Any], name: str, unit: str, dim: int) -> list[str]:
+    rows = [row for row in case["rows"] if row["source"] == "network"]
+    first, last = rows[0], rows[-1]
+    held_out = [row["held_out"].value for row in rows]
+    grows = all(a < b for a, b in itertools.pairwise(held_out))
+    trend = (
+        "The dimension at held-out points grows with every larger training set"
+        if grows
+        else "The dimension at held-out points does not grow with every larger training set"
+    )
+    course = ", ".join(f"{row['held_out'].value:.1f} at N = {row['size']:,}" for row in rows)
+    return [
+        f"On {name}, networks trained on N = {first['size']:,} samples keep {first['training']} of {dim} directions at a "
+        f"training {unit} and {first['held_out']} at a held-out one (resolved at t = {case['t']:g}, 95% intervals over "
+        f"points); with N = {last['size']:,} they keep {last['training']} and {last['held_out']}.",
+        f"{trend} ({course}). {_gap_sentence(first)} {_gap_sentence(last)}",
+    ]
+
+
+def _gap_sentence(row: dict[str, Any]) -> str:
+    gap: Interval = row["difference"]
+    where = f"At N = {row['size']:,}"
+    if gap.low > 0:
+        return f"{where}, training points have lost {gap} dimensions against held-out points."
+    if gap.high < 0:
+        return f"{where}, training points have {Interval(-gap.value, -gap.high, -gap.low, gap.n)} dimensions more."
+    return f"{where}, no difference shows between training and held-out points ({gap} dimensions)."
+
+
+def _copy_finding(copies: list[dict[str, Any]]) -> str:
+    parts = [f"{c['generated']} at N = {c['size']:,} (held-out control {c['control']})" for c in copies]
+    return f"Of the digits that the networks draw, these are copies of a training image: {'; '.join(parts)}."
+
+
+def _empirical_finding(case: dict[str, Any], name: str) -> str:
+    rows = {row["size"]: row for row in case["rows"] if row["source"] == "empirical"}
+    last = max(rows)
+    network = next(r for r in case["rows"] if r["size"] == last and r["source"] == "network")
+    row, exact = rows[last], case["gaussian"]
+    opening = (
+        f"The empirical score, which a network without limits would learn, keeps {row['training']} directions at "
+        f"training and {row['held_out']} at held-out {name} at the same t and N = {last:,}"
+    )
+    if network["held_out"].low > exact:
+        return (
+            f"{opening}. The network keeps more than the {exact} that a Gaussian of these data has, so it has not "
+            "learned yet which directions to lose; train longer before reading its dimensions."
+        )
+    if network["held_out"].low > row["held_out"].high:
+        return (
+            f"{opening}: what the network keeps beyond that does not come from its samples alone (a Gaussian of all the "
+            f"data resolves {exact})."
+        )
+    return f"{opening}; the network keeps no more than that."
+
+
+def _agreement_finding(case: dict[str, Any], name: str) -> str:
+    parts = []
+    for which in SETS:
+        a = case["agreement"][which]
+        worst = a["worst"]
+        parts.append(
+            f"{a['mean_absolute']:.2f} at {which} points (most at N = {worst['size']:,}, t = {worst['t']:g}: "
+            f"{worst['theory']} predicted, {worst['empirical']} measured)"
+        )
+    return f"Theory against the empirical score on {name} differs in resolved dimensions by {' and '.join(parts)}, on average over N and t."
+
+
+def _origin_finding(origin: dict[str, Any]) -> str:
+    t = np.asarray(origin["t"])
+    below, above = t < origin["condensation_time"], t > 2 * origin["condensation_time"]
+    parts = []
+    for label, where in (("below the condensation time", below), ("above twice that", above)):
+        errors = {k: float(np.median(np.asarray(v)[where])) for k, v in origin["errors"].items()}
+        parts.append(
+            f"{label} the correlated theory errs by {100 * errors['correlated']:.1f}%, the row form of Eq. 18 by "
+            f"{100 * errors['row']:.1f}%, and the exact score's spectrum by {100 * errors['exact']:.1f}%"
+        )
+    return (
+        f"At the manifold's origin, N = {origin['size']:,}, singular values of the empirical Jacobian (t_c = "
+        f"{origin['condensation_time']:.3g}): {'; '.join(parts)} (median |ln ratio| to the median over data sets)."
+    )
+
+
+def plain(value: Any) -> Any:
+    """Numbers and lists for JSON, intervals and rates as objects."""
+    if isinstance(value, Interval):
+        return {"value": value.value, "low": value.low, "high": value.high, "n": value.n}
+    if isinstance(value, Rate):
+        return {"value": value.value, "low": value.low, "high": value.high, "count": value.count, "n": value.total}
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    return value

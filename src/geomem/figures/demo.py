@@ -1,0 +1,136 @@
+"""The demo's figures: arrays in, matplotlib Figure out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from geomem.figures.style import HELD_OUT, TRAINING, caption, log_axis, style
+
+__all__ = ["dimension_by_size", "dimension_by_time", "generated_images", "singular_values", "survival_spectra"]
+
+_COLOURS = {"training": TRAINING, "held-out": HELD_OUT}
+_TITLES = {"network": "trained network", "empirical": "empirical score", "theory": "theory"}
+
+
+def dimension_by_size(rows: Sequence[Mapping[str, Any]], t: float, note: str) -> Figure:
+    """Resolved dimension with its interval against the number of training samples, one panel a source.
+
+    `rows` are those of `demo.summary.summarise`.
+    """
+    with style():
+        figure = Figure(figsize=(8.4, 2.9), layout="constrained")
+        axes = figure.subplots(1, len(_TITLES), sharey=True)
+        for axis, (source, title) in zip(axes, _TITLES.items(), strict=True):
+            mine = [row for row in rows if row["source"] == source]
+            sizes = [row["size"] for row in mine]
+            for key, name in (("training", "training"), ("held_out", "held-out")):
+                parts = [row[key] for row in mine]
+                values = np.array([p.value for p in parts])
+                reach = np.array([[p.value - p.low for p in parts], [p.high - p.value for p in parts]])
+                colour = _COLOURS[name]
+                axis.errorbar(
+                    sizes, values, reach, fmt="o-", ms=4, lw=1.4, capsize=3, color=colour, label=f"{name} points"
+                )
+            axis.set(xscale="log", xlabel="training samples N", title=title)
+        axes[0].set_ylabel(f"resolved dimension at t = {t:g}")
+        axes[0].legend(loc="upper left")
+        caption(figure, note)
+    return figure
+
+
+def dimension_by_time(dimension: xr.DataArray, note: str) -> Figure:
+    """Mean dimension against t, one panel for each training-set size; line styles are the sources."""
+    with style():
+        sizes = dimension["size"].values
+        figure = Figure(figsize=(2.2 * len(sizes) + 0.6, 2.9), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(1, len(sizes), sharey=True))
+        for axis, size in zip(axes, sizes, strict=True):
+            for (source, title), line in zip(_TITLES.items(), ("-", "--", ":"), strict=True):
+                for name, colour in _COLOURS.items():
+                    values = dimension.sel(size=size, source=source, set=name).mean("point")
+                    axis.plot(values["t"], values, line, color=colour, lw=1.5, label=f"{title}, {name}")
+            log_axis(axis, "t")
+            axis.set_title(f"N = {size:,}")
+        axes[0].set_ylabel(dimension.attrs["long_name"])
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        caption(figure, note)
+    return figure
+
+
+def survival_spectra(survival: xr.DataArray, t: float, note: str) -> Figure:
+    """Mean survival of the ordered directions at time t: rows are sources, columns training-set sizes."""
+    with style():
+        sizes = survival["size"].values
+        figure = Figure(figsize=(2.2 * len(sizes) + 0.6, 4.8), layout="constrained")
+        axes = figure.subplots(len(_TITLES), len(sizes), sharex=True, sharey=True, squeeze=False)
+        for row, (source, title) in zip(axes, _TITLES.items(), strict=True):
+            for axis, size in zip(row, sizes, strict=True):
+                for name, colour in _COLOURS.items():
+                    values = survival.sel(size=size, t=t, source=source, set=name)
+                    axis.plot(values["direction"], values.mean("point"), color=colour, lw=1.5, label=f"{name} points")
+                axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
+                axis.set_ylim(-0.05, 1.5)
+            row[0].set_ylabel(f"{title}\nsurvival")
+        for axis, size in zip(axes[0], sizes, strict=True):
+            axis.set_title(f"N = {size:,}")
+        for axis in axes[-1]:
+            axis.set_xlabel("direction")
+        axes[0, 0].legend(loc="upper right", fontsize=8)
+        caption(figure, note)
+    return figure
+
+
+def generated_images(samples: xr.Dataset, width: int, note: str, columns: int = 12) -> Figure:
+    """For each training-set size, images that the network drew and, below each, the nearest training image.
+
+    The drawn images are those with the smallest ratio of nearest to second-nearest distance first: copies, if any.
+    """
+    with style():
+        sizes = samples["size"].values
+        figure = Figure(figsize=(8.4, 1.62 * len(sizes)), layout="constrained")
+        grid = figure.subfigures(len(sizes), 1, squeeze=False)[:, 0]
+        for part, size in zip(grid, sizes, strict=True):
+            one = samples.sel(size=size)
+            ratio = (one["distance"].sel(rank=1) / one["distance"].sel(rank=2)).values
+            chosen = np.argsort(ratio)[:columns]
+            part.suptitle(f"N = {size:,}: drawn by the network (above), nearest training image (below)", fontsize=8)
+            axes = part.subplots(2, columns)
+            nearest = one["training"].values[one["neighbour"].sel(rank=1).values[chosen]]
+            for row, images in zip(axes, (one["image"].values[chosen], nearest), strict=True):
+                for axis, image in zip(row, images, strict=True):
+                    axis.imshow(image.reshape(-1, width), cmap="gray_r", vmin=-1, vmax=1)
+                    axis.set_axis_off()
+        caption(figure, note)
+    return figure
+
+
+def singular_values(origin: xr.Dataset, size: int, note: str) -> Figure:
+    """Ordered singular values of t J at the origin for each t (the paper's Fig. 4), four panels."""
+    panels = {
+        "row": "Eq. 18, row form",
+        "correlated": "correlated theory",
+        "empirical": "empirical score",
+        "network": "trained network",
+    }
+    with style():
+        figure = Figure(figsize=(9.2, 2.9), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True)
+        times = origin["t"].values
+        norm, colours = LogNorm(times.min(), times.max()), colormaps["viridis"]
+        for axis, (name, title) in zip(axes, panels.items(), strict=True):
+            for t in times:
+                values = t * origin[name].sel(size=size, t=t)
+                axis.plot(origin["direction"], values, color=colours(norm(t)), lw=1)
+            axis.set(title=title, xlabel="direction")
+        axes[0].set(ylabel=f"singular values of t J, N = {size:,}", ylim=(0, 2.05))
+        scale = figure.colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.01, label="t")
+        scale.ax.axhline(float(origin["condensation_time"].sel(size=size)), color="white", lw=1.5)
+        caption(figure, note)
+    return figure

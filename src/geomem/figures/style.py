@@ -1,0 +1,44 @@
+"""How figures look: colours that colour-blind readers tell apart, and nothing that depends on the user's settings."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["HELD_OUT", "TRAINING", "caption", "log_axis", "style"]
+
+# Okabe and Ito's palette.
+TRAINING, HELD_OUT = "#D55E00", "#0072B2"
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """matplotlib's defaults with geomem's changes, inside the block alone."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(
+            {
+                "font.size": 9,
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.titlesize": 10,
+                "legend.frameon": False,
+                "figure.dpi": 110,
+                "savefig.dpi": 160,
+                "savefig.facecolor": "white",
+            }
+        )
+        yield
+
+
+def log_axis(axis: Axes, label: str = "diffusion time t (data units squared)") -> None:
+    """A logarithmic time axis."""
+    axis.set_xscale("log")
+    axis.set_xlabel(label)
+
+
+def caption(figure: Figure, text: str) -> None:
+    """Small print under a figure: settings, commit and seed."""
+    figure.text(0.005, 0.003, text, fontsize=6.5, color="#555555", ha="left", va="bottom")
