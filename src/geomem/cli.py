@@ -188,8 +188,8 @@ def _print_theory(result: "Predictions") -> None:
         highlight=False,
     )
     console.print(
-        "Effective samples by three estimates; singular values of J by variance, of the exact score → of the empirical "
-        "score (row form of Eq. 18).",
+        "Effective samples by three estimates; singular values of the empirical score's Jacobian by variance s (row form "
+        "of Eq. 18; the exact score's are 1/(t + s)).",
         highlight=False,
     )
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -200,9 +200,8 @@ def _print_theory(result: "Predictions") -> None:
         table.add_column(f"s = {level:g}", justify="right", no_wrap=True)
     for i, t in enumerate(arrays["t"].values):
         active = [f"{float(v):.3g}" for v in arrays["effective_samples"][:, i]]
-        exact, row = (arrays["singular_values"].sel(form=form).values[i] for form in ("exact", "row"))
-        pairs = [f"{a:.3g} → {b:.3g}" for a, b in zip(exact, row, strict=True)]
-        table.add_row(f"{t:.3g}", *active, *pairs)
+        values = [f"{v:.4g}" for v in arrays["singular_values"].sel(form="row").values[i]]
+        table.add_row(f"{t:.3g}", *active, *values)
     console.print(table)
     console.print(f"Figure: {result.figure}", soft_wrap=True, highlight=False)
 

@@ -14,7 +14,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -103,7 +103,7 @@ class Run:
         """Labelled arrays saved under `name`, read into memory."""
         return xr.load_dataset(self.path / f"{name}.nc", engine="h5netcdf")
 
-    def log(self, **metrics: float | int | str | list[float]) -> None:
+    def log(self, **metrics: float | str | Sequence[float]) -> None:
         """Append one line to metrics.jsonl."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **metrics}) + "\n"
         try:

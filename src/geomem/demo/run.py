@@ -1,7 +1,6 @@
 """`geomem demo`: train, measure and report on real digits and on the paper's linear manifold."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,20 @@ import xarray as xr
 from torch import nn
 
 from geomem.demo.measure import Case, generated, origin_spectra, point_spectra
-from geomem.demo.settings import CaseSettings, DemoSettings
+from geomem.demo.settings import T_RANGE, CaseSettings, DemoSettings
 from geomem.demo.summary import plain, summarise, with_dimensions
 from geomem.errors import InputError
 from geomem.images import digits, nested_split
 from geomem.manifolds import LinearManifold
-from geomem.networks import TrainConfig, TrainState, load_checkpoint, save_checkpoint, train
+from geomem.networks import (
+    TrainConfig,
+    TrainState,
+    TrainStep,
+    load_checkpoint,
+    one_thread,
+    save_checkpoint,
+    train_together,
+)
 from geomem.records import Run
 from geomem.scores import GaussianScore
 from geomem.seeds import derived_generator
@@ -28,15 +35,9 @@ __all__ = ["DemoResult", "Progress", "run"]
 Progress = Callable[[str, float], None]
 
 # Share of the whole time that each stage takes, measured on two cores of a 2.4 GHz Zen 3.
-_SHARES = {
-    "train digits": 0.64,
-    "train manifold": 0.18,
-    "digits": 0.1,
-    "manifold": 0.04,
-    "samples": 0.01,
-    "origin": 0.03,
-}
-_SAVE_EVERY_SECONDS = 15.0
+_SHARES = {"train": 0.8, "digits": 0.1, "manifold": 0.05, "samples": 0.02, "origin": 0.03}
+# Networks trained as one stack; the stacks are trained side by side.
+_STACK = 2
 
 
 @dataclass(frozen=True)
@@ -79,37 +80,39 @@ def run(
         raise InputError(f"seed: must not be negative, got {seed}.")
     settings = DemoSettings.quick(seed) if quick else DemoSettings.standard(seed)
     folder = Run.open(out, "demo", settings, force=force)
-    stage = _Stages(progress)
+    with one_thread():
+        _measure(folder, settings, _Stages(progress))
+        return finish(folder, settings)
+
+
+def _measure(folder: Run, settings: DemoSettings, stage: "_Stages") -> None:
+    """All stages that the folder does not hold yet."""
+    seed = settings.seed
     manifold = LinearManifold.subspaces(30, [(2, 1.0), (5, 0.3)])
     cases = {"digits": _digits_case(settings), "manifold": _manifold_case(settings, manifold)}
-    trained: dict[str, tuple[TrainState, list[nn.Module]]] = {}
+    trained = _trained(folder, cases, settings, stage)
     for name, case in cases.items():
         chosen: CaseSettings = getattr(settings, name)
-        state = _trained(folder, case, chosen, seed, stage)
-        trained[name] = state, [state.ensemble.member(i, state.average) for i in range(len(case.sizes))]
         if not folder.has(f"{name}_points"):
-            parts = point_spectra(case, trained[name][1], chosen.times, settings.points, seed)
+            parts = point_spectra(case, trained[name], chosen.times, settings.points, seed)
             arrays = xr.concat(stage.counted(name, parts, len(case.sizes)), "size")
             s = case.gaussian.variances.sort(descending=True).values.numpy()
             arrays = arrays.assign(variance=("direction", s, {"units": "data units squared"}))
             folder.save(f"{name}_points", with_dimensions(arrays))
         stage.done(name)
-    state, networks = trained["digits"]
     if not folder.has("digits_samples"):
         stage.begin("samples", "drawing digits from the networks")
-        reach = state.config.t_min, state.config.t_max
         case = cases["digits"]
-        samples = generated(case, networks, settings.samples, settings.sampler_steps, reach, seed)
+        samples = generated(case, trained["digits"], settings.samples, settings.sampler_steps, T_RANGE, seed)
         folder.save("digits_samples", samples.assign(training=(("row", "pixel"), case.data.numpy())))
     stage.done("samples")
     if not folder.has("manifold_origin"):
         stage.begin("origin", "spectra at the manifold's origin, theory and 30 data sets")
         grid = [float(u) for u in torch.logspace(-3, 1, 17, dtype=torch.float64)]
-        arrays = origin_spectra(manifold, cases["manifold"], trained["manifold"][1], grid, settings.datasets, seed)
+        arrays = origin_spectra(manifold, cases["manifold"], trained["manifold"], grid, settings.datasets, seed)
         folder.save("manifold_origin", arrays)
     stage.done("origin")
     stage.say("writing figures and page")
-    return finish(folder, settings)
 
 
 def finish(folder: Run, settings: DemoSettings) -> DemoResult:
@@ -138,37 +141,54 @@ def _manifold_case(settings: DemoSettings, manifold: LinearManifold) -> Case:
     return Case("manifold", data, held_out, manifold.score, settings.manifold.sizes)
 
 
-def _trained(folder: Run, case: Case, chosen: CaseSettings, seed: int, stage: "_Stages") -> TrainState:
-    """The case's networks, trained from where the last checkpoint left them."""
-    path = folder.path / f"{case.name}_networks.safetensors"
-    config = TrainConfig(
-        chosen.sizes, steps=chosen.steps, hidden=chosen.hidden, batch_size=chosen.batch_size, seed=seed
+def _trained(
+    folder: Run, cases: dict[str, Case], settings: DemoSettings, stage: "_Stages"
+) -> dict[str, list[nn.Module]]:
+    """The averaged networks of each case, one for each size, trained from where the last checkpoints left them."""
+    names, states = [], []
+    for case in cases.values():
+        chosen: CaseSettings = getattr(settings, case.name)
+        for start in range(0, len(chosen.sizes), _STACK):
+            names.append((case.name, f"{case.name}_networks_{start // _STACK}.safetensors"))
+            config = TrainConfig(
+                chosen.sizes[start : start + _STACK],
+                steps=chosen.steps,
+                hidden=chosen.hidden,
+                batch_size=chosen.batch_size,
+                t_min=T_RANGE[0],
+                t_max=T_RANGE[1],
+                seed=settings.seed,
+            )
+            states.append(_state(folder.path / names[-1][1], config, case))
+
+    def on_step(index: int, step: TrainStep) -> None:
+        steps = states[index].config.steps
+        if step.step % max(1, steps // 12) == 0 or step.step == steps:
+            sizes = list(states[index].config.sizes)
+            folder.log(stage=f"train {names[index][0]}", sizes=sizes, step=step.step, loss=step.loss.tolist())
+            with folder.writing(names[index][1]) as temporary:
+                save_checkpoint(temporary, states[index])
+
+    def on_wait() -> None:
+        work = [s.step * s.config.hidden**2 for s in states]
+        whole = [s.config.steps * s.config.hidden**2 for s in states]
+        stage.begin("train", f"training {sum(s.ensemble.count for s in states)} networks", sum(work) / sum(whole))
+
+    train_together(
+        [(s, cases[name].data) for s, (name, _) in zip(states, names, strict=True)], on_step=on_step, on_wait=on_wait
     )
+    stage.done("train")
+    out: dict[str, list[nn.Module]] = {name: [] for name in cases}
+    for state, (name, _) in zip(states, names, strict=True):
+        out[name] += [state.ensemble.member(i, state.average) for i in range(state.ensemble.count)]
+    return out
+
+
+def _state(path: Path, config: TrainConfig, case: Case) -> TrainState:
+    """The state of a checkpoint, or a new one."""
     if path.exists():
-        state = load_checkpoint(path)
-    else:
-        state = TrainState(config, case.data.shape[1], float(case.data.std(correction=0)))
-
-    def save() -> None:
-        with folder.writing(path.name) as temporary:
-            save_checkpoint(temporary, state)
-
-    name, label = f"train {case.name}", f"training {len(chosen.sizes)} networks on {case.name}"
-    saved = time.monotonic()
-    try:
-        for step in train(state, case.data):
-            if step.step % 50 == 0:
-                stage.begin(name, label, step.step / chosen.steps)
-            if step.step % 500 == 0:
-                folder.log(stage=name, step=step.step, loss=step.loss.tolist(), learning_rate=step.learning_rate)
-            if step.step == chosen.steps or time.monotonic() - saved > _SAVE_EVERY_SECONDS:
-                save()
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        save()
-        raise
-    stage.done(name)
-    return state
+        return load_checkpoint(path)
+    return TrainState(config, case.data.shape[1], float(case.data.std(correction=0)))
 
 
 class _Stages:

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-__all__ = ["CaseSettings", "DemoSettings"]
+__all__ = ["T_RANGE", "CaseSettings", "DemoSettings"]
+
+# Times that networks are trained and sampled at, data units squared.
+T_RANGE = (1e-4, 20.0)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def dimension_by_size(rows: Sequence[Mapping[str, Any]], t: float, note: str) ->
     `rows` are those of `demo.summary.summarise`.
     """
     with style():
-        figure = Figure(figsize=(8.4, 2.9), layout="constrained")
+        figure = Figure(figsize=(9.2, 3.1), layout="constrained")
         axes = figure.subplots(1, len(_TITLES), sharey=True)
         for axis, (source, title) in zip(axes, _TITLES.items(), strict=True):
             mine = [row for row in rows if row["source"] == source]
@@ -38,6 +38,8 @@ def dimension_by_size(rows: Sequence[Mapping[str, Any]], t: float, note: str) ->
                     sizes, values, reach, fmt="o-", ms=4, lw=1.4, capsize=3, color=colour, label=f"{name} points"
                 )
             axis.set(xscale="log", xlabel="training samples N", title=title)
+            axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axis.minorticks_off()
         axes[0].set_ylabel(f"resolved dimension at t = {t:g}")
         axes[0].legend(loc="upper left")
         caption(figure, note)
@@ -48,7 +50,7 @@ def dimension_by_time(dimension: xr.DataArray, note: str) -> Figure:
     """Mean dimension against t, one panel for each training-set size; line styles are the sources."""
     with style():
         sizes = dimension["size"].values
-        figure = Figure(figsize=(2.2 * len(sizes) + 0.6, 2.9), layout="constrained")
+        figure = Figure(figsize=(9.2, 3.1), layout="constrained")
         axes = np.atleast_1d(figure.subplots(1, len(sizes), sharey=True))
         for axis, size in zip(axes, sizes, strict=True):
             for (source, title), line in zip(_TITLES.items(), ("-", "--", ":"), strict=True):
@@ -65,16 +67,16 @@ def dimension_by_time(dimension: xr.DataArray, note: str) -> Figure:
 
 
 def survival_spectra(survival: xr.DataArray, t: float, note: str) -> Figure:
-    """Mean survival of the ordered directions at time t: rows are sources, columns training-set sizes."""
+    """Median survival of the ordered directions at time t: rows are sources, columns training-set sizes."""
     with style():
         sizes = survival["size"].values
-        figure = Figure(figsize=(2.2 * len(sizes) + 0.6, 4.8), layout="constrained")
+        figure = Figure(figsize=(9.2, 5.2), layout="constrained")
         axes = figure.subplots(len(_TITLES), len(sizes), sharex=True, sharey=True, squeeze=False)
         for row, (source, title) in zip(axes, _TITLES.items(), strict=True):
             for axis, size in zip(row, sizes, strict=True):
                 for name, colour in _COLOURS.items():
                     values = survival.sel(size=size, t=t, source=source, set=name)
-                    axis.plot(values["direction"], values.mean("point"), color=colour, lw=1.5, label=f"{name} points")
+                    axis.plot(values["direction"], values.median("point"), color=colour, lw=1.5, label=f"{name} points")
                 axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
                 axis.set_ylim(-0.05, 1.5)
             row[0].set_ylabel(f"{title}\nsurvival")
@@ -94,7 +96,7 @@ def generated_images(samples: xr.Dataset, width: int, note: str, columns: int = 
     """
     with style():
         sizes = samples["size"].values
-        figure = Figure(figsize=(8.4, 1.62 * len(sizes)), layout="constrained")
+        figure = Figure(figsize=(9.2, 1.8 * len(sizes) + 0.2), layout="constrained")
         grid = figure.subfigures(len(sizes), 1, squeeze=False)[:, 0]
         for part, size in zip(grid, sizes, strict=True):
             one = samples.sel(size=size)
@@ -120,7 +122,7 @@ def singular_values(origin: xr.Dataset, size: int, note: str) -> Figure:
         "network": "trained network",
     }
     with style():
-        figure = Figure(figsize=(9.2, 2.9), layout="constrained")
+        figure = Figure(figsize=(9.2, 3.1), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True)
         times = origin["t"].values
         norm, colours = LogNorm(times.min(), times.max()), colormaps["viridis"]

@@ -41,4 +41,8 @@ def log_axis(axis: Axes, label: str = "diffusion time t (data units squared)") -
 
 def caption(figure: Figure, text: str) -> None:
     """Small print under a figure: settings, commit and seed."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        share = 0.17 / figure.get_figheight()
+        engine.set(rect=(0, share, 1, 1 - share))  # type: ignore[call-arg]  # of the constrained engine
     figure.text(0.005, 0.003, text, fontsize=6.5, color="#555555", ha="left", va="bottom")

@@ -42,8 +42,8 @@ def theory_figure(arrays: xr.Dataset, note: str) -> Figure:
                 axes[1].plot(t, values, line, color=colour, label=f"{level:g}" if form == "exact" else None)
         axes[1].set(ylabel="singular values of t J", ylim=(0, 3), title="by variance")
         styles = [axes[1].plot([], [], line, color="#777777")[0] for line in _LINES.values()]
-        variances = axes[1].legend(fontsize=7, title="variance", title_fontsize=7, loc="upper right")
-        axes[1].legend(styles, [_NAMES[form] for form in _LINES], fontsize=7, loc="upper left")
+        variances = axes[1].legend(fontsize=7, title="variance", title_fontsize=7, loc="center left")
+        axes[1].legend(styles, [_NAMES[form] for form in _LINES], fontsize=7, loc="upper right")
         axes[1].add_artist(variances)
         if panels == 3:
             norm, colours = LogNorm(float(t.min()), float(t.max())), colormaps["viridis"]

@@ -60,7 +60,7 @@ def demo_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str, 
                 Picture(
                     "digits_survival",
                     figures.survival_spectra(arrays["digits_points"]["survival"], digits["t"], note),
-                    f"Survival of the ordered directions at t = {digits['t']:g}, mean over points.",
+                    f"Survival of the ordered directions at t = {digits['t']:g}, median over points.",
                     "Ordered survival spectra at training and held-out digits for network, empirical score and theory.",
                 ),
             ],

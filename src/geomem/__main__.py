@@ -1,0 +1,5 @@
+"""`python -m geomem`."""
+
+from geomem.cli import main
+
+main()

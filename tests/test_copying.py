@@ -1,0 +1,109 @@
+"""Copies and their intervals on configurations with known answers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import beta
+
+from geomem.audit import copy_rate, neighbour_distances
+from geomem.errors import InputError
+
+DATA = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 4.0]])
+
+
+def test_two_nearest_of_known_points():
+    samples = [[0.1, 0.0], [0.9, 0.0], [0.0, 3.0], [0.0, 0.0]]
+    distance, rows = neighbour_distances(samples, DATA)
+    np.testing.assert_array_equal(rows, [[0, 1], [1, 0], [2, 0], [0, 1]])
+    np.testing.assert_allclose(distance, [[0.1, 0.9], [0.1, 0.9], [1.0, 3.0], [0.0, 1.0]], rtol=1e-14)
+
+
+def test_copies_are_much_nearer_to_one_than_to_any_other():
+    """d_1/d_2 = 0.1/0.9 and 0.24/0.76 copy; 0.26/0.74 does not; nor does a ratio of a third, which is not below it."""
+    samples = [[0.1, 0.0], [0.24, 0.0], [0.26, 0.0], [0.5, 0.0], [0.0, 3.0]]
+    rate = copy_rate(samples, DATA, ratio=1 / 3)
+    assert (rate.count, rate.total, rate.value) == (2, 5, 0.4)
+    assert copy_rate(samples, DATA, ratio=0.5).count == 4
+    assert copy_rate(samples, DATA, ratio=0.05).count == 0
+    assert copy_rate(DATA, DATA).count == 3
+
+
+def test_images_are_compared_whole():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(20, 8, 8))
+    rate = copy_rate(data[:5] + 1e-3, data)
+    assert (rate.count, rate.total) == (5, 5)
+    distance, rows = neighbour_distances(data[:5] + 1e-3, data)
+    np.testing.assert_array_equal(rows[:, 0], np.arange(5))
+    np.testing.assert_allclose(distance[:, 0], 8e-3, rtol=1e-10)
+
+
+def test_distances_are_those_of_brute_force():
+    rng = np.random.default_rng(1)
+    samples, data = rng.normal(size=(30, 5)), rng.normal(size=(40, 5))
+    every = np.linalg.norm(samples[:, None] - data, axis=-1)
+    distance, rows = neighbour_distances(samples, data)
+    np.testing.assert_array_equal(rows, np.argsort(every, 1)[:, :2])
+    np.testing.assert_allclose(distance, np.sort(every, 1)[:, :2], rtol=1e-13)
+
+
+@pytest.mark.parametrize("gap", [1e-2, 1e-6, 1e-9])
+def test_small_distances_keep_their_digits(gap):
+    """Copies to many digits, where |a|^2 + |b|^2 - 2 a.b has none left."""
+    data = np.random.default_rng(2).normal(size=(10, 64)) + 10
+    samples = data[:4].copy()
+    samples[:, 0] += gap
+    exact = samples[:, 0] - data[:4, 0]
+    distance, _ = neighbour_distances(samples, data)
+    np.testing.assert_allclose(distance[:, 0], exact, rtol=1e-12)
+    assert copy_rate(samples, data).count == 4
+
+
+def test_the_two_nearest_are_found_among_near_duplicates():
+    """Neighbours at 1e-5 and 1e-4 of images of norm 80, near the limit 80 sqrt(eps) of the search's product form."""
+    rng = np.random.default_rng(3)
+    base = 10 + rng.normal(size=64)
+    data = base + 1e-5 * rng.normal(size=(40, 64))
+    samples = data[:10] + 1e-6 * rng.normal(size=(10, 64))
+    every = np.linalg.norm(samples[:, None] - data, axis=-1)
+    _, rows = neighbour_distances(samples, data)
+    np.testing.assert_array_equal(rows, np.argsort(every, 1)[:, :2])
+    assert copy_rate(samples, data).count == 10
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(n=st.integers(1, 300), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_intervals_are_clopper_pearson_s(n, share, confidence):
+    k = round(share * n)
+    samples = np.concatenate([np.full((k, 1), 0.1), np.full((n - k, 1), 0.5)])
+    rate = copy_rate(samples, np.array([[0.0], [1.0]]), confidence=confidence)
+    tail = (1 - confidence) / 2
+    low = beta.ppf(tail, k, n - k + 1) if k else 0.0
+    high = beta.ppf(1 - tail, k + 1, n - k) if k < n else 1.0
+    assert (rate.count, rate.total) == (k, n)
+    assert rate.low == pytest.approx(low, rel=1e-9, abs=1e-12)
+    assert rate.high == pytest.approx(high, rel=1e-9)
+    assert rate.low <= rate.value <= rate.high
+
+
+def test_no_copy_still_leaves_room_for_some():
+    rate = copy_rate(np.full((100, 1), 0.5), [[0.0], [1.0]])
+    assert rate.low == 0
+    assert rate.high == pytest.approx(1 - 0.025 ** (1 / 100), rel=1e-9)
+    assert str(rate) == "0.0% [0.0, 3.6]"
+
+
+@pytest.mark.parametrize(
+    ("samples", "data", "message"),
+    [
+        ([[0.0]], [[1.0]], "data: the second-nearest neighbour needs at least 2 samples, got 1"),
+        ([[0.0, 1.0]], [[1.0], [2.0]], r"samples: have shape \(1, 2\), the data \(2, 1\)"),
+        (np.zeros((0, 1)), [[1.0], [2.0]], r"samples: have shape \(0, 1\)"),
+        ([[np.nan]], [[1.0], [2.0]], "samples: "),
+        ([[0.0]], [[1.0], [np.inf]], "data: "),
+    ],
+)
+def test_wrong_input_is_refused(samples, data, message):
+    with pytest.raises(InputError, match=message):
+        copy_rate(samples, data)
