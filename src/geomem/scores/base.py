@@ -8,6 +8,7 @@ so the Jacobian's spectrum reads as the survival of directions: 0 pinned, 1 free
 posterior has several modes.
 """
 
+import math
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -78,4 +79,4 @@ def events(x: Tensor, t: Tensor | float, shape: tuple[int, ...]) -> Events:
         times = times.expand(batch)
     except RuntimeError:
         raise InputError(f"t: has shape {tuple(times.shape)}, which does not fit x's batch {tuple(batch)}.") from None
-    return Events(x.reshape(batch.numel(), -1), times.reshape(-1), batch)
+    return Events(x.reshape(batch.numel(), math.prod(shape)), times.reshape(-1), batch)

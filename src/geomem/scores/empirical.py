@@ -122,7 +122,7 @@ class EmpiricalScore:
         out = torch.empty(rows.shape[0], self._rows.shape[0], dtype=x.dtype, device=x.device)
         for i in range(rows.shape[0]):
             out[i] = self._log_weights(rows[i], times[i]).exp().to(x.dtype)
-        return out.reshape(*batch, -1)
+        return out.reshape(*batch, out.shape[1])
 
     def jacobian(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Exact Jacobian J = -I/t + Cov_w(y)/t^2, (*b, d, d)."""
@@ -131,8 +131,8 @@ class EmpiricalScore:
         out = torch.empty(rows.shape[0], d, d, dtype=x.dtype, device=x.device)
         eye = torch.eye(d, dtype=torch.float64, device=x.device)
         for i in range(rows.shape[0]):
-            root = self._covariance_root(rows[i], times[i])
-            out[i] = ((root.T @ root - eye) / times[i]).to(x.dtype)
+            spread = self._scatter(*self._active(rows[i], times[i]))
+            out[i] = ((spread - eye) / times[i]).to(x.dtype)
         return out.reshape(*batch, d, d)
 
     def survival(self, x: Tensor, t: Tensor | float) -> Tensor:
@@ -140,20 +140,34 @@ class EmpiricalScore:
         rows, times, batch = events(x, t, self.shape)
         out = torch.zeros(rows.shape, dtype=x.dtype, device=x.device)
         for i in range(rows.shape[0]):
-            root = self._covariance_root(rows[i], times[i])
-            few = root.shape[0] < root.shape[1]
-            values = torch.linalg.eigvalsh(root @ root.T if few else root.T @ root).flip(0).clamp_min(0)
+            samples, weights, origin, shift = self._active(rows[i], times[i])
+            if samples.numel() < rows.shape[1]:
+                root = (self._rows[samples].to(torch.float64) - origin).sub_(shift).mul_(weights.sqrt()[:, None])
+                matrix = root @ root.T  # its eigenvalues are those of the d x d matrix that are not 0
+            else:
+                matrix = self._scatter(samples, weights, origin, shift)
+            values = torch.linalg.eigvalsh(matrix).flip(0).clamp_min(0)
             out[i, : values.numel()] = values.to(x.dtype)
-        return out.reshape(*batch, -1)
+        return out.reshape(*batch, out.shape[1])
 
-    def _covariance_root(self, x: Tensor, t: Tensor) -> Float[Tensor, "active d"]:
-        """Rows sqrt(w_mu/t) (y_mu - ybar) of the active samples; its Gram matrices hold the spectrum of Cov/t."""
+    def _active(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For one query: the samples that matter, w/t of each, the query, and the posterior mean relative to it."""
         log_w = self._log_weights(x, t)
-        active = torch.nonzero(log_w > log_w.max() - self._cut).flatten()
-        w = log_w[active].exp()
-        offset = self._rows[active].to(torch.float64) - x.to(torch.float64)
-        offset -= w @ offset
-        return offset.mul_((w / t).sqrt()[:, None])
+        samples = torch.nonzero(log_w > log_w.max() - self._cut).flatten()
+        weights = log_w[samples].exp()
+        origin = x.to(torch.float64)
+        shift = torch.zeros_like(origin)
+        for index, w in zip(self._blocks(samples), self._blocks(weights), strict=True):
+            shift += w @ (self._rows[index].to(torch.float64) - origin)
+        return samples, weights / t, origin, shift
+
+    def _scatter(self, samples: Tensor, weights: Tensor, origin: Tensor, shift: Tensor) -> Float[Tensor, "d d"]:
+        """Weighted second moments of samples about origin + shift, which is never rounded to one vector."""
+        out = torch.zeros(shift.numel(), shift.numel(), dtype=torch.float64, device=shift.device)
+        for index, w in zip(self._blocks(samples), self._blocks(weights), strict=True):
+            root = (self._rows[index].to(torch.float64) - origin).sub_(shift).mul_(w.sqrt()[:, None])
+            out.addmm_(root.T, root)
+        return out
 
     def _log_weights(self, x: Tensor, t: Tensor) -> Float[Tensor, " n"]:
         """ln w of every sample for one query, from direct differences."""
@@ -167,8 +181,11 @@ class EmpiricalScore:
 
     def _tiles(self) -> tuple[Tensor, ...]:
         """Blocks of samples whose float64 copy takes at most a sixteenth of the budget."""
+        return self._blocks(self._rows)
+
+    def _blocks(self, rows: Tensor) -> tuple[Tensor, ...]:
         n, d = self._rows.shape
-        return torch.split(self._rows, min(n, max(1, self.memory // (16 * 8 * d))))
+        return torch.split(rows, min(n, max(1, self.memory // (16 * 8 * d))))
 
     def _centred(self, rows: Tensor) -> Tensor:
         return rows.to(torch.float64) - self._centre

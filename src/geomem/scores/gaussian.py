@@ -68,7 +68,9 @@ class GaussianScore:
 
     def coordinates(self, x: Float[Tensor, "*b_shape"]) -> Tensor:
         """U^T (x - mean) for x (*b, *shape): coordinates (*b, d) in the eigenbasis, float64."""
-        rows = x.reshape(*x.shape[: x.ndim - len(self.shape)], -1).to(torch.float64) - self.mean.to(x.device)
+        rows = x.reshape(*x.shape[: x.ndim - len(self.shape)], self.variances.numel()).to(torch.float64) - self.mean.to(
+            x.device
+        )
         return rows if self.basis is None else rows @ self.basis.to(x.device)
 
     def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
@@ -101,7 +103,7 @@ class GaussianScore:
         """Eigenvalues s/(s+t) of I + t J, descending (*b, d)."""
         _, times, batch = events(x, t, self.shape)
         s = self.variances.to(x.device).sort(descending=True).values
-        return (s / (s + times[:, None])).reshape(*batch, -1).to(x.dtype)
+        return (s / (s + times[:, None])).reshape(*batch, s.numel()).to(x.dtype)
 
     def _rows(self, rows: Tensor) -> Tensor:
         z = rows.to(torch.float64) - self.mean.to(rows.device)

@@ -58,7 +58,7 @@ class NetworkScore:
         rows, times = rows.to(weight), times.to(weight)
         a, b = (c[:, None] for c in coefficients(times, self.noise))
         scaled = a * rows
-        out = self.module(scaled.reshape(-1, *self.shape), times)
+        out = self.module(scaled.reshape(rows.shape[0], *self.shape), times)
         if not isinstance(out, Tensor) or out.shape != (rows.shape[0], *self.shape):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise InputError(f"module: returned {found} for events of shape {self.shape}; it must return their shape.")

@@ -10,23 +10,21 @@ from geomem.spectra.spectrum import Spectrum
 __all__ = ["differentiated_jacobian", "exact"]
 
 
-def exact(score: Score, x: Tensor, t: Tensor, *, vectors: bool) -> Spectrum:
-    """Spectrum of J(x, t) itself, for x (*b, *shape) and t (*b).
+def exact(score: Score, x: Tensor, t: Tensor, *, vectors: bool, batch_size: int) -> Spectrum:
+    """Spectrum of J(x, t) itself, for points x (n, *shape) and t (n).
 
     For a `DensityScore` J is symmetric, so its singular values are |1 - kappa|/t of the survivals kappa, and its
     singular vectors eigenvectors; no d x d matrix is formed unless vectors are asked for.
     """
-    symmetric = isinstance(score, DensityScore)
-    if symmetric and not vectors:
-        assert isinstance(score, DensityScore)
-        survival = score.survival(x, t).to(torch.float64)
+    if isinstance(score, DensityScore) and not vectors:
+        survival = score.survival(x.to(torch.float64), t)
         values = ((1 - survival).abs() / t[..., None]).sort(-1, descending=True).values
         return Spectrum(values, t, "exact", None, survival, survival.shape[-1])
-    if symmetric:
-        assert isinstance(score, DensityScore)
-        j = score.jacobian(x, t).to(torch.float64)
+    if isinstance(score, DensityScore):
+        j = score.jacobian(x.to(torch.float64), t)
     else:
-        j = differentiated_jacobian(score, x, t).to(torch.float64)
+        parts = zip(x.split(batch_size), t.split(batch_size), strict=True)
+        j = torch.cat([differentiated_jacobian(score, *part).to(torch.float64) for part in parts])
     return dense_spectrum(j, t, "exact", None, vectors=vectors)
 
 
@@ -37,7 +35,7 @@ def differentiated_jacobian(score: Score, x: Tensor, t: Tensor) -> Float[Tensor,
     other, which a score promises.
     """
     rows, times, batch = events(x, t, score.shape)
-    leaf = rows.detach().reshape(-1, *score.shape).requires_grad_(True)
+    leaf = rows.detach().reshape(rows.shape[0], *score.shape).requires_grad_(True)
     with torch.enable_grad():
         out = score(leaf, times).reshape(rows.shape).sum(0)
         columns = [torch.autograd.grad(entry, leaf, retain_graph=True)[0].reshape(rows.shape) for entry in out]

@@ -52,7 +52,7 @@ class Measurement:
     @property
     def points(self) -> Float[Tensor, "n *shape"]:
         """The points as events."""
-        return self.x.reshape(-1, *self.score.shape)
+        return self.x.reshape(self.x.shape[0], *self.score.shape)
 
 
 Probe = Callable[[Measurement], Spectrum]
@@ -109,7 +109,12 @@ def spectrum(
         length = torch.as_tensor(radius, dtype=torch.float64, device=x.device)
         if not bool(torch.all(torch.isfinite(length) & (length > 0))):
             raise InputError("radius: must be finite and above 0.")
-        length = length.expand(batch).reshape(-1)
+        try:
+            length = length.expand(batch).reshape(-1)
+        except RuntimeError:
+            raise InputError(
+                f"radius: has shape {tuple(length.shape)}, which does not fit x's batch {tuple(batch)}."
+            ) from None
     with torch.no_grad(), _full_precision():
         generator = generator or torch.Generator().manual_seed(0)
         flat = PROBES[name](Measurement(score, rows, times, probes, length, vectors, batch_size, generator))
@@ -118,7 +123,7 @@ def spectrum(
         return None if a is None else a.reshape((*batch, *a.shape[1:]))
 
     return Spectrum(
-        flat.values.reshape(*batch, -1),
+        flat.values.reshape((*batch, *flat.values.shape[1:])),
         times.reshape(batch),
         flat.kind,
         shaped(flat.radius),
@@ -132,7 +137,7 @@ def spectrum(
 def _exact(m: Measurement) -> Spectrum:
     if m.radius is not None or m.probes is not None:
         raise InputError("radius, probes: the exact Jacobian has none; leave them out or choose another probe.")
-    return exact(m.score, m.points, m.t, vectors=m.vectors)
+    return exact(m.score, m.points, m.t, vectors=m.vectors, batch_size=m.batch_size)
 
 
 def _smoothed(m: Measurement) -> Spectrum:
@@ -141,8 +146,8 @@ def _smoothed(m: Measurement) -> Spectrum:
         raise InputError(f"probes: the smoothed Jacobian has one column for each of the {d} axes; leave probes out.")
     r = m.t.sqrt() if m.radius is None else m.radius
     (moved,) = _scores(m, r, torch.eye(d, dtype=torch.float64), (1.0,))
-    still = m.score(m.points, m.t).reshape(m.x.shape).to(torch.float64)
-    j = (moved - still[:, None]).mT / r[:, None, None]
+    (still,) = _scores(m, r, torch.zeros(1, d, dtype=torch.float64), (1.0,))
+    j = (moved - still).mT / r[:, None, None]
     return dense_spectrum(j, m.t, "forward", r, vectors=m.vectors)
 
 
@@ -233,9 +238,9 @@ def _scores(m: Measurement, r: Tensor, directions: Tensor, signs: tuple[float, .
     for part in torch.arange(n * k, device=m.x.device).split(m.batch_size):
         point, step = part // k, part % k
         moved = m.x[point].to(torch.float64) + r[point, None] * steps[step]
-        s = m.score(moved.to(m.x.dtype).reshape(-1, *m.score.shape), m.t[point])
-        out[part] = s.reshape(-1, d).to(torch.float64)
-    return iter(out.reshape(n, len(signs), -1, d).unbind(1))
+        s = m.score(moved.to(m.x.dtype).reshape(part.numel(), *m.score.shape), m.t[point])
+        out[part] = s.reshape(part.numel(), d).to(torch.float64)
+    return iter(out.reshape(n, len(signs), k // len(signs), d).unbind(1))
 
 
 @contextmanager
