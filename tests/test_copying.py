@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
+from scipy.stats import t as student
 
-from geomem.audit import copy_rate, neighbour_distances
+from geomem.audit import copy_rate, difference, mean, neighbour_distances
 from geomem.errors import InputError
 
 DATA = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 4.0]])
@@ -60,6 +61,18 @@ def test_small_distances_keep_their_digits(gap):
     assert copy_rate(samples, data).count == 4
 
 
+def test_order_of_the_two_nearest_is_that_of_their_true_distances():
+    """Pairs of data 1e-8 apart, and samples nearer by far to one of them than the search's product form can tell."""
+    rng = np.random.default_rng(4)
+    first = 10 + rng.normal(size=(30, 64))
+    second = first + 1e-8 * np.eye(64)[0]
+    data = np.concatenate([first, second])
+    distance, rows = neighbour_distances(second, data)
+    np.testing.assert_array_equal(rows, np.stack([np.arange(30, 60), np.arange(30)], 1))
+    assert np.all(distance[:, 0] == 0)
+    np.testing.assert_allclose(distance[:, 1], 1e-8, rtol=1e-6)
+
+
 def test_the_two_nearest_are_found_among_near_duplicates():
     """Neighbours at 1e-5 and 1e-4 of images of norm 80, near the limit 80 sqrt(eps) of the search's product form."""
     rng = np.random.default_rng(3)
@@ -107,3 +120,31 @@ def test_no_copy_still_leaves_room_for_some():
 def test_wrong_input_is_refused(samples, data, message):
     with pytest.raises(InputError, match=message):
         copy_rate(samples, data)
+
+
+def test_intervals_of_means_are_student_s_and_welch_s():
+    """Against their definitions; NaN, an estimate that there is none of, is left out."""
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(3, 1, size=12), rng.normal(2, 4, size=20)
+    half = student.ppf(0.975, 11) * a.std(ddof=1) / np.sqrt(12)
+    found = mean([*a, np.nan])
+    assert (found.value, found.n) == (pytest.approx(a.mean()), 12)
+    assert (found.low, found.high) == pytest.approx((a.mean() - half, a.mean() + half))
+    assert mean(a, bounds=(2.9, 3.1)).low >= 2.9
+    assert mean(a, bounds=(2.9, 3.1)).high <= 3.1
+    u, v = a.var(ddof=1) / 12, b.var(ddof=1) / 20
+    freedom = (u + v) ** 2 / (u**2 / 11 + v**2 / 19)
+    half = student.ppf(0.95, freedom) * np.sqrt(u + v)
+    found = difference(a, [*b, np.nan], confidence=0.9)
+    assert (found.value, found.n) == (pytest.approx(a.mean() - b.mean()), 12)
+    assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half))
+    same = difference([1.0, 1.0], [0.5, 0.5, 0.5])
+    assert (same.value, same.low, same.high) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, np.nan]])
+def test_an_interval_needs_two_points(values):
+    with pytest.raises(InputError, match="values: an interval needs at least two points"):
+        mean(values)
+    with pytest.raises(InputError, match="values: an interval needs at least two points"):
+        difference([1.0, 2.0], values)

@@ -1,6 +1,5 @@
 """The numbers that the demo's page states, computed from its arrays, and the findings in sentences."""
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from geomem.audit import Interval, Rate, difference, mean, rate_of_copies
 from geomem.demo.measure import SETS, SOURCES
 from geomem.demo.settings import DemoSettings
 
-__all__ = ["plain", "summarise", "with_dimensions"]
+__all__ = ["listed", "plain", "summarise", "with_dimensions"]
 
 _NOT_NEGATIVE = (0.0, np.inf)
 
@@ -142,33 +141,41 @@ def _title(case: dict[str, Any], copies: list[dict[str, Any]]) -> str:
     first, last = rows[0], rows[-1]
     if first["held_out"].low > case["gaussian"]:
         return "These networks have hardly trained: they have not yet lost any dimension of the digits"
-    lost = [f"{row['size']:,}" for row in rows if row["difference"].low > 0]
-    memory = (
-        f"trained on {' or '.join(lost)} digits, a network has lost dimensions at its training images"
-        if lost
-        else "no network has lost dimensions at its training images"
-    )
+    lost = [row["size"] for row in rows if row["difference"].low > 0]
     copied = [c for c in copies if c["generated"].low > c["control"].high]
-    copying = (
-        f" and copies them ({copied[0]['generated'].value:.0%} at N = {copied[0]['size']:,})" if copied and lost else ""
-    )
-    sentence = (
-        f"{memory}{copying}; from {first['size']:,} to {last['size']:,} digits the dimension at held-out images goes from "
+    parts = []
+    if lost:
+        parts.append(f"networks trained on {listed(lost)} digits have lost dimensions at their training images")
+    if copied:
+        worst = max(copied, key=lambda c: float(c["generated"].value))
+        parts.append(f"{worst['generated'].value:.0%} of what the one of {worst['size']:,} draws are copies")
+    if not parts:
+        parts.append("no network has lost dimensions at its training images or copies them")
+    parts.append(
+        f"from {first['size']:,} to {last['size']:,} digits the dimension at held-out images goes from "
         f"{first['held_out'].value:.0f} to {last['held_out'].value:.0f} of 64"
     )
+    sentence = "; ".join(parts)
     return sentence[0].upper() + sentence[1:]
+
+
+def listed(sizes: list[int]) -> str:
+    """Numbers as people list them."""
+    shown = [f"{n:,}" for n in sizes]
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + f" and {shown[-1]}"
 
 
 def _network_findings(case: dict[str, Any], name: str, unit: str, dim: int) -> list[str]:
     rows = [row for row in case["rows"] if row["source"] == "network"]
     first, last = rows[0], rows[-1]
     held_out = [row["held_out"].value for row in rows]
-    grows = all(a < b for a, b in itertools.pairwise(held_out))
-    trend = (
-        "The dimension at held-out points grows with every larger training set"
-        if grows
-        else "The dimension at held-out points does not grow with every larger training set"
-    )
+    steps = np.diff(np.round(held_out, 1))  # as the sentence shows them
+    if np.all(steps > 0):
+        trend = "The dimension at held-out points grows with every larger training set"
+    elif np.all(steps >= 0) and np.any(steps > 0):
+        trend = "The dimension at held-out points grows with the training set until it levels off"
+    else:
+        trend = "The dimension at held-out points does not grow with the training set throughout"
     course = ", ".join(f"{row['held_out'].value:.1f} at N = {row['size']:,}" for row in rows)
     return [
         f"On {name}, networks trained on N = {first['size']:,} samples keep {first['training']} of {dim} directions at a "

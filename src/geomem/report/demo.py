@@ -6,6 +6,7 @@ from typing import Any
 
 import xarray as xr
 
+from geomem.demo.summary import listed
 from geomem.figures import demo as figures
 from geomem.records import Run
 from geomem.report.page import Picture, Section, Table, write_page
@@ -99,8 +100,8 @@ def demo_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str, 
     ]
     config = run.config
     lead = (
-        f"Small networks were trained for {config['digits']['steps']:,} steps on {_listed(config['digits']['sizes'])} handwritten "
-        f"digits (8×8 pixels) and for {config['manifold']['steps']:,} steps on {_listed(config['manifold']['sizes'])} points of a "
+        f"Small networks were trained for {config['digits']['steps']:,} steps on {listed(config['digits']['sizes'])} handwritten "
+        f"digits (8×8 pixels) and for {config['manifold']['steps']:,} steps on {listed(config['manifold']['sizes'])} points of a "
         f"linear manifold, one seed. Spectra were taken at up to {config['points']} training and {config['points']} held-out "
         "points; intervals are over points, not over networks."
     )
@@ -131,8 +132,3 @@ def _copies_table(copies: list[dict[str, Any]]) -> Table:
         for c in copies
     ]
     return Table(["N", "copies among drawn", "drawn", "among held-out", "held-out"], rows)
-
-
-def _listed(values: list[int]) -> str:
-    shown = [f"{v:,}" for v in values]
-    return ", ".join(shown[:-1]) + f" and {shown[-1]}"

@@ -4,7 +4,13 @@ NumPy float64 throughout; arrays in, arrays out, in the order of `variances`.
 """
 
 from geomem.theory.correlated import CorrelatedJacobian, correlated_jacobian
-from geomem.theory.effective import ScoreDistribution, effective_samples, log_moment_ratio, score_distribution
+from geomem.theory.effective import (
+    ScoreDistribution,
+    effective_samples,
+    log_moment_ratio,
+    rank_correction,
+    score_distribution,
+)
 from geomem.theory.jacobian import (
     exact_singular_values,
     jacobian_samples,
@@ -41,6 +47,7 @@ __all__ = [
     "jacobian_singular_values",
     "log_moment_ratio",
     "random_projection_gap",
+    "rank_correction",
     "required_samples",
     "score_distribution",
     "spectral_gaps",

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geomem.errors import InputError
 
-__all__ = ["Array", "choice", "load", "positions", "samples", "times", "variances_of"]
+__all__ = ["Array", "choice", "load", "one", "positions", "samples", "times", "variances_of"]
 
 Array = NDArray[np.float64]
 
@@ -47,6 +47,14 @@ def samples(n_samples: ArrayLike, least: int = 1) -> Array:
             f"n_samples: got {bad:g}, but at least {least} sample{'s are' if least > 1 else ' is'} needed."
         )
     return n
+
+
+def one(name: str, value: ArrayLike) -> float:
+    """`value`, if it is a single number."""
+    number = _numbers(name, value)
+    if number.ndim:
+        raise InputError(f"{name}: takes one number, got an array of shape {number.shape}.")
+    return float(number)
 
 
 def load(n_samples: ArrayLike | None, alpha: ArrayLike | None, dim: int) -> Array:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geomem.errors import InputError
-from geomem.theory.arguments import Array, choice, samples, times, variances_of
+from geomem.theory.arguments import Array, choice, one, samples, times, variances_of
 from geomem.theory.effective import effective_samples, log_moment_ratio
 
 __all__ = ["CorrelatedJacobian", "correlated_jacobian"]
@@ -96,7 +96,11 @@ def correlated_jacobian(variances: ArrayLike, n_samples: float, t: float, *, for
     0.045511 0.008455
     """
     choice("form", form, ("raw", "shrunk"))
-    s_all, n, tt = variances_of(variances), float(samples(n_samples, least=2)), float(times(t))
+    s_all, n, tt = (
+        variances_of(variances),
+        float(samples(one("n_samples", n_samples), least=2)),
+        float(times(one("t", t))),
+    )
     support = np.flatnonzero(s_all > 0)
     s, m = s_all[support], support.size
     if not 0 < m <= _LARGEST_RANK:
@@ -105,7 +109,8 @@ def correlated_jacobian(variances: ArrayLike, n_samples: float, t: float, *, for
             "(its size grows as the fourth power)."
         )
     log_r0 = float(log_moment_ratio(s, tt))
-    noise = float(np.exp(log_r0)) / n
+    with np.errstate(over="ignore"):
+        noise = float(np.exp(log_r0)) / n
     centres = np.vstack([np.sqrt(tt) * np.eye(m), np.zeros((1, m))])  # the last one is the origin
     p = centres * s / (s + tt)
     middle = (centres[:, None] + centres[None, :]) / 2
@@ -121,12 +126,16 @@ def correlated_jacobian(variances: ArrayLike, n_samples: float, t: float, *, for
     c = ratio[..., None, None] * (q - p[:, None])[..., :, None] * (q - p[None, :])[..., None, :]
     c[..., np.arange(m), np.arange(m)] += ratio[..., None] * (s * (tt / 2) / (s + tt / 2))
     c = c[:m, :m] - c[:m, m:] - c[m:, :m] + c[m:, m:]
-    covariance = noise / tt * c.transpose(2, 0, 3, 1)
     r = s / (s + tt)
     diagonal_ratio = np.diagonal(ratio)[:m]
-    mean = -1 + r - noise * diagonal_ratio * (s / (s + tt / 2) - r)
-    if form == "shrunk":
+    if form == "raw":
+        if not np.isfinite(noise):
+            raise InputError(f"t: {tt:g} is so far below the condensation time that R_0 overflows; use form='shrunk'.")
+        scale = noise
+        mean = -1 + r - noise * diagonal_ratio * (s / (s + tt / 2) - r)
+    else:
         y = 1 / float(effective_samples(s, n, tt, method="finite"))
-        covariance = covariance * (y * (1 - y) / noise)
+        scale = y * (1 - y)
         mean = -1 + r * (1 - y)
+    covariance = scale / tt * c.transpose(2, 0, 3, 1)
     return CorrelatedJacobian(s_all.size, tt, support, mean, covariance, noise)

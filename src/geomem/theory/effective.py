@@ -17,17 +17,20 @@ from scipy.special import gammaln
 
 from geomem.errors import InputError
 from geomem.theory.arguments import Array, choice, positions, samples, times, variances_of
-from geomem.theory.rem import condensation_time, cumulant
+from geomem.theory.rem import condensation_time
 
-__all__ = ["ScoreDistribution", "effective_samples", "log_moment_ratio", "score_distribution"]
+__all__ = ["ScoreDistribution", "effective_samples", "log_moment_ratio", "rank_correction", "score_distribution"]
 
 _METHODS = ("rem", "annealed", "finite")
 
 
 def log_moment_ratio(variances: ArrayLike, t: ArrayLike, x: ArrayLike | None = None) -> Array:
     """ln R_0 = ln E[L^2] - 2 ln E[L], L = p(x|y) a sample's likelihood; R_0/N is a mean's squared relative noise."""
-    s = variances_of(variances)
-    return np.asarray(s.size * (cumulant(s, t, 2.0, x) - 2 * cumulant(s, t, 1.0, x)))
+    # d [zeta(2) - 2 zeta(1)] with its terms of size x^2/t, which cancel, combined.
+    s, tt = variances_of(variances), times(t)[..., None]
+    x2 = 0.0 if x is None else positions(x, s.size) ** 2
+    terms = np.log1p(s / tt) - 0.5 * np.log1p(2 * s / tt) + x2 * s / ((tt + s) * (tt + 2 * s))
+    return np.asarray(terms.sum(-1))
 
 
 def effective_samples(
@@ -76,7 +79,32 @@ def _nearest_sample_time(s: Array, n: Array, x: ArrayLike | None) -> Array:
     a = rank / 2
     shift = 0.0 if x is None else 0.5 * np.sum(positions(x, s.size)[..., support] ** 2 / s[support], -1)
     log_c = np.log(n) - shift - gammaln(a + 1) - 0.5 * np.log(s[support]).sum()
-    return np.asarray(np.exp(-np.log(a) - log_c / a - gammaln(2 - 1 / a)))
+    with np.errstate(over="ignore"):  # far outside the data no second sample ever counts: infinity
+        return np.asarray(np.exp(-np.log(a) - log_c / a - gammaln(2 - 1 / a)))
+
+
+def rank_correction(rank: ArrayLike) -> Array:
+    """C = e Gamma(a+1)^{1/a} / (a Gamma(2 - 1/a)), a = rank/2: what finite rank does to Eqs. 36 and 37.
+
+    Below t_c simulations have t/(1 - E[sum w^2]) = C t_c, and C -> 1 only as the rank grows. For data whose variances
+    differ, the rank that counts is sum_i (s_i/(s_i + t_c))^2.
+
+    Args:
+        rank: Effective rank above 2, any shape.
+
+    Returns:
+        C, of the same shape.
+
+    Raises:
+        InputError: For a rank of 2 or less, where the constant diverges.
+
+    >>> print(rank_correction([7.0, 60.0, 1e5]).round(3))
+    [1.718 1.106 1.   ]
+    """
+    a = np.asarray(rank, dtype=np.float64) / 2
+    if not np.all(a > 1):
+        raise InputError("rank: the finite-rank correction needs an effective rank above 2.")
+    return np.asarray(np.exp(1 + gammaln(a + 1) / a - np.log(a) - gammaln(2 - 1 / a)))
 
 
 @dataclass(frozen=True)
@@ -103,7 +131,11 @@ def score_distribution(
         n_samples: Number of samples N, any shape.
         t: Diffusion time, any shape.
         x: Position (..., d) in the eigenbasis; None is the origin.
-        method: How N~ is predicted, see `effective_samples`. At finite N, "finite" follows simulations best.
+        method: How N~ is predicted, see `effective_samples`. At finite N, "finite" follows simulations best: its
+            variances are within a factor of 2 of simulated ones on sets A and B of the tests, about (2s+t)/(s+t) too
+            large above t_c (Eq. 17 takes active samples as equally heavy) and 0.7 to 0.8 of them below; means are
+            0.7 to 0.85 of simulated ones up to t_c and within 4% above 2 t_c. "rem", the paper's, has up to 500
+            times too little variance between t_c and 2 t_c.
 
     Returns:
         Mean and variance, (..., d) with the broadcast shape of n_samples, t and x[..., 0].

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geomem.errors import InputError
-from geomem.theory.arguments import Array, choice, samples, times, variances_of
+from geomem.theory.arguments import Array, choice, one, samples, times, variances_of
 from geomem.theory.rem import condensation_time
 
 __all__ = [
@@ -131,6 +131,7 @@ def jacobian_singular_values(
     [ 2.5062  3.2787 10.    ]
     """
     choice("form", form, _FORMS)
+    n_samples = one("n_samples", n_samples)
     s, tt = variances_of(variances), times(t)[..., None]
     if form in ("row", "column"):
         noise = _noise_share(s, n_samples, t, condensation, floor=1 / float(samples(n_samples)) / tt)
@@ -172,7 +173,8 @@ def jacobian_samples(
         InputError: For values out of range or unknown options.
     """
     choice("form", form, ("corrected", "eq18"))
-    s, tt = variances_of(variances), times(t)
+    n_samples = one("n_samples", n_samples)
+    s, tt = variances_of(variances), times(one("t", t))
     floor = 1 / float(samples(n_samples)) / (float(tt) if form == "corrected" else 1.0)
     noise = _noise_share(s, n_samples, tt, condensation, floor=np.full((1,), floor))
     scale = np.sqrt((s / (tt * (tt + s)))[:, None] * noise)

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import elementwise
 from scipy.special import expit
 
-from geomem.errors import NumericalWarning
+from geomem.errors import InputError, NumericalWarning
 from geomem.theory.arguments import Array, choice, load, positions, times, variances_of
 
 __all__ = [
@@ -301,4 +301,7 @@ def _cumulant_arguments(
 ) -> tuple[Array, Array, Array, Array]:
     s = variances_of(variances)
     x2 = np.zeros(s.size) if x is None else positions(x, s.size) ** 2
-    return s, times(t)[..., None], np.asarray(lam, dtype=np.float64)[..., None], x2
+    ll = np.asarray(lam, dtype=np.float64)
+    if not np.all(np.isfinite(ll) & (ll >= 0)):
+        raise InputError("lam: must be finite and not negative.")
+    return s, times(t)[..., None], ll[..., None], x2
