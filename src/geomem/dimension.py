@@ -113,7 +113,7 @@ def resolved(spectrum: Spectrum, *, threshold: float = 0.5) -> DimensionEstimate
     >>> float(resolved(spectrum(manifold.score, torch.zeros(30), 0.5)).value)
     2.0
     """
-    return _by_survival(spectrum, lambda kappa: np.sum(kappa > threshold, -1))
+    return _by_survival(spectrum, lambda kappa: np.sum(kappa > threshold, -1), threshold)
 
 
 def degrees_of_freedom(spectrum: Spectrum) -> DimensionEstimate:
@@ -171,13 +171,15 @@ def _from_index(values: NDArray[np.float64], index: NDArray[np.int64]) -> Dimens
     return DimensionEstimate(np.where(fine, values.shape[-1] - index, np.nan), np.where(fine, index, -1), status)
 
 
-def _by_survival(spectrum: Spectrum, read: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> DimensionEstimate:
+def _by_survival(
+    spectrum: Spectrum, read: Callable[[NDArray[np.float64]], NDArray[np.float64]], threshold: float = 0.5
+) -> DimensionEstimate:
     if spectrum.survival is None:
         return _nothing(tuple(spectrum.t.shape), "no_survival")
     kappa = spectrum.survival.detach().cpu().to(torch.float64).numpy()
     value = np.asarray(read(kappa), dtype=np.float64)
-    fine = np.isfinite(kappa).all(-1)
-    index = np.where(fine, np.sum(kappa > 0.5, -1), -1)
+    fine = np.isfinite(kappa).all(-1) & np.isfinite(value)
+    index = np.where(fine, np.sum(kappa > threshold, -1), -1)
     return DimensionEstimate(np.where(fine, value, np.nan), index, np.where(fine, "ok", "not_finite"))
 
 

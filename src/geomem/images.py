@@ -50,9 +50,11 @@ def nested_split(n: int, sizes: tuple[int, ...], *, held_out: int, seed: int) ->
     Raises:
         InputError: If the rows do not suffice.
     """
-    if not sizes or min(sizes) < 1 or held_out < 0 or max(sizes) + held_out > n:
+    if not sizes or min(sizes) < 1 or held_out < 0:
         raise InputError(
-            f"sizes: {max(sizes, default=0)} samples and {held_out} held-out points need more than {n} rows."
+            f"sizes, held_out: need sizes of at least 1 and no negative held_out, got {sizes}, {held_out}."
         )
+    if max(sizes) + held_out > n:
+        raise InputError(f"sizes: {max(sizes)} samples and {held_out} held-out points need more than {n} rows.")
     order = np.random.default_rng([seed, n]).permutation(n)
     return Split(order[held_out:][: max(sizes)], order[:held_out])

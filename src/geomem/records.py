@@ -28,7 +28,8 @@ from geomem.errors import OutputError
 
 __all__ = ["Run", "atomic_path", "environment"]
 
-_CONFIG = "config.json"
+_CONFIG, _ENVIRONMENT = "config.json", "environment.json"
+_FORMAT = "geomem run 1"
 
 
 class Run:
@@ -57,11 +58,12 @@ class Run:
             OutputError: If the path is a file, cannot be written, or holds something else.
         """
         folder = Path(path).expanduser().resolve()
-        config = json.loads(json.dumps({"command": command, **asdict(settings)}))
+        config = json.loads(json.dumps({"format": _FORMAT, "command": command, **asdict(settings)}))
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: is a file; choose a folder for the results with --out.")
         try:
-            occupied = folder.exists() and any(folder.iterdir())
+            # Leftovers of a start that was killed before its configuration stood are no one's work.
+            occupied = folder.exists() and any(not _of_a_start(p.name) for p in folder.iterdir())
             if occupied:
                 held = _read_config(folder)
                 if held is None:
@@ -78,7 +80,7 @@ class Run:
                 shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, config)
-            run._write_json("environment.json", environment())
+            run._write_json(_ENVIRONMENT, environment())
             run._write_json(_CONFIG, config)
         except OSError as error:
             raise OutputError(
@@ -120,7 +122,7 @@ class Run:
 
     def environment(self) -> dict[str, Any]:
         """The environment of the first start."""
-        loaded: dict[str, Any] = json.loads((self.path / "environment.json").read_text())
+        loaded: dict[str, Any] = json.loads((self.path / _ENVIRONMENT).read_text())
         return loaded
 
     @contextmanager
@@ -191,7 +193,13 @@ def _read_config(folder: Path) -> dict[str, Any] | None:
         config = json.loads((folder / _CONFIG).read_text())
     except (OSError, ValueError):
         return None
-    return config if isinstance(config, dict) and "command" in config else None
+    return config if isinstance(config, dict) and config.get("format") == _FORMAT else None
+
+
+def _of_a_start(name: str) -> bool:
+    """Whether a file is one that `Run.open` writes before the configuration, or its temporary form."""
+    temporary = name.startswith((f".{_CONFIG}.", f".{_ENVIRONMENT}.")) and name.endswith(".part")
+    return name == _ENVIRONMENT or temporary
 
 
 def _difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

@@ -47,6 +47,9 @@ def neighbour_distances(samples: ArrayLike, data: ArrayLike) -> tuple[NDArray[np
         raise InputError(f"data: the second-nearest neighbour needs at least 2 samples, got {b.shape[0]}.")
     if a.shape[1:] != b.shape[1:] or a.shape[0] == 0:
         raise InputError(f"samples: have shape {a.shape}, the data {b.shape}; all but the first axis must agree.")
+    for name, values in (("samples", a), ("data", b)):
+        if not np.all(np.isfinite(values)):
+            raise InputError(f"{name}: holds values that are not finite; leave those rows out.")
     finder = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(b.reshape(b.shape[0], -1))
     _, index = finder.kneighbors(a.reshape(a.shape[0], -1))
     # The search's product form loses small distances to cancellation; those of the two found are taken directly.

@@ -46,6 +46,9 @@ def load_checkpoint(path: Path) -> TrainState:
         config = TrainConfig(**{**header["config"], "sizes": tuple(header["config"]["sizes"])})
         state = TrainState(config, header["dim"], header["sigma_data"])
         for name, p in state.ensemble.parameters.items():
+            for part in ("weights", "average", *_MOMENTS):
+                if tensors[f"{part}/{name}"].shape != p.shape:
+                    raise ValueError(f"{part}/{name} is of another shape")
             with torch.no_grad():
                 p.copy_(tensors[f"weights/{name}"])
             state.average[name].copy_(tensors[f"average/{name}"])

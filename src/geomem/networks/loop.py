@@ -92,7 +92,7 @@ class TrainState:
     def __init__(self, config: TrainConfig, dim: int, sigma_data: float) -> None:
         if not config.sizes or min(config.sizes) < 1 or config.steps < 1 or config.batch_size < 1:
             raise InputError("sizes, steps, batch_size: must all be at least 1.")
-        if not 0 < config.t_min < config.t_max < math.inf or config.learning_rate <= 0:
+        if not 0 < config.t_min < config.t_max < math.inf or not 0 < config.learning_rate < math.inf:
             raise InputError("t_min, t_max, learning_rate: need 0 < t_min < t_max and a learning rate above 0.")
         self.config = config
         self.dim = dim
