@@ -277,6 +277,21 @@ def test_tiles_change_nothing(t, generator, kernels):
     agree(tiled, x, t, y)
 
 
+def test_tiles_change_no_jacobian(generator):
+    """More active samples than dimensions, in several tiles: second moments add up."""
+    y = torch.randn(3000, 10, generator=generator, dtype=torch.float64)
+    x = torch.randn(3, 10, generator=generator, dtype=torch.float64)
+    whole, tiled = EmpiricalScore(y), EmpiricalScore(y, memory=2**20)
+    assert len(tiled._tiles()) > 3
+    for t in (0.3, 30.0):
+        w = direct(y, x, t)[3]
+        offset = y - (w @ y)[:, None]
+        spread = torch.einsum("bn,bni,bnj->bij", w, offset, offset) / t
+        for score in (whole, tiled):
+            assert torch.allclose(t * score.jacobian(x, t), spread - torch.eye(10, dtype=torch.float64), atol=1e-12)
+            assert torch.allclose(score.survival(x, t), torch.linalg.eigvalsh(spread).flip(-1), atol=1e-12)
+
+
 def test_order_of_samples_changes_nothing(generator):
     """The best sample may come in any tile: running maxima are rescaled rightly."""
     y = torch.randn(3000, 40, generator=generator, dtype=torch.float64)

@@ -50,8 +50,9 @@ def neighbour_distances(samples: ArrayLike, data: ArrayLike) -> tuple[NDArray[np
     for name, values in (("samples", a), ("data", b)):
         if not np.all(np.isfinite(values)):
             raise InputError(f"{name}: holds values that are not finite; leave those rows out.")
-    finder = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(b.reshape(b.shape[0], -1))
-    _, index = finder.kneighbors(a.reshape(a.shape[0], -1))
+    centre = b.mean(0)  # the search's product form errs by the square of the distance to its origin
+    finder = NearestNeighbors(n_neighbors=2, algorithm="brute").fit((b - centre).reshape(b.shape[0], -1))
+    _, index = finder.kneighbors((a - centre).reshape(a.shape[0], -1))
     # The search's product form loses small distances to cancellation; those of the two found are taken directly.
     distance = np.linalg.norm((a[:, None] - b[index]).reshape(*index.shape, -1), axis=-1)
     order = np.argsort(distance, axis=1)

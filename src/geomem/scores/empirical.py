@@ -199,6 +199,8 @@ class EmpiricalScore:
         step = max(1, self.memory // 2 // (8 * (6 * self._tiles()[0].shape[0] + 4 * d)))
         for group, add in ((~screened, self._add_dense), (screened, self._add_screened)):
             for part in torch.nonzero(group).flatten().split(step):
+                if part.numel() == 0:  # split of an empty tensor is one empty part
+                    continue
                 points, times = x[part].to(torch.float64), t[part]
                 sums = _Sums.empty(part.numel(), d, points)
                 start = 0
