@@ -241,12 +241,12 @@ def _origin_finding(origin: dict[str, Any]) -> str:
     for label, where in (("below the condensation time", below), ("above twice that", above)):
         errors = {k: float(np.median(np.asarray(v)[where])) for k, v in origin["errors"].items()}
         parts.append(
-            f"{label} the correlated theory errs by {100 * errors['correlated']:.1f}%, the row form of Eq. 18 by "
-            f"{100 * errors['row']:.1f}%, and the exact score's spectrum by {100 * errors['exact']:.1f}%"
+            f"{label} it is {errors['correlated']:.2g} for the correlated theory, {errors['row']:.2g} for the row form of "
+            f"Eq. 18, and {errors['exact']:.2g} for the exact score's spectrum"
         )
     return (
-        f"At the manifold's origin, N = {origin['size']:,}, singular values of the empirical Jacobian (t_c = "
-        f"{origin['condensation_time']:.3g}): {'; '.join(parts)} (median |ln ratio| to the median over data sets)."
+        f"At the manifold's origin, N = {origin['size']:,}, theory's singular values of the empirical Jacobian differ from "
+        f"the median over data sets by |ln ratio|: {'; '.join(parts)} (medians; t_c = {origin['condensation_time']:.3g})."
     )
 
 

@@ -41,7 +41,7 @@ def dimension_by_size(rows: Sequence[Mapping[str, Any]], t: float, note: str) ->
             axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
             axis.minorticks_off()
         axes[0].set_ylabel(f"resolved dimension at t = {t:g}")
-        axes[0].legend(loc="upper left")
+        axes[-1].legend(loc="upper right")
         caption(figure, note)
     return figure
 

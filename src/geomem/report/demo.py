@@ -69,7 +69,7 @@ def demo_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str, 
         ),
         Section("Copies", table=_copies_table(summary["copies"])),
         Section(
-            "The paper's linear manifold, where theory is exact",
+            "The paper's linear manifold, where the Gaussian is the truth",
             summary["findings"]["manifold"],
             [
                 Picture(
