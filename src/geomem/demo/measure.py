@@ -81,10 +81,10 @@ def _one_set(case: Case, scores: dict[str, Score], size: int, name: str, x: Tens
     exact = spectrum(empirical, x, t)
     s, when, where = case.gaussian.variances.numpy(), t.numpy(), case.gaussian.coordinates(x).numpy()
     if name == "training":
-        predicted = theory.training_point(s, size, when, where)
-        spectra = predicted.survival
+        planted = theory.training_point(s, size, when, where)
+        spectra, own_weight = planted.survival, planted.own_weight
     else:
-        predicted = theory.held_out_point(s, size, when, where)
+        own_weight = np.zeros_like(when)
         rng = np.random.default_rng(derived_seed(seed, "held-out theory", size))
         spectra = theory.held_out_survival(s, size, when, where, n_draws=1, rng=rng)[0]
     survivals = [seen["network"].survival, exact.survival, seen["empirical"].survival, spectra]
@@ -108,7 +108,7 @@ def _one_set(case: Case, scores: dict[str, Score], size: int, name: str, x: Tens
             ),
             "flipd": (("flipd_source", *axes), np.stack(lids), {"units": "dimensions"}),
             "effective_samples": (axes, empirical.effective_samples(x, t).numpy(), {"units": "samples"}),
-            "own_weight": (axes, predicted.own_weight, {"units": "1", "long_name": "predicted weight of the point"}),
+            "own_weight": (axes, own_weight, {"units": "1", "long_name": "predicted weight of the point"}),
         },
         coords={
             "source": list(SOURCES),

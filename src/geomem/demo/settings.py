@@ -70,7 +70,7 @@ class DemoSettings:
 
     @classmethod
     def quick(cls, seed: int = 0) -> "DemoSettings":
-        """Everything in a few seconds, with networks that have hardly learned: for tests and a first look."""
+        """Everything in a quarter of a minute, with networks that have hardly learned: for tests and a first look."""
         times = (1e-2, 0.1, 1.0)
         return cls(
             seed=seed,

@@ -201,23 +201,24 @@ def _copy_finding(copies: list[dict[str, Any]]) -> str:
 
 
 def _empirical_finding(case: dict[str, Any], name: str) -> str:
-    rows = {row["size"]: row for row in case["rows"] if row["source"] == "empirical"}
-    last = max(rows)
-    network = next(r for r in case["rows"] if r["size"] == last and r["source"] == "network")
-    row, exact = rows[last], case["gaussian"]
+    last = max(row["size"] for row in case["rows"])
+    by_source = {row["source"]: row for row in case["rows"] if row["size"] == last}
+    # Like with like: the probe looks a step away from the point, where more than one sample can matter.
+    network, exact, probed = (by_source[s] for s in ("network", "empirical", "empirical, same probe"))
     opening = (
-        f"The empirical score, which a network without limits would learn, keeps {row['training']} directions at "
-        f"training and {row['held_out']} at held-out {name} at the same t and N = {last:,}"
+        f"The empirical score, which a network without limits would learn, keeps {probed['training']} directions at "
+        f"training and {probed['held_out']} at held-out {name} at the same t and N = {last:,}, seen by the same probe as "
+        f"the network ({exact['training']} and {exact['held_out']} by its exact Jacobian at the point)"
     )
-    if network["held_out"].low > exact:
+    if network["held_out"].low > case["gaussian"]:
         return (
-            f"{opening}. The network keeps more than the {exact} that a Gaussian of these data has, so it has not "
-            "learned yet which directions to lose; train longer before reading its dimensions."
+            f"{opening}. The network keeps more than the {case['gaussian']} that a Gaussian of these data has, so it has "
+            "not learned yet which directions to lose; train longer before reading its dimensions."
         )
-    if network["held_out"].low > row["held_out"].high:
+    if network["held_out"].low > probed["held_out"].high:
         return (
-            f"{opening}: what the network keeps beyond that does not come from its samples alone (a Gaussian of all the "
-            f"data resolves {exact})."
+            f"{opening}. The network keeps more, up to the {case['gaussian']} of a Gaussian of all the data: it "
+            "generalizes, or has not trained long enough to memorize; one training length cannot tell the two apart."
         )
     return f"{opening}; the network keeps no more than that."
 
@@ -231,7 +232,7 @@ def _agreement_finding(case: dict[str, Any], name: str) -> str:
             f"{a['mean_absolute']:.2f} at {which} points (most at N = {worst['size']:,}, t = {worst['t']:g}: "
             f"{worst['theory']} predicted, {worst['empirical']} measured)"
         )
-    return f"Theory against the empirical score on {name} differs in resolved dimensions by {' and '.join(parts)}, on average over N and t."
+    return f"Theory against the empirical score on {name} differs in resolved dimensions by {' and '.join(parts)}, on average over N and t (held-out theory is a heuristic)."
 
 
 def _origin_finding(origin: dict[str, Any]) -> str:
