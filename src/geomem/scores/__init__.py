@@ -2,7 +2,18 @@
 
 from geomem.scores.base import DensityScore, Score, events
 from geomem.scores.empirical import EmpiricalScore
-from geomem.scores.gaussian import GaussianScore
+from geomem.scores.gaussian import GaussianScore, principal_components
 from geomem.scores.network import PREDICTIONS, NetworkScore
+from geomem.scores.posterior import Posterior
 
-__all__ = ["PREDICTIONS", "DensityScore", "EmpiricalScore", "GaussianScore", "NetworkScore", "Score", "events"]
+__all__ = [
+    "PREDICTIONS",
+    "DensityScore",
+    "EmpiricalScore",
+    "GaussianScore",
+    "NetworkScore",
+    "Posterior",
+    "Score",
+    "events",
+    "principal_components",
+]

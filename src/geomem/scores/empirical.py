@@ -24,14 +24,13 @@ from torch import Tensor
 
 from geomem.errors import InputError
 from geomem.scores.base import events
+from geomem.scores.posterior import NEGLIGIBLE, moments, scatter, survival_of
 
 __all__ = ["EmpiricalScore"]
 
 _EPS = torch.finfo(torch.float64).eps
 # Largest error of a logit D/2t for which the product form is used as it is.
 _LOGIT_ERROR = 5e-12
-# Samples lighter than this share of the heaviest one are left out, N of them together: e^-43 = 2e-19.
-_CUT = 43.0
 # Weights below e^-350 are held there: their squares would be subnormal numbers, which are a hundred times slower.
 _FLOOR = -350.0
 
@@ -131,7 +130,9 @@ class EmpiricalScore:
         out = torch.empty(rows.shape[0], d, d, dtype=x.dtype, device=x.device)
         eye = torch.eye(d, dtype=torch.float64, device=x.device)
         for i in range(rows.shape[0]):
-            spread = self._scatter(*self._active(rows[i], times[i]))
+            origin = rows[i].to(torch.float64)
+            samples, weights, shift = moments(self._rows, self._log_weights(origin, times[i]), origin=origin)
+            spread = scatter(self._rows, samples, weights / times[i], origin, shift)
             out[i] = ((spread - eye) / times[i]).to(x.dtype)
         return out.reshape(*batch, d, d)
 
@@ -140,34 +141,10 @@ class EmpiricalScore:
         rows, times, batch = events(x, t, self.shape)
         out = torch.zeros(rows.shape, dtype=x.dtype, device=x.device)
         for i in range(rows.shape[0]):
-            samples, weights, origin, shift = self._active(rows[i], times[i])
-            if samples.numel() < rows.shape[1]:
-                root = (self._rows[samples].to(torch.float64) - origin).sub_(shift).mul_(weights.sqrt()[:, None])
-                matrix = root @ root.T  # its eigenvalues are those of the d x d matrix that are not 0
-            else:
-                matrix = self._scatter(samples, weights, origin, shift)
-            values = torch.linalg.eigvalsh(matrix).flip(0).clamp_min(0)
-            out[i, : values.numel()] = values.to(x.dtype)
+            origin = rows[i].to(torch.float64)
+            values = survival_of(self._rows, self._log_weights(origin, times[i]), times[i], origin=origin)
+            out[i] = values.to(x.dtype)
         return out.reshape(*batch, out.shape[1])
-
-    def _active(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """For one query: the samples that matter, w/t of each, the query, and the posterior mean relative to it."""
-        log_w = self._log_weights(x, t)
-        samples = torch.nonzero(log_w > log_w.max() - self._cut).flatten()
-        weights = log_w[samples].exp()
-        origin = x.to(torch.float64)
-        shift = torch.zeros_like(origin)
-        for index, w in zip(self._blocks(samples), self._blocks(weights), strict=True):
-            shift += w @ (self._rows[index].to(torch.float64) - origin)
-        return samples, weights / t, origin, shift
-
-    def _scatter(self, samples: Tensor, weights: Tensor, origin: Tensor, shift: Tensor) -> Float[Tensor, "d d"]:
-        """Weighted second moments of samples about origin + shift, which is never rounded to one vector."""
-        out = torch.zeros(shift.numel(), shift.numel(), dtype=torch.float64, device=shift.device)
-        for index, w in zip(self._blocks(samples), self._blocks(weights), strict=True):
-            root = (self._rows[index].to(torch.float64) - origin).sub_(shift).mul_(w.sqrt()[:, None])
-            out.addmm_(root.T, root)
-        return out
 
     def _log_weights(self, x: Tensor, t: Tensor) -> Float[Tensor, " n"]:
         """ln w of every sample for one query, from direct differences."""
@@ -177,15 +154,12 @@ class EmpiricalScore:
 
     @property
     def _cut(self) -> float:
-        return _CUT + math.log(self._rows.shape[0])
+        return math.log(self._rows.shape[0]) - math.log(NEGLIGIBLE)
 
     def _tiles(self) -> tuple[Tensor, ...]:
         """Blocks of samples whose float64 copy takes at most a sixteenth of the budget."""
-        return self._blocks(self._rows)
-
-    def _blocks(self, rows: Tensor) -> tuple[Tensor, ...]:
         n, d = self._rows.shape
-        return torch.split(rows, min(n, max(1, self.memory // (16 * 8 * d))))
+        return torch.split(self._rows, min(n, max(1, self.memory // (16 * 8 * d))))
 
     def _centred(self, rows: Tensor) -> Tensor:
         return rows.to(torch.float64) - self._centre

@@ -9,7 +9,7 @@ from torch import Tensor
 from geomem.errors import InputError
 from geomem.scores.base import events
 
-__all__ = ["GaussianScore"]
+__all__ = ["GaussianScore", "principal_components"]
 
 
 class GaussianScore:
@@ -57,14 +57,10 @@ class GaussianScore:
 
         Eigenvalues that rounding leaves around 0 are set to 0, so directions without variance stay exact.
         """
-        if data.shape[0] < 2:
-            raise InputError(f"data: a covariance needs at least 2 samples, got {data.shape[0]}.")
-        rows = data.reshape(data.shape[0], -1).to(torch.float64)
-        mean = rows.mean(0)
-        _, root, axes = torch.linalg.svd((rows - mean) / math.sqrt(rows.shape[0]), full_matrices=True)
-        s = torch.zeros(rows.shape[1], dtype=torch.float64, device=data.device)
-        s[: root.numel()] = torch.where(root > 1e-12 * root[0], root**2, 0.0)
-        return cls(s, mean=mean, basis=axes.T, shape=tuple(data.shape[1:]))
+        mean, s, axes = principal_components(data, complete=True)
+        full = torch.zeros(axes.shape[0], dtype=torch.float64, device=data.device)
+        full[: s.numel()] = s
+        return cls(full, mean=mean, basis=axes, shape=tuple(data.shape[1:]))
 
     def coordinates(self, x: Float[Tensor, "*b_shape"]) -> Tensor:
         """U^T (x - mean) for x (*b, *shape): coordinates (*b, d) in the eigenbasis, float64."""
@@ -108,3 +104,29 @@ class GaussianScore:
     def _rows(self, rows: Tensor) -> Tensor:
         z = rows.to(torch.float64) - self.mean.to(rows.device)
         return z if self.basis is None else z @ self.basis.to(rows.device)
+
+
+def principal_components(
+    data: Float[Tensor, "n *shape"], *, complete: bool = False
+) -> tuple[Float[Tensor, " d"], Float[Tensor, " k"], Float[Tensor, "d m"]]:
+    """Mean, variances (descending, divided by n) and axes of samples, float64.
+
+    Variances that rounding leaves around 0 are set to 0, so directions without variance stay exact.
+
+    Args:
+        data: Samples (n, *shape), n >= 2.
+        complete: Whether the axes are all d, beyond the k = min(n, d) of the samples.
+
+    Raises:
+        InputError: For fewer than 2 samples.
+    """
+    if data.shape[0] < 2:
+        raise InputError(f"data: a covariance needs at least 2 samples, got {data.shape[0]}.")
+    rows = data.reshape(data.shape[0], -1).to(torch.float64)
+    n, d = rows.shape
+    mean = rows.mean(0)
+    rows = (rows - mean).div_(math.sqrt(n))
+    if n > d:
+        rows = torch.linalg.qr(rows, mode="r").R  # the same singular values and axes, without the n x n basis
+    _, root, axes = torch.linalg.svd(rows, full_matrices=complete)
+    return mean, torch.where(root > 1e-12 * root[0], root**2, 0.0), axes.T

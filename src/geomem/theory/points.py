@@ -57,6 +57,19 @@ class PointPosterior:
         values = np.linalg.eigvalsh(self.covariance) if np.any(self.spike) else np.sort(self.diagonal, -1)
         return np.asarray(np.maximum(values[..., ::-1], 0) / self.t[..., None])
 
+    def resolved(self, threshold: float = 0.5) -> Array:
+        """Number of survivals above `threshold` (...), by Sylvester's law of inertia instead of eigenvalues.
+
+        diag(a) + u u^T has as many eigenvalues above c as there are a_i > c, and one more if 1 + sum u_i^2/(a_i - c) < 0.
+        """
+        # A level that no entry of the diagonal meets exactly; zeros of the spike do not matter there.
+        level = threshold * np.asarray(self.t)[..., None]
+        gap = self.diagonal - level
+        gap = np.where(gap == 0, -np.finfo(float).tiny, gap)
+        with np.errstate(over="ignore"):
+            extra = 1 + np.sum(np.where(self.spike == 0, 0, self.spike**2 / gap), -1) < 0
+        return np.asarray((gap > 0).sum(-1) + extra)
+
 
 def training_point(variances: ArrayLike, n_samples: ArrayLike, t: ArrayLike, x: ArrayLike) -> PointPosterior:
     """Posterior of the empirical score at a training point x = y^1, the other N - 1 samples drawn from the Gaussian.
@@ -169,31 +182,64 @@ def held_out_survival(
     for at in np.ndindex(active.shape):
         frozen = max(float(tt[at]), float(t_c[at]))
         spread = np.sqrt(s * frozen / (s + frozen))
-        if tt[at] < t_c[at]:
-            weight = _poisson_dirichlet(float(share[at]), int(min(n, _ATOMS)), n_draws, rng)
-        else:
-            count = round(min(n, 1 + float(active[at])))
-            weight = np.full((n_draws, count), 1 / count) if count < _ATOMS * s.size else np.zeros((n_draws, 1))
-        points = rng.standard_normal((*weight.shape, s.size)) * spread
-        centre = np.einsum("nk,nki->ni", weight, points)
-        second = np.einsum("nk,nki,nkj->nij", weight, points, points) - centre[:, :, None] * centre[:, None, :]
-        second += (1 - weight.sum(-1))[:, None, None] * np.diag(spread**2)  # the many light samples, as a continuum
-        out[(slice(None), *at, slice(0, s.size))] = np.linalg.eigvalsh(second)[:, ::-1] / tt[at]
+        for draw in range(n_draws):
+            if tt[at] < t_c[at]:
+                weight = _poisson_dirichlet(float(share[at]), int(min(n, _ATOMS)), rng)
+                values = _atoms_survival(weight, spread, rng)
+            else:
+                values = _equal_survival(round(min(n, 1 + float(active[at]))), spread, rng)
+            out[(draw, *at, slice(0, s.size))] = values / tt[at]
     return np.maximum(out, 0)
 
 
 # Heaviest samples that are drawn one by one.
 _ATOMS = 200
+# Share of the points' variance below which the weight that is not drawn one by one is left out.
+_LIGHT = 1e-3
 # The finite-rank correction diverges at rank 2.
 _SMALLEST_RANK = 2.1
 
 
-def _poisson_dirichlet(alpha: float, count: int, n_draws: int, rng: np.random.Generator) -> Array:
-    """The first `count` weights, in size-biased order, of the Poisson-Dirichlet law PD(alpha, 0), (n_draws, count)."""
+def _poisson_dirichlet(alpha: float, count: int, rng: np.random.Generator) -> Array:
+    """The first `count` weights, in size-biased order, of the Poisson-Dirichlet law PD(alpha, 0)."""
     alpha = min(max(alpha, 1e-9), 1 - 1e-9)
-    part = rng.beta(1 - alpha, alpha * np.arange(1, count + 1), size=(n_draws, count))
-    left = np.cumprod(1 - part, axis=1)
-    return np.asarray(part * np.concatenate([np.ones((n_draws, 1)), left[:, :-1]], axis=1))
+    part = rng.beta(1 - alpha, alpha * np.arange(1, count + 1))
+    return np.asarray(part * np.concatenate([[1.0], np.cumprod(1 - part)[:-1]]))
+
+
+def _atoms_survival(weight: Array, spread: Array, rng: np.random.Generator) -> Array:
+    """Variances, descending, of weighted points of N(0, diag(spread^2)); what weight is left belongs to a continuum."""
+    points = rng.standard_normal((weight.size, spread.size)) * spread
+    root = np.sqrt(weight)[:, None] * (points - weight @ points)
+    rest = 1 - weight.sum()
+    if rest * np.max(spread**2, initial=0) < _LIGHT * np.sum(root**2) and weight.size < spread.size:
+        return _padded(root @ root.T, spread.size)
+    # About the mean of all: the continuum's own mean is 0.
+    centre = weight @ points
+    second = (points * weight[:, None]).T @ points - np.outer(centre, centre) + rest * np.diag(spread**2)
+    return np.asarray(np.linalg.eigvalsh(second)[::-1])
+
+
+def _equal_survival(count: int, spread: Array, rng: np.random.Generator) -> Array:
+    """Variances, descending, of `count` equally heavy points of N(0, diag(spread^2))."""
+    m = spread.size
+    if count >= _ATOMS * m:
+        return np.sort(spread**2)[::-1]
+    if count <= m:
+        points = rng.standard_normal((count, m)) * spread
+        points -= points.mean(0)
+        return _padded(points @ points.T / count, m)
+    # Bartlett's decomposition: the scatter of `count` points about their mean, without drawing them.
+    root = np.tril(rng.standard_normal((m, m)), -1)
+    root[np.arange(m), np.arange(m)] = np.sqrt(rng.chisquare(count - 1 - np.arange(m)))
+    root *= spread[:, None]
+    return np.asarray(np.linalg.eigvalsh(root @ root.T)[::-1] / count)
+
+
+def _padded(gram: Array, size: int) -> Array:
+    """Eigenvalues of a Gram matrix, descending, with the zeros of the larger matrix that it stands for."""
+    values = np.linalg.eigvalsh(gram)[::-1]
+    return np.concatenate([values, np.zeros(size - values.size)])
 
 
 def half_weight_time(variances: ArrayLike, n_samples: ArrayLike, x: ArrayLike | None = None) -> Array:

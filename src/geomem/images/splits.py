@@ -1,32 +1,12 @@
-"""Real data: scikit-learn's bundled handwritten digits, and how data are divided into nested subsets.
-
-Images are rows of numbers in [-1, 1], the range that diffusion models are trained on.
-"""
+"""How data are divided: nested training subsets, and rows that are kept apart from all of them."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from geomem.errors import InputError
 
-__all__ = ["Split", "digits", "nested_split"]
-
-
-@cache
-def _digits() -> Tensor:
-    from sklearn.datasets import load_digits
-
-    images = torch.as_tensor(load_digits().images, dtype=torch.float64)
-    return images / 8 - 1
-
-
-def digits() -> Float[Tensor, "n 8 8"]:
-    """1,797 handwritten digits of 8x8 pixels (UCI, bundled with scikit-learn), values in [-1, 1], float64."""
-    return _digits().clone()
+__all__ = ["Split", "nested_split"]
 
 
 @dataclass(frozen=True)

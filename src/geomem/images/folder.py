@@ -1,0 +1,135 @@
+"""Folders of image files, read by Pillow: one size, grey or colour, no flips, no other augmentation."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomem.errors import InputError
+from geomem.images.dataset import DataSet
+
+__all__ = ["Preparation", "from_folder", "image_files", "prepare_all"]
+
+_EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+_GREY = ("1", "L", "LA", "I;16", "I", "F")
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to each image.
+
+    Attributes:
+        size: Side in pixels: the largest centred square is cut out and scaled to it (CelebA-HQ: 64, as the paper
+            prepares it). None keeps images as they are, which must then be of one size.
+        mode: "gray" or "rgb"; None keeps what they are, which must then be the same for all. Transparent pixels are
+            laid on white.
+    """
+
+    size: int | None = None
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise InputError(f"--size: must be at least 1 pixel, got {self.size}.")
+        if self.mode not in (None, "gray", "rgb"):
+            raise InputError(f"--mode: must be gray or rgb, got {self.mode!r}.")
+
+    def __call__(self, image: Any) -> NDArray[np.uint8]:
+        """A Pillow image as bytes (height, width) or (height, width, 3)."""
+        from PIL import Image, ImageOps
+
+        image = ImageOps.exif_transpose(image)
+        grey = image.mode in _GREY
+        if image.mode in ("I;16", "I"):  # 16 bits: Pillow would cut them off instead of scaling
+            image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            ground = Image.new("RGBA", image.size, "white")
+            ground.alpha_composite(image)
+            image = ground
+        image = image.convert({"gray": "L", "rgb": "RGB", None: "L" if grey else "RGB"}[self.mode])
+        if self.size is not None:
+            image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BOX)
+        return np.asarray(image)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All image files below a folder, by their names' extensions, in the order of their paths."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in _EXTENSIONS and p.is_file())
+
+
+def from_folder(folder: Path, preparation: Preparation) -> DataSet:
+    """All images below a folder.
+
+    Raises:
+        InputError: For a folder without images, a file that is no image, or images of different sizes or channels.
+    """
+    files = image_files(folder)
+    if not files:
+        raise InputError(
+            f"{folder}: holds no image files ({', '.join(sorted(_EXTENSIONS))}), no MNIST-format file (*-idx3-ubyte) and no "
+            "CIFAR-10 batches (*_batch*.bin)."
+        )
+    names = [str(p.relative_to(folder)) for p in files]
+    images = prepare_all(str(folder), names, lambda i: _open(files[i]), preparation)
+    return DataSet(str(folder), "images", images, names)
+
+
+def prepare_all(
+    source: str, names: Sequence[str], read: Callable[[int], Any], preparation: Preparation
+) -> NDArray[np.uint8]:
+    """Images `read(0)`, `read(1)`, ... prepared and laid into one array (n, height, width[, 3]).
+
+    Raises:
+        InputError: For images of different sizes or channels, naming two that differ.
+    """
+    first = preparation(read(0))
+    out = np.empty((len(names), *first.shape), dtype=np.uint8)
+
+    def place(i: int) -> None:
+        image = preparation(read(i))
+        if image.ndim != first.ndim:
+            words = {2: "gray", 3: "colour"}
+            raise InputError(
+                f"{source}: mixes channels: {names[0]} is {words[first.ndim]}, {names[i]} is {words[image.ndim]}; choose one "
+                "with --mode gray or --mode rgb."
+            )
+        if image.shape != first.shape:
+            sizes = [f"{a.shape[1]}x{a.shape[0]}" for a in (first, image)]
+            raise InputError(
+                f"{source}: mixes sizes: {names[0]} has {sizes[0]} pixels, {names[i]} has {sizes[1]}; bring them to one "
+                "with --size (cuts out the centred square and scales it)."
+            )
+        out[i] = image
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        # A failure cancels what has not begun, so that the first bad file ends the reading.
+        try:
+            for _ in pool.map(place, range(len(names))):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return out
+
+
+def _open(path: Path) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(path)
+        image.load()
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path}: has an image's name, but is not an image that Pillow knows; take it out of the folder."
+        ) from None
+    except PermissionError:
+        raise InputError(f"{path}: may not be read (permission denied).") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: is a damaged image ({error}); replace it or take it out of the folder.") from error
+    return image

@@ -1,0 +1,104 @@
+"""From what a user names to a data set."""
+
+from pathlib import Path
+
+import numpy as np
+
+from geomem.errors import InputError
+from geomem.images.arrays import from_npy, from_npz
+from geomem.images.binary import cifar_batches, from_cifar, from_idx, idx_files, is_idx, pickled_batches
+from geomem.images.bundled import digits
+from geomem.images.dataset import DataSet
+from geomem.images.folder import Preparation, from_folder
+from geomem.images.hub import from_hub
+
+__all__ = ["load"]
+
+_FORMATS = (
+    ".npy or .npz arrays, a folder of images, MNIST's *-idx3-ubyte[.gz] files or their folder, CIFAR-10's binary batches or "
+    "their folder, hf:owner/name, or the word digits"
+)
+_PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".joblib"}
+
+
+def load(
+    source: str | Path, *, size: int | None = None, mode: str | None = None, array: str | None = None, split: str = "train"
+) -> DataSet:
+    """Data from an array, a folder of images, a well-known binary format, or the hub; nothing is flipped or augmented.
+
+    Args:
+        source: A .npy or .npz file, a folder of images, a file or folder in MNIST's format, CIFAR-10's binary batches
+            or their folder, "hf:owner/name[:configuration]" (extra `hub`), or "digits" (scikit-learn's).
+        size: Cut the centred square out of every image and scale it to this side, in pixels.
+        mode: "gray" or "rgb", to bring image files to one of the two.
+        array: Name of an array in a .npz file.
+        split: Part of a hub data set.
+
+    Returns:
+        The data; pixels stay bytes until they are read.
+
+    Raises:
+        InputError: For anything that cannot be read as numbers, saying what to do.
+
+    >>> load("digits")
+    DataSet(name='digits', kind="scikit-learn's handwritten digits", values=array(...))
+    """
+    preparation = Preparation(size, mode)
+    text = str(source)
+    if text.startswith("hf:"):
+        return from_hub(text[3:], split, preparation)
+    path = Path(text).expanduser()
+    try:
+        if text == "digits" and not path.exists():
+            data = DataSet("digits", "scikit-learn's handwritten digits", np.asarray(digits()))
+        elif not path.exists():
+            raise InputError(f"{path}: does not exist. Data may be {_FORMATS}.")
+        elif path.is_dir():
+            return _checked(_folder(path, preparation), preparation)
+        else:
+            data = _file(path, array)
+    except PermissionError as error:
+        raise InputError(f"{error.filename or path}: may not be read (permission denied).") from error
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: cannot be read ({(error.strerror or str(error)).lower()}).") from error
+    return _checked(data, preparation)
+
+
+def _file(path: Path, array: str | None) -> DataSet:
+    if is_idx(path):
+        return from_idx(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return from_npy(path)
+    if suffix == ".npz":
+        return from_npz(path, array)
+    if suffix == ".bin":
+        return from_cifar([path])
+    if suffix in _PICKLES:
+        raise InputError(
+            f"{path}: is a pickle by its name, which can run code when it is opened and is refused; save the array with "
+            "numpy.save."
+        )
+    if path.name.startswith(("data_batch_", "test_batch")):
+        raise pickled_batches(path)
+    raise InputError(f"{path}: is not a kind of file that can be read. Data may be {_FORMATS}.")
+
+
+def _folder(path: Path, preparation: Preparation) -> DataSet:
+    if files := idx_files(path):
+        parts = [from_idx(p) for p in files]
+        if len(parts) == 1:
+            return parts[0]
+        raise InputError(f"{path}: holds {', '.join(p.name for p in files)}; name the file to use.")
+    if files := cifar_batches(path):
+        return from_cifar(files)
+    return from_folder(path, preparation)
+
+
+def _checked(data: DataSet, preparation: Preparation) -> DataSet:
+    """`data`, if nothing was asked of it that only image files and hub images can have done to them."""
+    if data.kind != "images" and preparation != Preparation():
+        raise InputError(
+            f"{data.name}: --size and --mode are for image files and hub data; bring arrays to their form before they are saved."
+        )
+    return data
