@@ -7,7 +7,7 @@ output cannot be written, 130 interrupted.
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +17,10 @@ import typer
 from geomem.errors import GeomemError, InputError, Interrupted
 
 if TYPE_CHECKING:
-    from geomem.demo import Progress
     from geomem.predictions import Predictions
+    from geomem.stages import Progress
 
-__all__ = ["app", "main", "parse_times", "parse_variances"]
+__all__ = ["app", "main", "parse_sizes", "parse_times", "parse_variances"]
 
 app = typer.Typer(
     name="geomem",
@@ -68,17 +68,77 @@ def demo(
 
     with _interruptible(), _progress() as progress:
         result = run(out, seed=seed, quick=quick, force=force, progress=progress)
-    if json_:
-        print(json.dumps({"page": str(result.page), **result.summary}, indent=2))
-        return
-    from rich.console import Console
+    _print_findings(result.page, result.summary, json_)
 
-    console = Console()
-    console.print(f"\n[bold]{result.summary['title']}.[/bold]\n")
-    for sentences in result.summary["findings"].values():
-        for sentence in sentences:
-            console.print(f"• {sentence}", markup=False, highlight=False)
-    console.print(f"\nPage: {result.page}", soft_wrap=True, highlight=False)
+
+@app.command()
+def audit(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Training data: .npy, .npz, folder of images, MNIST or CIFAR-10 files, hf:owner/name, or digits.",
+            show_default=False,
+        ),
+    ],
+    samples: Annotated[
+        str | None, typer.Option(help="Generated samples to compare with the data, in any of the same forms.")
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="Real samples that the model never saw; by default rows of the data serve.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Cut image files to their centred square, scaled to this many pixels.")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(help="Bring image files to gray or rgb.")] = None,
+    array: Annotated[str | None, typer.Option(help="Name of the array in a .npz file.")] = None,
+    split: Annotated[str, typer.Option(help="Part of a hub data set.")] = "train",
+    limit: Annotated[int | None, typer.Option(help="Use this many rows, chosen by the seed.")] = None,
+    sizes: Annotated[
+        str, typer.Option(help="Numbers of training samples, as 100,1000; fourfold steps by default.")
+    ] = "",
+    held_out: Annotated[int | None, typer.Option(help="Rows kept apart; a fifth, 1,000 at most, by default.")] = None,
+    t: Annotated[
+        float | None, typer.Option("--t", help="Noise variance to speak of; by default where the score condenses.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; below geomem-audit/ by default.")] = None,
+    seed: Seed = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer points, times and subsets.")] = False,
+    json_: Json = False,
+    force: Force = False,
+) -> None:
+    """Is there memorization in these data, or in samples of a model trained on them? Which images, which features?"""
+    from geomem.audit.run import run
+
+    with _interruptible(), _progress() as progress:
+        result = run(
+            data,
+            samples=samples,
+            control=control,
+            size=size,
+            mode=mode,
+            array=array,
+            split=split,
+            limit=limit,
+            sizes=parse_sizes(sizes),
+            held_out=held_out,
+            t=t,
+            seed=seed,
+            quick=quick,
+            out=out,
+            force=force,
+            progress=progress,
+        )
+    _print_findings(result.page, result.summary, json_)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+) -> None:
+    """Draw a run's figures and page again from its records."""
+    from geomem.report import redraw
+
+    print(redraw(run))
 
 
 @app.command()
@@ -144,6 +204,21 @@ def parse_variances(text: str, dim: int | None = None) -> list[float]:
     return out + [0.0] * ((dim or len(out)) - len(out))
 
 
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Numbers of samples from text, as 100,1000.
+
+    Raises:
+        InputError: For text that is no such list.
+
+    >>> parse_sizes("100, 1000"), parse_sizes("")
+    ((100, 1000), ())
+    """
+    try:
+        return tuple(int(part) for part in text.split(",")) if text.strip() else ()
+    except ValueError:
+        raise InputError(f"--sizes: {text!r} is no list of whole numbers; write them as 100,1000.") from None
+
+
 def parse_times(text: str) -> list[float]:
     """Times from text: "1e-3:10:40" is 40 of them evenly spaced in ln t, "0.1,1" is those two.
 
@@ -171,6 +246,21 @@ def parse_times(text: str) -> list[float]:
     if not times or not all(0 < t < float("inf") for t in times):
         raise wrong
     return times
+
+
+def _print_findings(page: Path, summary: Mapping[str, Any], json_: bool) -> None:
+    """The title and the findings of a summary, and where the page is."""
+    if json_:
+        print(json.dumps({"page": str(page), **summary}, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"\n{summary['title']}.\n", style="bold", markup=False, highlight=False)
+    for sentences in summary["findings"].values():
+        for sentence in sentences:
+            console.print(f"• {sentence}", markup=False, highlight=False)
+    console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
 
 
 def _print_theory(result: "Predictions") -> None:

@@ -1,9 +1,7 @@
 """`geomem theory`: what theory says of Gaussian data, over diffusion times, as one table, record and figure."""
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ import xarray as xr
 
 from geomem import theory
 from geomem.errors import InputError
-from geomem.records import Run
+from geomem.records import Run, digest
 from geomem.seeds import derived_seed
 
 __all__ = ["FORMS", "METHODS", "Predictions", "predictions", "run"]
@@ -78,11 +76,23 @@ def run(
     arrays = predictions(settings.variances, n_samples, settings.times, draws=draws, seed=seed)
     folder = Run.open(_folder(settings) if out is None else out, "theory", settings, force=force)
     folder.save("theory", arrays)
+    return finish(folder)
+
+
+def finish(folder: Run) -> Predictions:
+    """The figure from the arrays of a complete run.
+
+    Raises:
+        InputError: For a run that has not finished.
+    """
     from geomem.figures.theory import theory_figure
 
-    note = f"geomem {folder.environment()['geomem']} theory, commit {folder.environment()['commit']}, seed {seed}"
+    arrays = folder.load_all(["theory"])["theory"]
+    where, seed = folder.environment(), folder.config["seed"]
     with folder.writing("theory.png") as temporary:
-        theory_figure(arrays, note).savefig(temporary, format="png")
+        theory_figure(arrays, f"geomem {where['geomem']} theory, commit {where['commit']}, seed {seed}").savefig(
+            temporary, format="png"
+        )
     return Predictions(folder.path, folder.path / "theory.png", arrays)
 
 
@@ -153,5 +163,4 @@ def _folder(settings: TheorySettings) -> Path:
     """A folder that only the same question shares."""
     levels, counts = np.unique(settings.variances, return_counts=True)
     name = "_".join(f"{v:g}x{c}" for v, c in zip(levels[::-1][:4], counts[::-1][:4], strict=True))
-    digest = hashlib.blake2b(json.dumps(asdict(settings)).encode(), digest_size=3).hexdigest()
-    return Path("geomem-theory") / f"{name}-N{settings.n_samples:g}-{digest}"
+    return Path("geomem-theory") / f"{name}-N{settings.n_samples:g}-{digest(settings)}"

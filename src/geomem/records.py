@@ -8,6 +8,7 @@
 Files are written under a temporary name beside their place and renamed.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -24,9 +25,9 @@ from typing import Any
 
 import xarray as xr
 
-from geomem.errors import OutputError
+from geomem.errors import InputError, OutputError
 
-__all__ = ["Run", "atomic_path", "environment"]
+__all__ = ["Run", "atomic_path", "digest", "environment"]
 
 _CONFIG, _ENVIRONMENT = "config.json", "environment.json"
 _FORMAT = "geomem run 1"
@@ -88,6 +89,20 @@ class Run:
             ) from error
         return run
 
+    @classmethod
+    def existing(cls, path: Path | str) -> "Run":
+        """The run in a folder, whatever made it.
+
+        Raises:
+            InputError: If the folder is not there or holds no run.
+        """
+        folder = Path(path).expanduser().resolve()
+        config = _read_config(folder)
+        if config is None:
+            what = "holds no geomem run (no config.json of one)" if folder.is_dir() else "is no folder"
+            raise InputError(f"{folder}: {what}; give the folder that a command's --out named.")
+        return cls(folder, config)
+
     def has(self, name: str) -> bool:
         """Whether the arrays `name` were saved."""
         return (self.path / f"{name}.nc").exists()
@@ -104,6 +119,29 @@ class Run:
     def load(self, name: str) -> xr.Dataset:
         """Labelled arrays saved under `name`, read into memory."""
         return xr.load_dataset(self.path / f"{name}.nc", engine="h5netcdf")
+
+    def load_all(self, names: Sequence[str]) -> dict[str, xr.Dataset]:
+        """The arrays of all names.
+
+        Raises:
+            InputError: If some were not saved yet, or a file is damaged.
+        """
+        missing = [name for name in names if not self.has(name)]
+        if missing:
+            raise InputError(
+                f"{self.path}: is not finished ({', '.join(missing)} missing); run the command that made it again, it goes on "
+                "where it was."
+            )
+        try:
+            return {name: self.load(name) for name in names}
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.path}: holds a damaged file ({error}); run the command again with --force."
+            ) from error
+
+    def remove(self, name: str) -> None:
+        """Delete the arrays `name`, if they are there."""
+        (self.path / f"{name}.nc").unlink(missing_ok=True)
 
     def log(self, **metrics: float | str | Sequence[float]) -> None:
         """Append one line to metrics.jsonl."""
@@ -156,6 +194,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest(settings: Any) -> str:
+    """Six characters that tell one dataclass of settings from another, for folder names."""
+    return hashlib.blake2b(json.dumps(asdict(settings)).encode(), digest_size=3).hexdigest()
 
 
 def environment() -> dict[str, str | None]:

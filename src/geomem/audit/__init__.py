@@ -1,6 +1,19 @@
-"""The main job's parts: copies among samples with their control, and intervals over points."""
+"""The main job: what data or samples tell of memorization, with controls and intervals."""
 
-from geomem.audit.copying import Rate, copy_rate, neighbour_distances, rate_of_copies
-from geomem.audit.intervals import Interval, difference, mean
+from geomem.audit.copying import Rate, Verdict, copy_rate, neighbour_distances, rate_of_copies, verdict
+from geomem.audit.intervals import Interval, difference, mean, resampled
+from geomem.audit.plain import plain
 
-__all__ = ["Interval", "Rate", "copy_rate", "difference", "mean", "neighbour_distances", "rate_of_copies"]
+__all__ = [
+    "Interval",
+    "Rate",
+    "Verdict",
+    "copy_rate",
+    "difference",
+    "mean",
+    "neighbour_distances",
+    "plain",
+    "rate_of_copies",
+    "resampled",
+    "verdict",
+]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, fisher_exact
 
 from geomem.errors import InputError
 
-__all__ = ["Rate", "copy_rate", "neighbour_distances", "rate_of_copies"]
+__all__ = ["Rate", "Verdict", "copy_rate", "neighbour_distances", "rate_of_copies", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,12 @@ class Rate:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, count: int, total: int, *, confidence: float = 0.95) -> "Rate":
+        """A count among a total, at least 1, with its interval."""
+        interval = binomtest(count, total).proportion_ci(confidence, method="exact")
+        return cls(count, total, float(interval.low), float(interval.high))
+
     @property
     def value(self) -> float:
         """The share."""
@@ -34,29 +40,75 @@ class Rate:
         return f"{100 * self.value:.1f}% [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
-def neighbour_distances(samples: ArrayLike, data: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def neighbour_distances(
+    samples: ArrayLike, data: ArrayLike, *, own: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distances (n, 2) and rows (n, 2) of the two nearest data of each sample, nearest first.
 
+    Args:
+        samples: Samples (n, ...).
+        data: Data (N, ...).
+        own: For samples that are rows of the data, their row numbers (n,), which are passed over.
+
     Raises:
-        InputError: For fewer than two data, or samples of another shape.
+        InputError: For fewer than two data (beside the own), or samples of another shape.
     """
     from sklearn.neighbors import NearestNeighbors
 
     a, b = np.asarray(samples, dtype=np.float64), np.asarray(data, dtype=np.float64)
-    if b.shape[0] < 2:
-        raise InputError(f"data: the second-nearest neighbour needs at least 2 samples, got {b.shape[0]}.")
+    k = 2 if own is None else 3
+    if b.shape[0] < k:
+        raise InputError(f"data: the second-nearest neighbour needs at least {k} samples, got {b.shape[0]}.")
     if a.shape[1:] != b.shape[1:] or a.shape[0] == 0:
         raise InputError(f"samples: have shape {a.shape}, the data {b.shape}; all but the first axis must agree.")
     for name, values in (("samples", a), ("data", b)):
         if not np.all(np.isfinite(values)):
             raise InputError(f"{name}: holds values that are not finite; leave those rows out.")
     centre = b.mean(0)  # the search's product form errs by the square of the distance to its origin
-    finder = NearestNeighbors(n_neighbors=2, algorithm="brute").fit((b - centre).reshape(b.shape[0], -1))
+    finder = NearestNeighbors(n_neighbors=k, algorithm="brute").fit((b - centre).reshape(b.shape[0], -1))
     _, index = finder.kneighbors((a - centre).reshape(a.shape[0], -1))
+    if own is not None:
+        # Where equal rows are many the own one may not be among the three: then any of them goes.
+        is_own = index == np.asarray(own)[:, None]
+        is_own[~is_own.any(1), -1] = True
+        index = index[~is_own].reshape(-1, 2)
     # The search's product form loses small distances to cancellation; those of the two found are taken directly.
     distance = np.linalg.norm((a[:, None] - b[index]).reshape(*index.shape, -1), axis=-1)
     order = np.argsort(distance, axis=1)
     return np.take_along_axis(distance, order, 1), np.take_along_axis(index, order, 1)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What two copy rates say about each other.
+
+    Attributes:
+        copies: "yes" (the intervals do not meet), "likely" (Fisher's exact test, one-sided, below 0.05), "no sign", or
+            "too few" (no sign, but so few samples that one in ten could be copies).
+        p: p-value of Fisher's exact test that samples are copies no more often than the control.
+    """
+
+    copies: str
+    p: float
+
+
+# A rate that an audit should not miss: where the interval reaches beyond it, "no sign" would say too much.
+_MISSED = 0.1
+
+
+def verdict(generated: Rate, control: Rate) -> Verdict:
+    """Whether generated samples are copies more often than real samples that cannot be.
+
+    >>> verdict(Rate(9, 100, 0.04, 0.16), Rate(0, 100, 0.0, 0.036)).copies
+    'yes'
+    """
+    table = np.array([[rate.count, rate.total - rate.count] for rate in (generated, control)])
+    p = float(fisher_exact(table, alternative="greater").pvalue)
+    if generated.low > control.high:
+        return Verdict("yes", p)
+    if p < 0.05:
+        return Verdict("likely", p)
+    return Verdict("too few" if generated.high - generated.value > _MISSED else "no sign", p)
 
 
 def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = 1 / 3, confidence: float = 0.95) -> Rate:
@@ -84,6 +136,4 @@ def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = 1 / 3, conf
 def rate_of_copies(distance: NDArray[np.float64], *, ratio: float = 1 / 3, confidence: float = 0.95) -> Rate:
     """The copy rate from distances (n, 2) to the two nearest data, see `copy_rate` and `neighbour_distances`."""
     count = int(np.sum(distance[:, 0] < ratio * distance[:, 1]))
-    total = distance.shape[0]
-    interval = binomtest(count, total).proportion_ci(confidence, method="exact")
-    return Rate(count, total, float(interval.low), float(interval.high))
+    return Rate.of(count, distance.shape[0], confidence=confidence)

@@ -9,7 +9,7 @@ from scipy.stats import ttest_ind
 
 from geomem.errors import InputError
 
-__all__ = ["Interval", "difference", "mean"]
+__all__ = ["Interval", "difference", "mean", "resampled"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,12 @@ class Interval:
 
     def __str__(self) -> str:
         """Value with interval, for people."""
-        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+        return f"{self:.1f}"
+
+    def __format__(self, spec: str) -> str:
+        """Value with interval, each number formatted by `spec` (".1f" if empty)."""
+        value, low, high = (format(v, spec or ".1f") for v in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
 
 
 def mean(values: ArrayLike, *, confidence: float = 0.95, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
@@ -53,6 +58,17 @@ def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95)
         return Interval(value, value, value, n)
     interval = ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
     return Interval(value, float(interval.low), float(interval.high), n)
+
+
+def resampled(value: float, draws: ArrayLike, n: int, *, confidence: float = 0.95) -> Interval:
+    """An estimate with the percentile interval of its bootstrap draws, which may be infinite.
+
+    >>> print(resampled(2.0, [1.0, 2.0, 2.0, 3.0], 7, confidence=0.5))
+    2.0 [1.0, 2.0]
+    """
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.asarray(draws, dtype=np.float64), [tail, 1 - tail], method="inverted_cdf")
+    return Interval(float(value), float(min(low, value)), float(max(high, value)), n)
 
 
 def _numbers(values: ArrayLike) -> np.ndarray:

@@ -1,7 +1,6 @@
 """`geomem demo`: train, measure and report on real digits and on the paper's linear manifold."""
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import torch
 import xarray as xr
 from torch import nn
 
+from geomem.audit import plain
 from geomem.demo.measure import Case, generated, origin_spectra, point_spectra
 from geomem.demo.settings import T_RANGE, CaseSettings, DemoSettings
-from geomem.demo.summary import plain, summarise, with_dimensions
+from geomem.demo.summary import summarise, with_dimensions
 from geomem.errors import InputError
 from geomem.images import digits, nested_split
 from geomem.manifolds import LinearManifold
@@ -28,11 +28,9 @@ from geomem.networks import (
 from geomem.records import Run
 from geomem.scores import GaussianScore
 from geomem.seeds import derived_generator
+from geomem.stages import Progress, Stages
 
-__all__ = ["DemoResult", "Progress", "run"]
-
-# (what is being done, share of the whole work done so far)
-Progress = Callable[[str, float], None]
+__all__ = ["DemoResult", "run"]
 
 # Share of the whole time that each stage takes, measured on two cores of a 2.4 GHz Zen 3.
 _SHARES = {"train": 0.8, "digits": 0.1, "manifold": 0.05, "samples": 0.02, "origin": 0.03}
@@ -81,11 +79,11 @@ def run(
     settings = DemoSettings.quick(seed) if quick else DemoSettings.standard(seed)
     folder = Run.open(out, "demo", settings, force=force)
     with one_thread():
-        _measure(folder, settings, _Stages(progress))
-        return finish(folder, settings)
+        _measure(folder, settings, Stages(progress, _SHARES))
+        return finish(folder)
 
 
-def _measure(folder: Run, settings: DemoSettings, stage: "_Stages") -> None:
+def _measure(folder: Run, settings: DemoSettings, stage: Stages) -> None:
     """All stages that the folder does not hold yet."""
     seed = settings.seed
     manifold = LinearManifold.subspaces(30, [(2, 1.0), (5, 0.3)])
@@ -95,7 +93,9 @@ def _measure(folder: Run, settings: DemoSettings, stage: "_Stages") -> None:
         chosen: CaseSettings = getattr(settings, name)
         if not folder.has(f"{name}_points"):
             parts = point_spectra(case, trained[name], chosen.times, settings.points, seed)
-            arrays = xr.concat(stage.counted(name, parts, len(case.sizes)), "size")
+            total = len(case.sizes)
+            labels = [f"spectra of {name}, training set {i + 1} of {total}" for i in range(total)]
+            arrays = xr.concat(list(stage.counted(name, labels, parts)), "size")
             s = case.gaussian.variances.sort(descending=True).values.numpy()
             arrays = arrays.assign(variance=("direction", s, {"units": "data units squared"}))
             folder.save(f"{name}_points", with_dimensions(arrays))
@@ -115,13 +115,16 @@ def _measure(folder: Run, settings: DemoSettings, stage: "_Stages") -> None:
     stage.say("writing figures and page")
 
 
-def finish(folder: Run, settings: DemoSettings) -> DemoResult:
-    """Summary, figures and page from the arrays of a complete run."""
+def finish(folder: Run) -> DemoResult:
+    """Summary, figures and page from the arrays of a complete run.
+
+    Raises:
+        InputError: For a run that has not finished.
+    """
     from geomem.report import demo_page
 
-    arrays = {
-        name: folder.load(name) for name in ("digits_points", "digits_samples", "manifold_points", "manifold_origin")
-    }
+    settings = DemoSettings.of(folder.config)
+    arrays = folder.load_all(["digits_points", "digits_samples", "manifold_points", "manifold_origin"])
     summary = summarise(arrays, settings)
     page = demo_page(folder, arrays, summary)
     stated: dict[str, Any] = plain(summary)
@@ -141,9 +144,7 @@ def _manifold_case(settings: DemoSettings, manifold: LinearManifold) -> Case:
     return Case("manifold", data, held_out, manifold.score, settings.manifold.sizes)
 
 
-def _trained(
-    folder: Run, cases: dict[str, Case], settings: DemoSettings, stage: "_Stages"
-) -> dict[str, list[nn.Module]]:
+def _trained(folder: Run, cases: dict[str, Case], settings: DemoSettings, stage: Stages) -> dict[str, list[nn.Module]]:
     """The averaged networks of each case, one for each size, trained from where the last checkpoints left them."""
     names, states = [], []
     for case in cases.values():
@@ -189,36 +190,3 @@ def _state(path: Path, config: TrainConfig, case: Case) -> TrainState:
     if path.exists():
         return load_checkpoint(path)
     return TrainState(config, case.data.shape[1], float(case.data.std(correction=0)))
-
-
-class _Stages:
-    """Turns stages into one share of the whole work."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._finished = 0.0
-        self._said = ""
-
-    def begin(self, name: str, label: str, part: float = 0.0) -> None:
-        self._said = label
-        self._report(self._finished + _SHARES[name] * part)
-
-    def done(self, name: str) -> None:
-        self._finished += _SHARES[name]
-        self._report(self._finished)
-
-    def say(self, label: str) -> None:
-        self._said = label
-        self._report(self._finished)
-
-    def counted(self, name: str, parts: Iterator[xr.Dataset], total: int) -> list[xr.Dataset]:
-        """The parts of a stage, reporting each."""
-        out = []
-        for i in range(total):
-            self.begin(name, f"spectra of {name}, training set {i + 1} of {total}", i / total)
-            out.append(next(parts))
-        return out
-
-    def _report(self, share: float) -> None:
-        if self._progress is not None:
-            self._progress(self._said, min(1.0, share))

@@ -1,6 +1,8 @@
 """What the demo does, and at what scale."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 __all__ = ["T_RANGE", "CaseSettings", "DemoSettings"]
 
@@ -52,6 +54,15 @@ class DemoSettings:
     samples: int
     sampler_steps: int
     datasets: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "DemoSettings":
+        """The settings that a run's configuration holds."""
+        cases = {}
+        for name in ("digits", "manifold"):
+            held = config[name]
+            cases[name] = CaseSettings(**{**held, "sizes": tuple(held["sizes"]), "times": tuple(held["times"])})
+        return cls(**{f.name: cases.get(f.name, config[f.name]) for f in fields(cls)})
 
     @classmethod
     def standard(cls, seed: int = 0) -> "DemoSettings":

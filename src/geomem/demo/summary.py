@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geomem.audit import Interval, Rate, difference, mean, rate_of_copies
+from geomem.audit import Interval, difference, mean, rate_of_copies
 from geomem.demo.measure import SETS, SOURCES
 from geomem.demo.settings import DemoSettings
 
-__all__ = ["listed", "plain", "summarise", "with_dimensions"]
+__all__ = ["listed", "summarise", "with_dimensions"]
 
 _NOT_NEGATIVE = (0.0, np.inf)
 
@@ -249,16 +249,3 @@ def _origin_finding(origin: dict[str, Any]) -> str:
         f"At the manifold's origin, N = {origin['size']:,}, theory's singular values of the empirical Jacobian differ from "
         f"the median over data sets by |ln ratio|: {'; '.join(parts)} (medians; t_c = {origin['condensation_time']:.3g})."
     )
-
-
-def plain(value: Any) -> Any:
-    """Numbers and lists for JSON, intervals and rates as objects."""
-    if isinstance(value, Interval):
-        return {"value": value.value, "low": value.low, "high": value.high, "n": value.n}
-    if isinstance(value, Rate):
-        return {"value": value.value, "low": value.low, "high": value.high, "count": value.count, "n": value.total}
-    if isinstance(value, Mapping):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [plain(v) for v in value]
-    return value

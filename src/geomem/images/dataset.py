@@ -2,8 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomem.errors import InputError
+from geomem.images.layout import image_shape
 
 __all__ = ["DataSet"]
 
@@ -40,7 +41,9 @@ class DataSet:
     def __post_init__(self) -> None:
         v = self.values
         if v.dtype.kind not in "uif" or v.dtype.itemsize > 8:
-            raise InputError(f"{self.name}: holds values of type {v.dtype}; numbers are needed, uint8 or floating point.")
+            raise InputError(
+                f"{self.name}: holds values of type {v.dtype}; numbers are needed, uint8 or floating point."
+            )
         if v.ndim < 2:
             raise InputError(
                 f"{self.name}: has shape {v.shape}; an array of samples (n, d) or images (n, height, width[, channels]) is needed."
@@ -48,7 +51,7 @@ class DataSet:
         if 0 in v.shape:
             what = "no samples" if v.shape[0] == 0 else "samples without any values (zero columns)"
             raise InputError(f"{self.name}: holds {what} (shape {v.shape}).")
-        for start, block in self._blocks():
+        for start, block in self.blocks():
             fine = np.isfinite(block).reshape(block.shape[0], -1).all(1)
             if not fine.all():
                 row = start + int(np.argmin(fine))
@@ -76,15 +79,8 @@ class DataSet:
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """(height, width) or (height, width, channels) where samples can be shown as images, else None."""
-        shape = self.shape
-        if len(shape) == 2:
-            return shape
-        if len(shape) == 3 and shape[2] in (1, 3):
-            return shape if shape[2] == 3 else shape[:2]
-        if len(shape) == 3 and shape[0] in (1, 3):
-            return (*shape[1:], 3) if shape[0] == 3 else shape[1:]
-        return None
+        """(height, width) or (height, width, 3) where samples can be shown as images, else None."""
+        return image_shape(self.shape)
 
     def label(self, row: int) -> str:
         """A name for a row: its file, or its number."""
@@ -97,21 +93,22 @@ class DataSet:
         flat = torch.from_numpy(chosen.reshape(chosen.shape[0], -1).astype(np.float64 if wide else np.float32))
         return flat.div_(127.5).sub_(1) if self.pixels else flat
 
-    def images(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Flat samples (k, d) as images (k, height, width[, channels]); they must have an `image_shape`."""
-        shape = self.image_shape
-        assert shape is not None
-        if len(self.shape) == 3 and self.shape[0] == 3 and self.shape[2] != 3:
-            return rows.reshape(-1, *self.shape).transpose(0, 2, 3, 1)
-        return rows.reshape(-1, *shape)
+    def arranged(self, other: "DataSet") -> "DataSet":
+        """This data set with the axes of `other`, where both are images of the same `image_shape`."""
+        if self.shape == other.shape or len(self.shape) != 3 or len(other.shape) != 3:
+            return self if self.shape == other.shape else replace(self, values=self.values.reshape(-1, *other.shape))
+        axes = (0, 3, 1, 2) if self.shape[2] in (1, 3) else (0, 2, 3, 1)
+        return replace(self, values=self.values.transpose(axes))
 
     def fingerprint(self) -> str:
         """A digest of shape, type and values, the same wherever the data lie."""
         digest = hashlib.blake2b(repr((self.values.shape, self.values.dtype.str)).encode(), digest_size=8)
-        for _, block in self._blocks():
-            digest.update(np.ascontiguousarray(block))
+        for _, block in self.blocks():
+            digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 
-    def _blocks(self) -> "list[tuple[int, NDArray[np.generic]]]":
+    def blocks(self) -> Iterator[tuple[int, NDArray[np.generic]]]:
+        """The values some rows at a time, each part with the number of its first row."""
         step = max(1, _BLOCK // max(1, self.values.itemsize * self.dim))
-        return [(i, self.values[i : i + step]) for i in range(0, len(self), step)]
+        for start in range(0, len(self), step):
+            yield start, self.values[start : start + step]

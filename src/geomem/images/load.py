@@ -22,7 +22,12 @@ _PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".joblib"}
 
 
 def load(
-    source: str | Path, *, size: int | None = None, mode: str | None = None, array: str | None = None, split: str = "train"
+    source: str | Path,
+    *,
+    size: int | None = None,
+    mode: str | None = None,
+    array: str | None = None,
+    split: str = "train",
 ) -> DataSet:
     """Data from an array, a folder of images, a well-known binary format, or the hub; nothing is flipped or augmented.
 
@@ -60,7 +65,9 @@ def load(
     except PermissionError as error:
         raise InputError(f"{error.filename or path}: may not be read (permission denied).") from error
     except OSError as error:
-        raise InputError(f"{error.filename or path}: cannot be read ({(error.strerror or str(error)).lower()}).") from error
+        raise InputError(
+            f"{error.filename or path}: cannot be read ({(error.strerror or str(error)).lower()})."
+        ) from error
     return _checked(data, preparation)
 
 

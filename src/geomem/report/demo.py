@@ -113,6 +113,7 @@ def demo_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str, 
         lead=lead,
         sections=sections,
         again=f"geomem demo --seed {config['seed']}{quick} --out {run.path.name}",
+        method="demo",
     )
     return run.path / _PAGE
 

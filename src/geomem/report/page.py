@@ -42,7 +42,9 @@ class Section:
     table: Table | None = field(default=None)
 
 
-def write_page(run: Run, name: str, *, title: str, lead: str, sections: Sequence[Section], again: str) -> None:
+def write_page(
+    run: Run, name: str, *, title: str, lead: str, sections: Sequence[Section], again: str, method: str
+) -> None:
     """Write `name` into the run's folder, and each picture beside it as PNG.
 
     Args:
@@ -52,6 +54,7 @@ def write_page(run: Run, name: str, *, title: str, lead: str, sections: Sequence
         lead: What was done, at what scale.
         sections: The page's body.
         again: The command that repeats the run.
+        method: Template with the words on how to read the page, "demo" or "audit".
 
     Raises:
         OutputError: If the folder cannot be written.
@@ -70,6 +73,7 @@ def write_page(run: Run, name: str, *, title: str, lead: str, sections: Sequence
         lead=lead,
         sections=shown,
         again=again,
+        method=f"{method}.html.j2",
         command=f"geomem {run.config['command']}",
         settings=json.dumps(run.config, indent=2),
         environment=run.environment(),

@@ -173,4 +173,4 @@ def _pairs(rows: Tensor, samples: Tensor, weights: Tensor) -> Iterator[tuple[Ten
 
 
 def _blocks(rows: Tensor) -> tuple[Tensor, ...]:
-    return rows.split(max(1, _BLOCK // (8 * rows.shape[1])))
+    return torch.split(rows, max(1, _BLOCK // (8 * rows.shape[1])))

@@ -265,16 +265,18 @@ def _last_crossing(f: Callable[[Array], Array], lower: Array, upper: Array) -> t
     return high, low
 
 
-def decreasing_root(f: Callable[[Array, Index], Array], lower: Array, upper: Array) -> Array:
+def decreasing_root(
+    f: Callable[[Array, Index], Array], lower: Array, upper: Array, *, tolerance: float = 1e-16
+) -> Array:
     """exp of the root of f(u, i), element i falling in u from positive at `lower[i]` to negative at `upper[i]`.
 
     The bracket is widened by a hair, so that its ends may be roots themselves. Roots below the range of float64 are
-    returned as 0, with a `NumericalWarning`.
+    returned as 0, with a `NumericalWarning`. `tolerance` is that of u.
     """
     if lower.size == 0:
         return np.zeros(0)
     result = elementwise.find_root(
-        f, (lower - 1e-9, upper + 1e-9), args=(np.arange(lower.size),), tolerances={"xatol": 1e-16}
+        f, (lower - 1e-9, upper + 1e-9), args=(np.arange(lower.size),), tolerances={"xatol": tolerance}
     )
     if not np.all(result.success):  # the brackets are proved, so this is a defect and not the user's doing
         raise ArithmeticError(f"no root between {lower[~result.success][0]} and {upper[~result.success][0]}")

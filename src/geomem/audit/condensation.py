@@ -1,0 +1,99 @@
+r"""When the empirical score of real data condenses, without a Gaussian assumption, and how sure that is.
+
+With Y = sum_mu w_mu^2 = 1/N~ at held-out positions, the Random Energy Model has E[Y] = 1 - t/t_c below t_c (Eq. 36), and
+at finite rank E[Y] = 1 - t/(C t_c), see `theory.rank_correction`. So the time at which the mean of Y is one half gives
+
+    t_c = 2 t(Y = 1/2) / C(m_eff/2),
+
+where m_eff is the number of directions that the posterior spreads over. It has to be guessed for real data; the audit
+states t(Y = 1/2), which needs no guess, and what t_c becomes with several.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+
+from geomem.errors import InputError
+from geomem.theory import rank_correction
+
+__all__ = ["condensation_time_from_half", "crossing", "half_time", "resampled_means"]
+
+# Factor by which a bracket grows, and how often.
+_GROWTH, _TRIES = 4.0, 40
+
+
+def half_time(mean_weight: Callable[[float], float], start: float) -> float:
+    """Time at which a mean that falls with t from 1 passes 1/2; NaN where it never does.
+
+    Args:
+        mean_weight: The mean of Y over positions at time t.
+        start: A time to begin at, above 0.
+    """
+
+    def excess(u: float) -> float:
+        return mean_weight(math.exp(u)) - 0.5
+
+    low = high = math.log(start)
+    step = math.log(_GROWTH)
+    for _ in range(_TRIES):
+        if excess(low) >= 0:
+            break
+        low -= step
+    else:
+        return math.nan
+    for _ in range(_TRIES):
+        if excess(high) <= 0:
+            break
+        high += step
+    else:
+        return math.nan
+    return math.exp(low) if low == high else math.exp(brentq(excess, low, high, xtol=1e-10))
+
+
+def condensation_time_from_half(half: ArrayLike, rank: ArrayLike) -> NDArray[np.float64]:
+    """t_c = 2 t(Y = 1/2) / C(rank/2); NaN where the rank is 2 or less and C does not exist.
+
+    >>> print(condensation_time_from_half(1.0, [2.0, 7.0, 1e6]).round(3))
+    [nan 1.164 2.   ]
+    """
+    m = np.asarray(rank, dtype=np.float64)
+    usable = m > 2
+    correction = np.where(usable, rank_correction(np.where(usable, m, 3.0)), np.nan)
+    return np.asarray(2 * np.asarray(half, dtype=np.float64) / correction)
+
+
+def crossing(times: ArrayLike, curves: ArrayLike, level: float, *, rising: bool = False) -> NDArray[np.float64]:
+    """First time at which curves (..., T) pass `level`, falling or rising, linear in ln t between grid times.
+
+    Infinity where a curve has not passed it by the last time; the first time where it begins beyond it.
+
+    >>> float(crossing([1.0, 2.0, 4.0], [1.0, 0.6, 0.4], 0.5).round(3))
+    2.828
+    """
+    u = np.log(np.asarray(times, dtype=np.float64))
+    y = np.asarray(curves, dtype=np.float64)
+    beyond = y >= level if rising else y <= level
+    index = beyond.argmax(-1)
+    before = np.maximum(index - 1, 0)
+    y0, y1 = (np.take_along_axis(y, i[..., None], -1)[..., 0] for i in (before, index))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(index > 0, (level - y0) / (y1 - y0), 0.0)
+    return np.where(beyond.any(-1), np.exp(u[before] + share * (u[index] - u[before])), np.inf)
+
+
+def resampled_means(values: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Bootstrap means (n, ...) of values (subset, point, ...): subsets and points are both drawn again.
+
+    Raises:
+        InputError: For fewer than two points.
+    """
+    subsets, points = values.shape[:2]
+    if points < 2:
+        raise InputError(f"values: resampling needs at least two points, got {points}.")
+    # Points first: generators of the same seed draw the same points for data sets of any number of subsets.
+    over_points = rng.multinomial(points, np.full(points, 1 / points), size=n) / points
+    over_subsets = rng.multinomial(subsets, np.full(subsets, 1 / subsets), size=n) / subsets
+    return np.asarray(np.einsum("ns,np,sp...->n...", over_subsets, over_points, values, optimize=True))

@@ -1,0 +1,187 @@
+"""An audit's numbers in sentences, for people who do not know the theory."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from geomem.audit.copying import Rate
+from geomem.audit.intervals import Interval
+
+__all__ = ["findings", "number", "title"]
+
+Summary = Mapping[str, Any]
+
+
+def title(summary: Summary) -> str:
+    """The finding in one sentence: the verdict on samples where there are any, else on the data."""
+    copies, unit = summary["copies"], _unit(summary)
+    if copies is not None:
+        generated: Rate = copies["generated"]
+        share = f"{generated} of the samples are copies of training {unit}s, against {copies['control']} of the control"
+        return {
+            "yes": f"This model memorizes: {share}",
+            "likely": f"This model probably memorizes: {share}",
+            "no sign": f"No sign of copying: {share}",
+            "too few": f"Too few samples to tell: {share}",
+        }[copies["verdict"]]
+    last = summary["dimensions"]["rows"][-1]
+    held_out, gap = last["held_out"], last["difference"]
+    where = f"at noise variance {summary['t']:.2g}"
+    n = f"{last['size']:,} {unit}s"
+    if gap.low > 0:
+        return (
+            f"A model that fits these {n} without limits keeps {held_out} of {summary['dimensions']['gaussian']} directions at a "
+            f"new {unit} and {last['training']} at one it was trained on, {where}"
+        )
+    return (
+        f"A model that fits these {n} without limits keeps {held_out} of {summary['dimensions']['gaussian']} directions at a new "
+        f"{unit}, no more than at one it was trained on, {where}"
+    )
+
+
+def findings(summary: Summary) -> dict[str, list[str]]:
+    """Sentences by section of the page."""
+    return {
+        "samples": _samples(summary),
+        "data": _data(summary),
+        "condensation": _condensation(summary),
+        "dimensions": _dimensions(summary),
+        "needed": _needed(summary),
+    }
+
+
+def number(value: float) -> str:
+    """A count as people read it: three digits, millions and powers of ten when it is large."""
+    if not math.isfinite(value):
+        return "unknown" if math.isnan(value) else "more than can be told"
+    if value < 1e4:
+        return f"{value:.0f}" if value < 1000 else f"{float(f'{value:.3g}'):,.0f}"
+    if value < 1e9:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"10^{math.log10(value):.0f}"
+
+
+def _unit(summary: Summary) -> str:
+    return "image" if summary["data"]["pictures"] else "sample"
+
+
+def _sigma(summary: Summary, t: float) -> str:
+    """What a noise variance means where values are pixels."""
+    if not summary["data"]["pixels"]:
+        return f"noise of standard deviation {math.sqrt(t):.2g}"
+    return f"noise of standard deviation {math.sqrt(t) * 127.5:.0f} on pixel values from 0 to 255"
+
+
+def _samples(summary: Summary) -> list[str]:
+    copies, unit = summary["copies"], _unit(summary)
+    if copies is None:
+        return []
+    generated, control = copies["generated"], copies["control"]
+    first = (
+        f"{generated.count:,} of {generated.total:,} samples, {generated}, lie more than three times nearer to one training "
+        f"{unit} than to any other; of {control.total:,} {copies['control_kind']}, {control} do (95% exact intervals; one-sided "
+        f"Fisher test p = {copies['p']:.2g})."
+    )
+    meaning = {
+        "yes": "The intervals do not meet: the model reproduces training data.",
+        "likely": "The difference is larger than chance would make it in one audit out of twenty; draw more samples to be sure.",
+        "no sign": f"Samples are copies no more often than real {unit}s look like copies of each other. Copies that are changed "
+        "more than a little (moved, mirrored, recoloured) are not counted, so give embeddings of both sides to look for those.",
+        "too few": f"With so few samples, up to {generated.high:.0%} could be copies unseen; draw more.",
+    }[copies["verdict"]]
+    return [first, meaning]
+
+
+def _data(summary: Summary) -> list[str]:
+    data, dup, unit = summary["data"], summary["duplicates"], _unit(summary)
+    shape = "x".join(str(k) for k in data["shape"])
+    out = [
+        f"{data['n']:,} {unit}s of {shape} values from {data['source']} ({data['kind']})"
+        + (f", of which {data['used']:,} were used" if data["used"] != data["n"] else "")
+        + f": {data['training']:,} for training, {data['held_out']:,} kept apart."
+    ]
+    if dup["exact_rows"]:
+        out.append(
+            f"Exact duplicates: {dup['exact_rows']:,} {unit}s repeat an earlier one ({dup['exact_groups']:,} of which have copies). "
+            "They are left out of all that follows, for they would fake it; a model trained on them memorizes those first."
+        )
+    else:
+        out.append("Exact duplicates: none.")
+    near = (
+        f"pairs nearer than {dup['near_threshold']:.3g}, a third of the usual {dup['typical_distance']:.3g} between nearest "
+        "neighbours, and than a third of the distance to the tenth neighbour"
+    )
+    if dup["near_pairs"]:
+        half = summary["condensation"]["half"].value
+        clean = summary["condensation"]["half_without_near_duplicates"]
+        out.append(
+            f"Near duplicates: {dup['near_pairs']:,} {near}, among {dup['near_rows']:,} {unit}s. They are kept; without them the "
+            f"condensation below would be at t = {clean:.3g} instead of {half:.3g}."
+        )
+    else:
+        out.append(f"Near duplicates: no {near}.")
+    return out
+
+
+def _condensation(summary: Summary) -> list[str]:
+    c, m, unit = summary["condensation"], summary["memorized"], _unit(summary)
+    half: Interval = c["half"]
+    if not math.isfinite(half.value):
+        return ["The empirical score does not condense on the times that were looked at."]
+    times = {name: g["t_c"].value for name, g in c["guesses"].items() if math.isfinite(g["t_c"].value)}
+    chosen = c["guesses"].get("measured", c["guesses"]["none"])
+    return [
+        f"At {unit}s that it has not seen, a score that fits these data without limits stands on less than two {unit}s below "
+        f"t = {half:.3g} (mean of Σw² over held-out points above ½; {_sigma(summary, half.value)}). No Gaussian is assumed.",
+        f"As a condensation time this is t_c = {chosen['t_c']:.3g} if its finite-rank correction takes the rank as "
+        f"{chosen['rank']:.3g}, the effective number of directions measured at 2t; other guesses of the rank give "
+        f"{min(times.values()):.3g} to {max(times.values()):.3g}. A Gaussian with the data's covariance would condense at "
+        f"{c['plug_in']:.3g} (mean over held-out points).",
+        f"At a training {unit}, that {unit} alone holds half of the weight up to t = {m['median']:.3g} (median of {m['ranked']:,}; "
+        f"from {m['least']:.3g} for the least to {m['most']:.3g} for the most isolated).",
+    ]
+
+
+def _dimensions(summary: Summary) -> list[str]:
+    dims, unit = summary["dimensions"], _unit(summary)
+    first, last = dims["rows"][0], dims["rows"][-1]
+    gap: Interval = last["difference"]
+    sentence = (
+        f"At t = {dims['t']:.3g} and N = {last['size']:,}, {last['held_out']} directions survive at a held-out {unit} and "
+        f"{last['training']} at a training {unit} (survival above ½; 95% intervals over points), of the {dims['gaussian']} in which "
+        "the data vary by more than t."
+    )
+    if gap.low > 0:
+        sentence += f" Training {unit}s have lost {gap} of them to memorization."
+    else:
+        sentence += f" No difference shows between the two ({gap})."
+    change = (
+        f"With N = {first['size']:,} it was {first['held_out']} at held-out {unit}s. "
+        f"Theory with a Gaussian of the same covariance predicts {last['theory_held_out']} at held-out and "
+        f"{last['theory_training']} at training {unit}s for N = {last['size']:,} (held-out: a heuristic)."
+    )
+    return [sentence, change]
+
+
+def _needed(summary: Summary) -> list[str]:
+    needed, unit = summary["needed"], _unit(summary)
+    if not needed["rows"]:
+        return [f"At no time that was looked at does one direction survive on average at held-out {unit}s."]
+    out = []
+    largest = max(point["size"] for point in needed["curve"])
+    for row in needed["rows"]:
+        by_data = row["subsampling"]
+        if math.isnan(by_data.value):
+            told = f"fewer than the {min(point['size'] for point in needed['curve']):,} of the smallest subset"
+        elif math.isinf(by_data.value):
+            told = f"more than a thousand times the {largest:,} at hand"
+        else:
+            reach = " (carried on beyond the data)" if row["beyond"] else ""
+            told = f"{number(by_data.value)} [{number(by_data.low)}, {number(by_data.high)}]{reach}"
+        theory = row["theory"]
+        said = f"about {number(theory)}" if math.isfinite(theory) else "a number outside the range it was computed for"
+        out.append(
+            f"For one direction to survive at a new {unit} at t = {row['t']:.3g} ({_sigma(summary, row['t'])}), subsampling these "
+            f"data says {told} {unit}s; theory with a Gaussian of their covariance says {said}."
+        )
+    return out

@@ -1,0 +1,263 @@
+"""The numbers that an audit's page states, computed from its arrays, and the findings in sentences."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from geomem.audit import Interval, Rate, mean, rate_of_copies, resampled, verdict
+from geomem.audit.condensation import crossing, resampled_means
+from geomem.audit.findings import findings, title
+from geomem.seeds import derived_seed
+
+__all__ = ["summarise"]
+
+# Bootstrap draws behind every interval that is not exact.
+_DRAWS = 1000
+# Sizes from which a subsampling curve is carried on beyond the data, and how far it may be.
+_LAST, _FAR = 3, 1000.0
+
+
+def summarise(arrays: Mapping[str, xr.Dataset], seed: int) -> dict[str, Any]:
+    """All statements of the page as numbers with intervals, and its findings as sentences.
+
+    Returns:
+        "title" and "findings" in words; "data", "duplicates", "condensation", "dimensions" (rows by size), "needed"
+        (rows by time), "memorized", and "copies" where samples were given.
+    """
+    data, cells = arrays["data"], arrays["posterior"]
+    focus = float(data.attrs["focus"])
+    curves = _Curves(cells, seed)
+    out: dict[str, Any] = {
+        "t": focus,
+        "data": _data(data),
+        "duplicates": _duplicates(data),
+        "condensation": _condensation(arrays["condensation"], curves),
+        "dimensions": _dimensions(data, cells, arrays["theory"], focus, seed),
+        "directions": _directions(data, cells, focus),
+        "memorized": _memorized(arrays["memorized"], seed),
+        "copies": _copies(arrays["copies"]) if "copies" in arrays else None,
+    }
+    out["needed"] = _needed(arrays, curves, focus)
+    return out | {"findings": findings(out), "title": title(out)}
+
+
+class _Curves:
+    """Means over held-out points and subsets against t, and their bootstrap draws, by size."""
+
+    def __init__(self, cells: xr.Dataset, seed: int) -> None:
+        self.times = cells["t"].values
+        self.sizes = [int(n) for n in cells["size"].values]
+        held = cells.sel(set="held-out")
+        self.points = int(held.sizes["point"])
+        self.inverse = {n: _values(1 / held["effective_samples"].sel(size=n)) for n in self.sizes}
+        self.resolved = {n: _values(held["resolved"].sel(size=n)) for n in self.sizes}
+        self.seed = derived_seed(seed, "bootstrap")
+
+    def times_at(self, values: NDArray[np.float64], level: float, *, rising: bool) -> tuple[float, NDArray[np.float64]]:
+        """When the mean of values (subset, point, t) passes a level, and when its bootstrap draws do."""
+        draws = resampled_means(values, _DRAWS, np.random.default_rng(self.seed))
+        found = crossing(self.times, values.mean((0, 1)), level, rising=rising)
+        return float(found), crossing(self.times, draws, level, rising=rising)
+
+
+def _values(array: xr.DataArray) -> NDArray[np.float64]:
+    """(subset, point, t) without what was not measured."""
+    a = array.transpose("subset", ..., "t").values
+    a = a[~np.isnan(a).all((1, 2))]
+    return np.asarray(a[:, ~np.isnan(a).all((0, 2))], dtype=np.float64)
+
+
+def _data(data: xr.Dataset) -> dict[str, Any]:
+    return {
+        "source": str(data.attrs["source"]),
+        "kind": str(data.attrs["kind"]),
+        **{key: int(data.attrs[key]) for key in ("n", "used", "dim", "fitted", "pixels", "pictures")},
+        "training": data.sizes["place"],
+        "held_out": data.sizes["apart"],
+        "shape": [int(k) for k in np.atleast_1d(data.attrs["shape"])],
+    }
+
+
+def _duplicates(data: xr.Dataset) -> dict[str, Any]:
+    counts = ("exact_rows", "exact_groups", "near_pairs", "near_rows")
+    return {key: int(data.attrs[key]) for key in counts} | {
+        key: float(data.attrs[key]) for key in ("near_threshold", "typical_distance")
+    }
+
+
+def _condensation(condensation: xr.Dataset, curves: _Curves) -> dict[str, Any]:
+    largest = max(curves.sizes)
+    _, draws = curves.times_at(curves.inverse[largest], 0.5, rising=False)
+    half = resampled(float(condensation["half"]), draws, curves.points)
+    scale = condensation["t_c"].values / float(condensation["half"])
+    guesses = {
+        str(name): {
+            "rank": float(rank),
+            "t_c": Interval(half.value * f, half.low * f, half.high * f, half.n),
+        }
+        for name, rank, f in zip(condensation["guess"].values, condensation["rank"].values, scale, strict=True)
+    }
+    by_size = []
+    for n in curves.sizes:
+        value, draws = curves.times_at(curves.inverse[n], 0.5, rising=False)
+        by_size.append({"size": n, "half": resampled(value, draws, curves.points)})
+    return {
+        "half": half,
+        "half_without_near_duplicates": float(condensation["half_clean"]),
+        "guesses": guesses,
+        "plug_in": mean(condensation["plug_in"].values, bounds=(0, math.inf)),
+        "by_size": by_size,
+    }
+
+
+def _dimensions(data: xr.Dataset, cells: xr.Dataset, theory: xr.Dataset, focus: float, seed: int) -> dict[str, Any]:
+    """Resolved dimension at the focus by size, of empirical score and theory, at training and held-out points."""
+    rows = []
+    for n in cells["size"].values:
+        groups, draws = [], []
+        for i, name in enumerate(("training", "held-out")):
+            values = _values(cells["resolved"].sel(size=n, set=name))
+            j = int(np.argmin(abs(np.log(cells["t"].values / focus))))
+            means = resampled_means(values[..., j], _DRAWS, np.random.default_rng(derived_seed(seed, name, i)))
+            groups.append(resampled(float(values[..., j].mean()), means, values.shape[1]))
+            draws.append(means)
+        gap = resampled(groups[1].value - groups[0].value, draws[1] - draws[0], groups[1].n)
+        predicted = theory.sel(size=n).sel(t=focus, method="nearest")
+        rows.append(
+            {
+                "size": int(n),
+                "training": groups[0],
+                "held_out": groups[1],
+                "difference": gap,
+                "theory_training": mean(predicted["training"].values, bounds=(0, math.inf)),
+                "theory_held_out": mean(predicted["held_out"].values, bounds=(0, math.inf)),
+            }
+        )
+    return {"t": focus, "gaussian": int(np.sum(data["variance"].values > focus)), "rows": rows}
+
+
+def _directions(data: xr.Dataset, cells: xr.Dataset, focus: float) -> list[dict[str, Any]]:
+    """Principal directions in which the data vary by more than the focus, by the share of points where each survives.
+
+    Most surviving at held-out points first.
+    """
+    along = cells["along"].sel(size=cells["size"].max(), t=focus, method="nearest").isel(subset=0)
+    rows = []
+    for i in range(min(along.sizes["direction"], int(np.sum(data["variance"].values > focus)))):
+        shares = []
+        for name in ("held-out", "training"):
+            values = along.sel(set=name).isel(direction=i).values
+            values = values[~np.isnan(values)]
+            shares.append(Rate.of(int(np.sum(values > 0.5)), values.size))
+        rows.append(
+            {
+                "direction": i + 1,
+                "variance": float(data["variance"][i]),
+                "held_out": shares[0],
+                "training": shares[1],
+            }
+        )
+    return sorted(rows, key=lambda row: -row["held_out"].value)
+
+
+def _memorized(memorized: xr.Dataset, seed: int) -> dict[str, Any]:
+    times = memorized["half_weight_time"].values
+    rng = np.random.default_rng(derived_seed(seed, "memorized"))
+    draws = np.median(rng.choice(times, size=(_DRAWS, times.size)), axis=1)
+    return {
+        "median": resampled(float(np.median(times)), draws, times.size),
+        "least": float(times.min()),
+        "most": float(times.max()),
+        "ranked": int(times.size),
+    }
+
+
+def _needed(arrays: Mapping[str, xr.Dataset], curves: _Curves, focus: float) -> dict[str, Any]:
+    """Samples until one direction survives on average at a held-out point, at several times, by subsampling and theory."""
+    found = {n: curves.times_at(curves.resolved[n], 1.0, rising=True) for n in curves.sizes}
+    sizes = np.array(sorted(found))
+    first = np.array([found[n][0] for n in sizes])
+    drawn = np.stack([found[n][1] for n in sizes], 1)
+    theory = arrays["theory"]
+    predicted_sizes = theory["size"].values
+    predicted = np.array(
+        [
+            crossing(curves.times, theory["held_out"].sel(size=n).mean("draw").values, 1.0, rising=True)
+            for n in predicted_sizes
+        ]
+    )
+    largest = float(first[-1])
+    asked = float(arrays["data"].attrs["asked_t"])
+    targets = [asked] if asked > 0 else [largest, largest / 2, largest / 4]
+    rows = []
+    for t in (t for t in targets if math.isfinite(t)):
+        value = _samples_at(t, sizes, first)
+        draws = np.array([_samples_at(t, sizes, d) for d in drawn])
+        nats = mean(
+            [np.interp(math.log(t), np.log(curves.times), h) for h in theory["nats"].transpose("point", "t").values]
+        )
+        rows.append(
+            {
+                "t": t,
+                "subsampling": resampled(value, draws, curves.points),
+                "beyond": bool(value > sizes[-1]),
+                "theory": _samples_at(t, predicted_sizes, predicted),
+                "condensation": Interval(_exp(nats.value), _exp(nats.low), _exp(nats.high), nats.n),
+            }
+        )
+    curve = [{"size": int(n), "t": resampled(found[n][0], found[n][1], curves.points)} for n in sizes]
+    beyond = [{"size": float(n), "t": float(t)} for n, t in zip(predicted_sizes, predicted, strict=True)]
+    return {"rows": rows, "curve": curve, "theory": beyond, "resolved": 1.0, "focus": focus}
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
+
+
+def _samples_at(t: float, sizes: NDArray[Any], times: NDArray[np.float64]) -> float:
+    """N at which the curve (times, sizes) reaches t: linear in logarithms, carried on by its last three sizes.
+
+    Infinity where the curve does not fall or would have to be carried on too far; NaN where t lies before its beginning.
+    """
+    fine = np.isfinite(times)
+    u, v = np.log(times[fine]), np.log(sizes[fine].astype(np.float64))
+    if u.size < 2:
+        return math.inf
+    falling = np.minimum.accumulate(u)
+    target = math.log(t)
+    if target >= falling[0]:
+        return math.nan if target > falling[0] else float(np.exp(v[0]))
+    if target >= falling[-1]:
+        return float(np.exp(np.interp(-target, -falling, v)))
+    slope = np.polyfit(v[-_LAST:], u[-_LAST:], 1)[0]
+    if slope >= 0:
+        return math.inf
+    nats = v[-1] + (target - falling[-1]) / slope
+    return float(np.exp(nats)) if nats - v[-1] < math.log(_FAR) else math.inf
+
+
+def _copies(copies: xr.Dataset) -> dict[str, Any]:
+    generated = rate_of_copies(copies["distance"].values)
+    control = rate_of_copies(copies["control"].values)
+    found = verdict(generated, control)
+    nearest = [
+        {
+            "sample": str(copies["sample_label"].values[i]),
+            "training": str(copies["neighbour_label"].values[i]),
+            "distance": float(copies["distance"].values[i, 0]),
+            "ratio": float(copies["ratio"].values[i]),
+        }
+        for i in copies["closest"].values
+    ]
+    return {
+        "generated": generated,
+        "control": control,
+        "control_kind": copies.attrs["control_kind"],
+        "verdict": found.copies,
+        "p": found.p,
+        "closest": nearest,
+    }

@@ -1,0 +1,291 @@
+"""The stages of an audit, each saved when it is done."""
+
+from collections.abc import Callable
+from functools import cached_property
+from time import perf_counter
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from geomem.audit.copying import neighbour_distances
+from geomem.audit.duplicates import distinct_rows, near_duplicates
+from geomem.audit.measure import (
+    Prepared,
+    condensation,
+    half_weight_times,
+    information_needed,
+    posterior_cell,
+    predicted,
+    prepare,
+)
+from geomem.audit.settings import AuditSettings, kept_apart, steps_of_sizes
+from geomem.errors import InputError
+from geomem.images import DataSet, Split, nested_split
+from geomem.records import Run
+from geomem.seeds import derived_seed
+from geomem.stages import Stages
+
+__all__ = ["ARRAYS", "SHARES", "Work"]
+
+# Share of the whole time that each stage takes, measured on 60,000 images of 28x28 pixels.
+SHARES = {
+    "duplicates": 0.07,
+    "condensation": 0.1,
+    "data": 0.02,
+    "posterior": 0.6,
+    "theory": 0.06,
+    "memorized": 0.1,
+    "copies": 0.05,
+}
+# The arrays of a finished audit; those of copies only where samples were given.
+ARRAYS = ("data", "condensation", "posterior", "theory", "memorized")
+_CELLS = "posterior"
+# Pictures on the page: images ranked at each end, principal directions, closest pairs.
+_ENDS, _DIRECTIONS, _PAIRS = 10, 96, 10
+# Rows of the data that serve as the control where no other was given.
+_CONTROLS = 5000
+
+
+class Work:
+    """The stages of an audit: each is made once, from what the earlier ones saved, and skipped where its arrays are there."""
+
+    def __init__(
+        self,
+        folder: Run,
+        settings: AuditSettings,
+        real: DataSet,
+        made: DataSet | None,
+        other: DataSet | None,
+        stage: Stages,
+    ) -> None:
+        self.folder, self.settings, self.stage = folder, settings, stage
+        self.real, self.made, self.other = real, made, other
+
+    def all(self) -> None:
+        """Every stage in order."""
+        self._stage("duplicates", "looking for duplicates", self._duplicates)
+        self._stage("condensation", "when the score condenses", self._condensation)
+        self._stage("data", "describing the data", self._described)
+        self._cells()
+        self._stage("theory", "what theory predicts", self._theory)
+        self._stage("memorized", "ranking training points", self._ranked)
+        if self.made is not None:
+            self._stage("copies", "comparing samples with the data", lambda: self._compared(self.made))
+
+    def _stage(self, name: str, label: str, make: Callable[[], xr.Dataset]) -> None:
+        if not self.folder.has(name):
+            self.stage.begin(name, label)
+            start = perf_counter()
+            self.folder.save(name, make())
+            self.folder.log(stage=name, seconds=round(perf_counter() - start, 2))
+        self.stage.done(name)
+
+    @cached_property
+    def duplicates(self) -> xr.Dataset:
+        """What the first stage saved."""
+        return self.folder.load("duplicates")
+
+    @cached_property
+    def keep(self) -> NDArray[np.int64]:
+        """Rows that are used: distinct, and no more than the limit."""
+        return np.asarray(self.duplicates["row"].values)
+
+    @cached_property
+    def split(self) -> Split:
+        """Training rows and rows kept apart, as places in `keep`."""
+        apart = kept_apart(self.keep.size, self.settings.held_out)
+        return nested_split(self.keep.size, (self.keep.size - apart,), held_out=apart, seed=self.settings.seed)
+
+    @cached_property
+    def data(self) -> Prepared:
+        """The chosen rows, centred, with their principal axes."""
+        train, held_out = (self.real.rows(self.keep[part]) for part in (self.split.order, self.split.held_out))
+        return prepare(train, held_out)
+
+    @property
+    def points(self) -> int:
+        """Points of each set that are looked at."""
+        return min(self.settings.points, self.split.held_out.size)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of training samples: those asked for and all, or fourfold steps."""
+        return steps_of_sizes(self.split.order.size, self.settings.sizes)
+
+    @cached_property
+    def times(self) -> NDArray[np.float64]:
+        """Times around the one that the findings speak of, log-spaced."""
+        half = float(self.folder.load("condensation")["half"])
+        if not np.isfinite(half):
+            raise InputError(
+                f"{self.real.name}: at no noise level do half of the weights at held-out points fall on one sample; these data "
+                "are so nearly alike that there is nothing to audit."
+            )
+        asked = self.settings.t
+        middle = half if asked is None else asked
+        first, last = min(middle, half) / self.settings.reach, max(middle, half) * self.settings.reach
+        step = self.settings.reach ** (1 / self.settings.steps)
+        below, above = (int(np.ceil(np.log(r) / np.log(step) - 1e-9)) for r in (middle / first, last / middle))
+        return np.asarray(middle * step ** np.arange(-below, above + 1))
+
+    def _duplicates(self) -> xr.Dataset:
+        rows, first = distinct_rows(self.real)
+        limit, seed = self.settings.limit, self.settings.seed
+        if limit is not None and limit > rows.size:
+            raise InputError(
+                f"--limit: {limit} rows are asked for, but {self.real.name} has {rows.size:,} distinct ones."
+            )
+        if limit is not None:
+            rows = np.sort(np.random.default_rng(derived_seed(seed, "limit")).permutation(rows)[:limit])
+        near = near_duplicates(self.real.rows(rows), seed=seed)
+        repeated = np.flatnonzero(first != np.arange(first.size))
+        units = {"units": "data units"}
+        return xr.Dataset(
+            {
+                "row": ("kept", rows, {"long_name": "row of the data that is used"}),
+                "group": (
+                    "kept",
+                    near.group,
+                    {"long_name": "first of those joined by near duplicates, as place in row"},
+                ),
+                "pair": (("pairs", "end"), rows[near.pairs], {"long_name": "rows of near duplicates, nearest first"}),
+                "distance": ("pairs", near.distance, units),
+                "repeated": ("repeats", repeated, {"long_name": "rows equal to an earlier one"}),
+                "original": ("repeats", first[repeated], {"long_name": "the earlier row"}),
+            },
+            attrs={"threshold": near.threshold, "typical": near.typical},
+        )
+
+    def _condensation(self) -> xr.Dataset:
+        # Training rows that no other row stands before in their group, so that no near duplicate of theirs is left.
+        group = self.duplicates["group"].values
+        alone = (group == np.arange(group.size))[self.split.order]
+        return condensation(self.data, self.points, min(self.settings.spectra, self.points), alone)
+
+    def _described(self) -> xr.Dataset:
+        """What the page shows of the data themselves: numbers of rows, plug-in variances, principal directions."""
+        real, data, duplicates = self.real, self.data, self.duplicates
+        shown = min(_DIRECTIONS, data.variances.size)
+        pairs = duplicates["pair"].values
+        return xr.Dataset(
+            {
+                "training": ("place", self.keep[self.split.order], {"long_name": "training rows in nested order"}),
+                "held_out": ("apart", self.keep[self.split.held_out], {"long_name": "rows kept apart"}),
+                "variance": ("component", data.variances, {"units": "data units squared"}),
+                "direction": (("shown", "value"), data.axes[:, :shown].T.numpy(), {"units": "1"}),
+                "mean": ("value", data.mean.numpy(), {"units": "data units"}),
+            },
+            attrs={
+                "source": real.name,
+                "kind": real.kind,
+                "n": len(real),
+                "used": self.keep.size,
+                "shape": np.asarray(real.shape),
+                "dim": real.dim,
+                "pixels": int(real.pixels),
+                "pictures": int(real.image_shape is not None),
+                "fitted": data.fitted,
+                "focus": float(self.times[np.argmin(abs(np.log(self.times / self._focus)))]),
+                "asked_t": float(self.settings.t or 0.0),
+                "exact_rows": duplicates.sizes["repeats"],
+                "exact_groups": len(np.unique(duplicates["original"].values)),
+                "near_pairs": len(pairs),
+                "near_rows": len(np.unique(pairs)),
+                "near_threshold": duplicates.attrs["threshold"],
+                "typical_distance": duplicates.attrs["typical"],
+            },
+        )
+
+    @property
+    def _focus(self) -> float:
+        return self.settings.t or float(self.folder.load("condensation")["half"])
+
+    def _cells(self) -> None:
+        """The posterior for every size and subset, each saved by itself, so that a killed run loses one at most."""
+        n, sizes = self.split.order.size, sorted(self.sizes, reverse=True)
+        seeds = [derived_seed(self.settings.seed, "subset", k) for k in range(1, self.settings.repeats)]
+        orders = [np.arange(n), *(np.random.default_rng(seed).permutation(n) for seed in seeds)]
+        cells = [(size, k) for size in sizes for k in range(1 if size == n else self.settings.repeats)]
+        if not self.folder.has(_CELLS):
+            whole = sum(size for size, _ in cells)
+            finished = 0
+            parts = []
+            for size, k in cells:
+                name = f"{_CELLS}_{size}_{k}"
+                if not self.folder.has(name):
+                    label = f"posterior of {size:,} samples" + (f", subset {k + 1}" if size < n else "")
+                    self.stage.begin(_CELLS, label, finished / whole)
+                    start = perf_counter()
+                    points, spectra = self.points, min(self.settings.spectra, self.points)
+                    cell = posterior_cell(self.data, orders[k][:size], self.times, points, spectra)
+                    self.folder.save(name, cell.expand_dims(size=[size], subset=[k]))
+                    self.folder.log(stage=name, seconds=round(perf_counter() - start, 2))
+                parts.append(self.folder.load(name))
+                finished += size
+            joined = xr.combine_by_coords(parts, combine_attrs="override")
+            assert isinstance(joined, xr.Dataset)
+            self.folder.save(_CELLS, joined)
+            for size, k in cells:
+                self.folder.remove(f"{_CELLS}_{size}_{k}")
+        self.stage.done(_CELLS)
+
+    def _theory(self) -> xr.Dataset:
+        parts = predicted(self.data, self.sizes, self.times, self.points, self.settings.seed)
+        joined: xr.Dataset = xr.concat(list(parts), "size")
+        return joined.assign(nats=information_needed(self.data, self.times, self.points))
+
+    def _ranked(self) -> xr.Dataset:
+        """Half-weight times of training points, and pictures of those at both ends with their nearest neighbours."""
+        rows = self.keep[self.split.order]
+        chosen = np.arange(min(self.settings.ranked, rows.size))
+        times, nearest = half_weight_times(self.data, chosen)
+        order = np.argsort(-times)
+        ends = np.concatenate([order[:_ENDS], order[-_ENDS:]]) if order.size >= 2 * _ENDS else order
+        return xr.Dataset(
+            {
+                "half_weight_time": ("ranked", times, {"units": "data units squared"}),
+                "row": ("ranked", rows[chosen], {"long_name": "row of the data"}),
+                "end": ("shown", ends, {"long_name": "place in ranked: most isolated first, least last"}),
+                "picture": (("shown", "value"), self.real.rows(rows[chosen[ends]]).numpy(), {"units": "data units"}),
+                "neighbour": (("shown", "value"), self.real.rows(rows[nearest[ends]]).numpy(), {"units": "data units"}),
+                "label": ("shown", [self.real.label(int(i)) for i in rows[chosen[ends]]]),
+            }
+        )
+
+    def _compared(self, made: DataSet | None) -> xr.Dataset:
+        """Nearest and second-nearest training rows of samples and of their control, and the closest pairs as pictures."""
+        assert made is not None
+        # One row of each group of near duplicates: two of them at the same distance would hide a copy.
+        places = np.unique(self.duplicates["group"].values)
+        rows = self.keep[places]
+        reference = self.real.rows(rows).numpy()
+        samples = made.rows(slice(None)).numpy().astype(reference.dtype)
+        distance, neighbour = neighbour_distances(samples, reference)
+        if self.other is not None:
+            control, _ = neighbour_distances(self.other.rows(slice(None)).numpy().astype(reference.dtype), reference)
+            kind = f"real samples from {self.other.name}"
+        else:
+            rng = np.random.default_rng(derived_seed(self.settings.seed, "control"))
+            own = np.sort(rng.permutation(rows.size)[:_CONTROLS])
+            control, _ = neighbour_distances(reference[own], reference, own=own)
+            kind = "rows of the data, each compared with all others"
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = np.where(distance[:, 1] > 0, distance[:, 0] / distance[:, 1], 1.0)
+        closest = np.argsort(ratio, kind="stable")[:_PAIRS]
+        pictured = neighbour[closest, 0]
+        units = {"units": "data units"}
+        return xr.Dataset(
+            {
+                "distance": (("sample", "rank"), distance, units),
+                "control": (("held_out", "rank"), control, units),
+                "neighbour": (("sample", "rank"), rows[neighbour], {"long_name": "row of the data"}),
+                "ratio": ("sample", ratio, {"units": "1"}),
+                "closest": ("pair", closest, {"long_name": "number of the sample"}),
+                "sample_label": ("pair", [made.label(int(i)) for i in closest]),
+                "neighbour_label": ("pair", [self.real.label(int(i)) for i in rows[pictured]]),
+                "picture": (("pair", "value"), samples[closest], units),
+                "original": (("pair", "value"), reference[pictured], units),
+            },
+            attrs={"control_kind": kind},
+        )

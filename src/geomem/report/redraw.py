@@ -1,0 +1,33 @@
+"""`geomem report`: the figures and the page of a run again, from its records alone."""
+
+from pathlib import Path
+
+from geomem.errors import InputError
+from geomem.records import Run
+
+__all__ = ["redraw"]
+
+
+def redraw(folder: Path | str) -> Path:
+    """Draw a run's figures and page again, as this version of geomem draws them; the page, or the figure of a theory run.
+
+    Raises:
+        InputError: If the folder holds no finished run of a command that makes a page.
+        OutputError: If it cannot be written.
+    """
+    run = Run.existing(folder)
+    match run.config["command"]:
+        case "audit":
+            from geomem.audit.run import finish as finish_audit
+
+            return finish_audit(run).page
+        case "demo":
+            from geomem.demo.run import finish as finish_demo
+
+            return finish_demo(run).page
+        case "theory":
+            from geomem.predictions import finish as finish_theory
+
+            return finish_theory(run).figure
+        case other:
+            raise InputError(f"{run.path}: was made by geomem {other}, which this version cannot draw.")
