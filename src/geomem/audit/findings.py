@@ -40,20 +40,25 @@ def title(summary: Summary) -> str:
 
 
 def findings(summary: Summary) -> dict[str, list[str]]:
-    """Sentences by section of the page."""
-    return {
+    """Sentences by section of the page; "short" holds the most important one of each."""
+    sections = {
         "samples": _samples(summary),
         "data": _data(summary),
         "condensation": _condensation(summary),
         "dimensions": _dimensions(summary),
         "needed": _needed(summary),
     }
+    short = [*sections["samples"]]
+    if summary["duplicates"]["exact_rows"]:
+        short.append(sections["data"].pop(1))
+    short += [sections[name].pop(0) for name in ("condensation", "dimensions", "needed")]
+    return {"short": short, **sections}
 
 
 def number(value: float) -> str:
     """A count as people read it: three digits, millions and powers of ten when it is large."""
     if not math.isfinite(value):
-        return "unknown" if math.isnan(value) else "more than can be told"
+        return "unlimited"
     if value < 1e4:
         return f"{value:.0f}" if value < 1000 else f"{float(f'{value:.3g}'):,.0f}"
     if value < 1e9:
@@ -130,15 +135,24 @@ def _condensation(summary: Summary) -> list[str]:
         return ["The empirical score does not condense on the times that were looked at."]
     times = {name: g["t_c"].value for name, g in c["guesses"].items() if math.isfinite(g["t_c"].value)}
     chosen = c["guesses"].get("measured", c["guesses"]["none"])
+    if math.isfinite(chosen["t_c"].value):
+        corrected = (
+            f"As a condensation time this is t_c = {chosen['t_c']:.3g} if its finite-rank correction takes the rank as "
+            f"{chosen['rank']:.3g}, the effective number of directions measured at 2t"
+        )
+    else:
+        corrected = (
+            f"As a condensation time this cannot be corrected for the rank that is measured, {chosen['rank']:.3g} at 2t: the "
+            "correction needs more than 2"
+        )
     return [
         f"At {unit}s that it has not seen, a score that fits these data without limits stands on less than two {unit}s below "
         f"t = {half:.3g} (mean of Σw² over held-out points above ½; {_sigma(summary, half.value)}). No Gaussian is assumed.",
-        f"As a condensation time this is t_c = {chosen['t_c']:.3g} if its finite-rank correction takes the rank as "
-        f"{chosen['rank']:.3g}, the effective number of directions measured at 2t; other guesses of the rank give "
-        f"{min(times.values()):.3g} to {max(times.values()):.3g}. A Gaussian with the data's covariance would condense at "
-        f"{c['plug_in']:.3g} (mean over held-out points).",
+        f"{corrected}; other guesses of the rank give {min(times.values()):.3g} to {max(times.values()):.3g}. A Gaussian with "
+        f"the data's covariance would condense at {c['plug_in']:.3g} (mean over held-out points).",
         f"At a training {unit}, that {unit} alone holds half of the weight up to t = {m['median']:.3g} (median of {m['ranked']:,}; "
-        f"from {m['least']:.3g} for the least to {m['most']:.3g} for the most isolated).",
+        f"from {m['least']:.3g} for the least to {m['most']:.3g} for the most isolated); theory with that Gaussian says "
+        f"{m['theory']:.3g}.",
     ]
 
 
@@ -165,23 +179,31 @@ def _dimensions(summary: Summary) -> list[str]:
 
 def _needed(summary: Summary) -> list[str]:
     needed, unit = summary["needed"], _unit(summary)
-    if not needed["rows"]:
-        return [f"At no time that was looked at does one direction survive on average at held-out {unit}s."]
-    out = []
-    largest = max(point["size"] for point in needed["curve"])
+    last = needed["curve"][-1]
+    if not math.isfinite(last["t"].value):
+        return [f"At no noise variance that was looked at does one direction survive on average at held-out {unit}s."]
+    out = [
+        f"With all {last['size']:,} {unit}s one direction survives on average at a held-out {unit} down to t = {last['t']:.3g} "
+        f"({_sigma(summary, last['t'].value)})."
+    ]
     for row in needed["rows"]:
-        by_data = row["subsampling"]
-        if math.isnan(by_data.value):
-            told = f"fewer than the {min(point['size'] for point in needed['curve']):,} of the smallest subset"
+        by_data, theory = row["subsampling"], row["theory"]
+        if row["at_most"]:
+            told = f"at most {number(by_data.value)}"
         elif math.isinf(by_data.value):
-            told = f"more than a thousand times the {largest:,} at hand"
+            told = f"more than a thousand times the {last['size']:,} at hand"
         else:
-            reach = " (carried on beyond the data)" if row["beyond"] else ""
+            reach = ", carried on beyond the data," if row["beyond"] else ""
             told = f"{number(by_data.value)} [{number(by_data.low)}, {number(by_data.high)}]{reach}"
-        theory = row["theory"]
-        said = f"about {number(theory)}" if math.isfinite(theory) else "a number outside the range it was computed for"
-        out.append(
-            f"For one direction to survive at a new {unit} at t = {row['t']:.3g} ({_sigma(summary, row['t'])}), subsampling these "
-            f"data says {told} {unit}s; theory with a Gaussian of their covariance says {said}."
+        said = (
+            f"{number(theory.value)} [{number(theory.low)}, {number(theory.high)}]"
+            if math.isfinite(theory.value)
+            else "more than it was computed for"
         )
+        out.append(
+            f"For that at t = {row['t']:.3g} ({_sigma(summary, row['t'])}), subsampling these data says {told} would be needed; "
+            f"theory with a Gaussian of their covariance says {said}."
+        )
+    if len(out) > 1:
+        out[0] = f"{out[0]} {out.pop(1)}"
     return out

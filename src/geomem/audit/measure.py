@@ -12,8 +12,9 @@ from torch import Tensor
 
 from geomem import theory
 from geomem.audit.condensation import condensation_time_from_half, half_time
+from geomem.audit.directions import kept_and_lost
 from geomem.scores import Posterior, principal_components
-from geomem.scores.posterior import moments, survival_of
+from geomem.scores.posterior import moments, scatter, survival_of
 from geomem.seeds import derived_seed
 from geomem.theory.rem import decreasing_root
 
@@ -23,6 +24,7 @@ __all__ = [
     "condensation",
     "half_weight_times",
     "information_needed",
+    "local_directions",
     "posterior_cell",
     "predicted",
     "prepare",
@@ -39,7 +41,9 @@ _RECORDED = 96
 # Share of the weight that spectra may leave out.
 _NEGLIGIBLE = 1e-9
 # Held-out points at which theory's random spectra are drawn.
-_DRAWN = 24
+_DRAWN = 48
+# Training and held-out points whose directions are shown.
+_EXAMPLES = (1, 4)
 # How far theory looks beyond the data: factors of the largest size.
 _BEYOND = (4, 16, 64)
 
@@ -229,6 +233,43 @@ def _drawn(
     return np.asarray((kappa > 0.5).sum(-1), dtype=np.float64)
 
 
+def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
+    """At the first training points and held-out points, what the score makes of them and which directions it has there.
+
+    Variables over (point, value), data units: `picture`, the point itself, and `guess`, the posterior mean at t; over
+    (point, rank, value) `kept` and `lost`, with `kept_survival` and `lost_survival` (point, rank), among the principal
+    axes along which the data vary by more than t.
+    """
+    rows = {"training": data.train[: _EXAMPLES[0]], "held-out": data.held_out[: _EXAMPLES[1]]}
+    k = int(np.clip(np.sum(data.variances > t), 1, _COORDINATES))
+    z = data.coordinates(data.train)[:, :k]
+    axes = data.axes[:, :k].numpy()
+    parts = []
+    for name, x in rows.items():
+        posterior = Posterior(data.train, x, t_min=t)
+        log_w = posterior.log_weights(t)
+        guess = (log_w.exp().to(data.train.dtype) @ data.train).to(torch.float64).numpy() + data.mean.numpy()
+        for i in range(x.shape[0]):
+            samples, w, shift = moments(z, log_w[i], negligible=_NEGLIGIBLE)
+            spread = scatter(z, samples, w / t, None, shift).numpy()
+            found = kept_and_lost(spread, data.variances[:k], axes, count)
+            picture = x[i].to(torch.float64).numpy() + data.mean.numpy()
+            parts.append(
+                xr.Dataset(
+                    {
+                        "picture": ("value", picture, {"units": "data units"}),
+                        "guess": ("value", guess[i], {"units": "data units"}),
+                        "kept": (("rank", "value"), found.kept, {"units": "1"}),
+                        "lost": (("rank", "value"), found.lost, {"units": "1"}),
+                        "kept_survival": ("rank", found.kept_survival, {"units": "1"}),
+                        "lost_survival": ("rank", found.lost_survival, {"units": "1"}),
+                        "set": ((), name),
+                    }
+                )
+            )
+    return xr.concat(parts, "point", join="exact").assign_attrs(t=t)
+
+
 def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """For each of the training rows, the time at which it holds half of the posterior's weight at itself; its neighbour.
 
@@ -254,8 +295,8 @@ def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[
 
 
 def _t_min(data: Prepared) -> float:
-    """A time below all that matter: where even the widest direction is a thousand times wider than the noise."""
-    return 1e-6 * max(float(data.variances[0]), np.finfo(float).tiny)
+    """A time below those that matter, where the widest direction is a hundred times wider than the noise."""
+    return 1e-4 * max(float(data.variances[0]), np.finfo(float).tiny)
 
 
 def _half(posterior: Posterior) -> float:

@@ -1,7 +1,7 @@
 """The numbers that an audit's page states, computed from its arrays, and the findings in sentences."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ __all__ = ["summarise"]
 _DRAWS = 1000
 # Sizes from which a subsampling curve is carried on beyond the data, and how far it may be.
 _LAST, _FAR = 3, 1000.0
+# How much smaller than the data's the times are for which samples are asked.
+_TARGETS = (2.0, 4.0)
 
 
 def summarise(arrays: Mapping[str, xr.Dataset], seed: int) -> dict[str, Any]:
@@ -38,10 +40,10 @@ def summarise(arrays: Mapping[str, xr.Dataset], seed: int) -> dict[str, Any]:
         "condensation": _condensation(arrays["condensation"], curves),
         "dimensions": _dimensions(data, cells, arrays["theory"], focus, seed),
         "directions": _directions(data, cells, focus),
-        "memorized": _memorized(arrays["memorized"], seed),
+        "memorized": _memorized(arrays["memorized"], arrays["theory"], max(curves.sizes), seed),
         "copies": _copies(arrays["copies"]) if "copies" in arrays else None,
     }
-    out["needed"] = _needed(arrays, curves, focus)
+    out["needed"] = _needed(arrays, curves)
     return out | {"findings": findings(out), "title": title(out)}
 
 
@@ -164,11 +166,16 @@ def _directions(data: xr.Dataset, cells: xr.Dataset, focus: float) -> list[dict[
     return sorted(rows, key=lambda row: -row["held_out"].value)
 
 
-def _memorized(memorized: xr.Dataset, seed: int) -> dict[str, Any]:
+def _memorized(memorized: xr.Dataset, theory: xr.Dataset, n: int, seed: int) -> dict[str, Any]:
     times = memorized["half_weight_time"].values
     rng = np.random.default_rng(derived_seed(seed, "memorized"))
     draws = np.median(rng.choice(times, size=(_DRAWS, times.size)), axis=1)
+    # What theory says of the same: the own weight that it predicts for the measured points falls through one half.
+    predicted = theory["own_weight"].sel(size=n).transpose("point", "t").values
+    half = crossing(theory["t"].values, predicted, 0.5)
+    half_draws = np.median(rng.choice(half, size=(_DRAWS, half.size)), axis=1)
     return {
+        "theory": resampled(float(np.median(half)), half_draws, half.size),
         "median": resampled(float(np.median(times)), draws, times.size),
         "least": float(times.min()),
         "most": float(times.max()),
@@ -176,52 +183,51 @@ def _memorized(memorized: xr.Dataset, seed: int) -> dict[str, Any]:
     }
 
 
-def _needed(arrays: Mapping[str, xr.Dataset], curves: _Curves, focus: float) -> dict[str, Any]:
+def _needed(arrays: Mapping[str, xr.Dataset], curves: _Curves) -> dict[str, Any]:
     """Samples until one direction survives on average at a held-out point, at several times, by subsampling and theory."""
-    found = {n: curves.times_at(curves.resolved[n], 1.0, rising=True) for n in curves.sizes}
-    sizes = np.array(sorted(found))
-    first = np.array([found[n][0] for n in sizes])
-    drawn = np.stack([found[n][1] for n in sizes], 1)
     theory = arrays["theory"]
-    predicted_sizes = theory["size"].values
-    predicted = np.array(
-        [
-            crossing(curves.times, theory["held_out"].sel(size=n).mean("draw").values, 1.0, rising=True)
-            for n in predicted_sizes
-        ]
-    )
-    largest = float(first[-1])
+    sizes, predicted_sizes = np.array(sorted(curves.sizes)), theory["size"].values
+    drawn = {int(n): theory["held_out"].sel(size=n).transpose("draw", "t").values[None] for n in predicted_sizes}
+    measured = [curves.times_at(curves.resolved[int(n)], 1.0, rising=True) for n in sizes]
+    predicted = [curves.times_at(drawn[int(n)], 1.0, rising=True) for n in predicted_sizes]
+    largest, smallest_size, largest_size = measured[-1][0], int(sizes[0]), int(sizes[-1])
     asked = float(arrays["data"].attrs["asked_t"])
-    targets = [asked] if asked > 0 else [largest, largest / 2, largest / 4]
     rows = []
-    for t in (t for t in targets if math.isfinite(t)):
-        value = _samples_at(t, sizes, first)
-        draws = np.array([_samples_at(t, sizes, d) for d in drawn])
-        nats = mean(
-            [np.interp(math.log(t), np.log(curves.times), h) for h in theory["nats"].transpose("point", "t").values]
-        )
-        rows.append(
-            {
+    for t in (asked,) if asked > 0 else [largest / factor for factor in _TARGETS]:
+        if math.isfinite(t):
+            by_data = _interpolated(t, sizes, measured, curves.points)
+            row = {
                 "t": t,
-                "subsampling": resampled(value, draws, curves.points),
-                "beyond": bool(value > sizes[-1]),
-                "theory": _samples_at(t, predicted_sizes, predicted),
-                "condensation": Interval(_exp(nats.value), _exp(nats.low), _exp(nats.high), nats.n),
+                "subsampling": by_data,
+                "theory": _interpolated(t, predicted_sizes, predicted, drawn[sizes[-1]].shape[1]),
             }
-        )
-    curve = [{"size": int(n), "t": resampled(found[n][0], found[n][1], curves.points)} for n in sizes]
-    beyond = [{"size": float(n), "t": float(t)} for n, t in zip(predicted_sizes, predicted, strict=True)]
-    return {"rows": rows, "curve": curve, "theory": beyond, "resolved": 1.0, "focus": focus}
+            rows.append(row | {"beyond": by_data.value > largest_size, "at_most": by_data.value <= smallest_size})
+    return {
+        "rows": rows,
+        "curve": _curve(sizes, measured, curves.points),
+        "theory": _curve(predicted_sizes, predicted, drawn[sizes[-1]].shape[1]),
+    }
 
 
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
+_Times = Sequence[tuple[float, NDArray[np.float64]]]
+
+
+def _curve(sizes: NDArray[Any], found: _Times, points: int) -> list[dict[str, Any]]:
+    return [{"size": int(n), "t": resampled(t, draws, points)} for n, (t, draws) in zip(sizes, found, strict=True)]
+
+
+def _interpolated(t: float, sizes: NDArray[Any], found: _Times, points: int) -> Interval:
+    """N at which a curve of times by size reaches t, with the interval of its draws."""
+    value = _samples_at(t, sizes, np.array([time for time, _ in found]))
+    draws = [_samples_at(t, sizes, times) for times in np.stack([d for _, d in found], 1)]
+    return resampled(value, draws, points)
 
 
 def _samples_at(t: float, sizes: NDArray[Any], times: NDArray[np.float64]) -> float:
     """N at which the curve (times, sizes) reaches t: linear in logarithms, carried on by its last three sizes.
 
-    Infinity where the curve does not fall or would have to be carried on too far; NaN where t lies before its beginning.
+    The smallest size where t lies beyond that one's time; infinity where the curve does not fall, or would have to be
+    carried on too far.
     """
     fine = np.isfinite(times)
     u, v = np.log(times[fine]), np.log(sizes[fine].astype(np.float64))
@@ -229,15 +235,11 @@ def _samples_at(t: float, sizes: NDArray[Any], times: NDArray[np.float64]) -> fl
         return math.inf
     falling = np.minimum.accumulate(u)
     target = math.log(t)
-    if target >= falling[0]:
-        return math.nan if target > falling[0] else float(np.exp(v[0]))
     if target >= falling[-1]:
         return float(np.exp(np.interp(-target, -falling, v)))
     slope = np.polyfit(v[-_LAST:], u[-_LAST:], 1)[0]
-    if slope >= 0:
-        return math.inf
-    nats = v[-1] + (target - falling[-1]) / slope
-    return float(np.exp(nats)) if nats - v[-1] < math.log(_FAR) else math.inf
+    nats = (target - falling[-1]) / slope if slope < 0 else math.inf
+    return float(np.exp(v[-1] + nats)) if nats < math.log(_FAR) else math.inf
 
 
 def _copies(copies: xr.Dataset) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from geomem.audit.measure import (
     condensation,
     half_weight_times,
     information_needed,
+    local_directions,
     posterior_cell,
     predicted,
     prepare,
@@ -33,16 +34,17 @@ SHARES = {
     "duplicates": 0.07,
     "condensation": 0.1,
     "data": 0.02,
-    "posterior": 0.6,
-    "theory": 0.06,
+    "posterior": 0.55,
+    "theory": 0.1,
+    "directions": 0.01,
     "memorized": 0.1,
     "copies": 0.05,
 }
 # The arrays of a finished audit; those of copies only where samples were given.
-ARRAYS = ("data", "condensation", "posterior", "theory", "memorized")
+ARRAYS = ("data", "condensation", "posterior", "theory", "directions", "memorized")
 _CELLS = "posterior"
-# Pictures on the page: images ranked at each end, principal directions, closest pairs.
-_ENDS, _DIRECTIONS, _PAIRS = 10, 96, 10
+# Pictures on the page: images ranked at each end, principal directions, directions at a point, closest pairs.
+_ENDS, _DIRECTIONS, _SHOWN, _PAIRS = 10, 96, 3, 10
 # Rows of the data that serve as the control where no other was given.
 _CONTROLS = 5000
 
@@ -69,6 +71,9 @@ class Work:
         self._stage("data", "describing the data", self._described)
         self._cells()
         self._stage("theory", "what theory predicts", self._theory)
+        self._stage(
+            "directions", "which directions are kept and lost", lambda: local_directions(self.data, self._focus, _SHOWN)
+        )
         self._stage("memorized", "ranking training points", self._ranked)
         if self.made is not None:
             self._stage("copies", "comparing samples with the data", lambda: self._compared(self.made))
@@ -223,7 +228,7 @@ class Work:
                     self.folder.log(stage=name, seconds=round(perf_counter() - start, 2))
                 parts.append(self.folder.load(name))
                 finished += size
-            joined = xr.combine_by_coords(parts, combine_attrs="override")
+            joined = xr.combine_by_coords(parts, join="outer", combine_attrs="override")
             assert isinstance(joined, xr.Dataset)
             self.folder.save(_CELLS, joined)
             for size, k in cells:
@@ -241,12 +246,13 @@ class Work:
         chosen = np.arange(min(self.settings.ranked, rows.size))
         times, nearest = half_weight_times(self.data, chosen)
         order = np.argsort(-times)
-        ends = np.concatenate([order[:_ENDS], order[-_ENDS:]]) if order.size >= 2 * _ENDS else order
+        half = min(_ENDS, order.size // 2)
+        ends = np.concatenate([order[:half], order[::-1][:half]])
         return xr.Dataset(
             {
                 "half_weight_time": ("ranked", times, {"units": "data units squared"}),
                 "row": ("ranked", rows[chosen], {"long_name": "row of the data"}),
-                "end": ("shown", ends, {"long_name": "place in ranked: most isolated first, least last"}),
+                "end": ("shown", ends, {"long_name": "place in ranked: the most isolated, then the least isolated"}),
                 "picture": (("shown", "value"), self.real.rows(rows[chosen[ends]]).numpy(), {"units": "data units"}),
                 "neighbour": (("shown", "value"), self.real.rows(rows[nearest[ends]]).numpy(), {"units": "data units"}),
                 "label": ("shown", [self.real.label(int(i)) for i in rows[chosen[ends]]]),

@@ -20,6 +20,7 @@ __all__ = [
     "directions",
     "effective_samples",
     "isolated",
+    "local_directions",
     "predictions",
     "samples_needed",
     "survival_spectra",
@@ -76,7 +77,7 @@ def dimension_by_time(cells: xr.Dataset, theory: xr.Dataset, variances: NDArray[
             axis.set_title(f"N = {size:,}")
         axes[0].set(ylabel="resolved dimension", ylim=(-0.04 * top, 1.6 * top))
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
         caption(figure, note)
     return figure
 
@@ -151,15 +152,7 @@ def samples_needed(needed: Mapping[str, Any], cells: xr.Dataset, theory: xr.Data
         figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         _with_bars(left, [(p["t"], p["size"]) for p in needed["curve"]], "subsampling the data")
-        left.plot(
-            [p["t"] for p in needed["theory"]],
-            [p["size"] for p in needed["theory"]],
-            "s--",
-            ms=3.5,
-            lw=1,
-            color=TRAINING,
-            label="theory, Gaussian",
-        )
+        _with_bars(left, [(p["t"], p["size"]) for p in needed["theory"]], "theory, Gaussian", "s--", TRAINING)
         _with_bars(right, [(p["half"], p["size"]) for p in by_size], "subsampling the data (Σw² = ½)")
         t = theory["t"].values
         nats = theory["nats"].transpose("t", "point").values
@@ -191,7 +184,7 @@ def isolated(memorized: xr.Dataset, shape: Shape, note: str) -> Figure | None:
         parts = figure.subfigures(2, 1, squeeze=False)[:, 0]
         pictures, neighbours = (as_images(memorized[name].values, shape) for name in ("picture", "neighbour"))
         limits = _limits(np.concatenate([pictures, neighbours]))
-        titles = ("most isolated: memorized longest", "least isolated: memorized last")
+        titles = ("most isolated, memorized first", "least isolated, memorized last")
         for part, title, chosen in zip(parts, titles, (range(half), range(half, len(times))), strict=True):
             part.suptitle(f"{title} (above; nearest training image below)", fontsize=9)
             axes = part.subplots(2, len(chosen), squeeze=False)
@@ -232,6 +225,34 @@ def directions(
     return figure
 
 
+def local_directions(examples: xr.Dataset, shape: Shape, note: str) -> Figure | None:
+    """Each row a point, what the score makes of it, and directions that it keeps there and has lost; None without images."""
+    if image_shape(shape) is None:
+        return None
+    count, ranks = examples.sizes["point"], examples.sizes["rank"]
+    pictures, guesses = (as_images(examples[name].values, shape) for name in ("picture", "guess"))
+    limits = _limits(pictures)
+    with style():
+        figure = Figure(figsize=(_WIDTH, 1.12 * count + 0.45), layout="constrained")
+        axes = figure.subplots(count, 2 + 2 * ranks, squeeze=False)
+        for row in range(count):
+            _show(axes[row, 0], pictures[row], limits)
+            _show(axes[row, 1], guesses[row], limits)
+            axes[row, 0].set_title(str(examples["set"].values[row]), fontsize=8)
+            axes[row, 1].set_title("E[y|x]", fontsize=8)
+            for k in range(ranks):
+                for column, name in ((2 + k, "kept"), (2 + ranks + k, "lost")):
+                    vector = examples[name].values[row, k]
+                    axes[row, column].set_axis_off()
+                    if np.isfinite(vector).all():
+                        reach = float(np.abs(vector).max())
+                        _show(axes[row, column], as_images(vector[None], shape)[0], (-reach, reach), colours="RdBu_r")
+                        kappa = examples[f"{name}_survival"].values[row, k]
+                        axes[row, column].set_title(f"{name} {kappa:.2f}", fontsize=8)
+        caption(figure, note)
+    return figure
+
+
 def closest_pairs(copies: xr.Dataset, shape: Shape, note: str) -> Figure | None:
     """Samples relatively closest to one training image, each above it; None where they are no images."""
     if image_shape(shape) is None:
@@ -250,7 +271,9 @@ def closest_pairs(copies: xr.Dataset, shape: Shape, note: str) -> Figure | None:
     return figure
 
 
-def _with_bars(axis: Axes, points: Sequence[tuple[Any, int]], label: str) -> None:
+def _with_bars(
+    axis: Axes, points: Sequence[tuple[Any, int]], label: str, line: str = "o-", colour: str = HELD_OUT
+) -> None:
     """Times with horizontal intervals against sizes, without those that are infinite."""
     fine = [(t, n) for t, n in points if np.isfinite(t.value)]
     values = [t.value for t, _ in fine]
@@ -259,7 +282,7 @@ def _with_bars(axis: Axes, points: Sequence[tuple[Any, int]], label: str) -> Non
         [(t.high if np.isfinite(t.high) else t.value) - t.value for t, _ in fine],
     ]
     axis.errorbar(
-        values, [n for _, n in fine], xerr=reach, fmt="o-", ms=4, lw=1.4, capsize=3, color=HELD_OUT, label=label
+        values, [n for _, n in fine], xerr=reach, fmt=line, ms=4, lw=1.3, capsize=3, color=colour, label=label
     )
 
 

@@ -47,6 +47,7 @@ def audit_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str,
         _PAGE,
         title=summary["title"],
         lead=_lead(summary, config, unit),
+        short=found["short"],
         sections=[s for s in sections if s.findings or s.pictures or s.table],
         again=_again(run),
         method="audit",
@@ -142,6 +143,17 @@ def _dimensions(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], no
             "Ordered survival spectra at three noise variances, for the fewest and the most samples.",
         ),
     ]
+    examples = figures.local_directions(arrays["directions"], _shape(summary), note)
+    if examples is not None:
+        pictures.append(
+            Picture(
+                "local_directions",
+                examples,
+                f"At t = {dims['t']:.3g}, in each row: a point, what the score makes of it (E[y|x]), the directions that survive there "
+                "most, and those lost along which the data vary most, each with its survival. Empty places: no more such.",
+                "One training and four held-out points with directions kept and lost there, as images.",
+            )
+        )
     if summary["directions"]:
         pictures.append(
             Picture(
@@ -182,28 +194,13 @@ def _needed(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: 
         "Number of samples against noise variance, by subsampling and by theory. "
         + " ".join(summary["findings"]["needed"]),
     )
-    head = ["t", "by subsampling", "by theory (Gaussian)", "t_c = t at held-out points (Gaussian)"]
+    head = ["t", "by subsampling", "by theory (Gaussian)"]
     rows = []
     for row in needed["rows"]:
-        by_data, c = row["subsampling"], row["condensation"]
-        rows.append(
-            [
-                f"{row['t']:.3g}",
-                f"{number(by_data.value)} [{number(by_data.low)}, {number(by_data.high)}]"
-                + (" *" if row["beyond"] else ""),
-                number(row["theory"]),
-                f"{number(c.value)} [{number(c.low)}, {number(c.high)}]",
-            ]
-        )
-    notes = (
-        ["* carried on beyond the data by the slope of the last three sizes, in logarithms."]
-        if any(row["beyond"] for row in needed["rows"])
-        else []
-    )
-    notes.append(
-        "The theory's number has no interval: it is one covariance's, that of all training rows. Its last column has one over "
-        "held-out points."
-    )
+        cells = [f"{number(i.value)} [{number(i.low)}, {number(i.high)}]" for i in (row["subsampling"], row["theory"])]
+        rows.append([f"{row['t']:.3g}", cells[0] + (" *" if row["beyond"] else ""), cells[1]])
+    notes = ["* carried on beyond the data by the slope of the last three sizes, in logarithms."]
+    notes = notes if any(row["beyond"] for row in needed["rows"]) else []
     return Section(
         "How many samples would be needed", [*summary["findings"]["needed"], *notes], [picture], Table(head, rows)
     )
@@ -227,7 +224,8 @@ def _isolated(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note
     labels = memorized["label"].values
     half = len(times) // 2
     rows = [
-        [str(labels[i]), f"{times[i]:.3g}", str(labels[-1 - i]), f"{times[-1 - i]:.3g}"] for i in range(min(half, 10))
+        [str(labels[i]), f"{times[i]:.3g}", str(labels[half + i]), f"{times[half + i]:.3g}"]
+        for i in range(min(half, 10))
     ]
     found = [
         f"Of {summary['memorized']['ranked']:,} training {unit}s that were ranked, these hold half of the weight at themselves the "

@@ -43,7 +43,15 @@ class Section:
 
 
 def write_page(
-    run: Run, name: str, *, title: str, lead: str, sections: Sequence[Section], again: str, method: str
+    run: Run,
+    name: str,
+    *,
+    title: str,
+    lead: str,
+    sections: Sequence[Section],
+    again: str,
+    method: str,
+    short: Sequence[str] = (),
 ) -> None:
     """Write `name` into the run's folder, and each picture beside it as PNG.
 
@@ -54,6 +62,7 @@ def write_page(
         lead: What was done, at what scale.
         sections: The page's body.
         again: The command that repeats the run.
+        short: The most important findings, under the title.
         method: Template with the words on how to read the page, "demo" or "audit".
 
     Raises:
@@ -73,6 +82,7 @@ def write_page(
         lead=lead,
         sections=shown,
         again=again,
+        short=short,
         method=f"{method}.html.j2",
         command=f"geomem {run.config['command']}",
         settings=json.dumps(run.config, indent=2),
