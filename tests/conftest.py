@@ -9,7 +9,7 @@ import jaxtyping
 import pytest
 import torch
 
-pytest.register_assert_rewrite("laws")
+pytest.register_assert_rewrite("commands", "laws")
 torch.set_num_threads(1)
 
 

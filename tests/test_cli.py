@@ -1,30 +1,16 @@
 """The command line end to end, in a temporary folder: results, messages, exit codes, and what is left on disk."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "geomem"]
+from commands import assert_refused, geomem, stopped
+
 THEORY = ["theory", "--variances", "1x2,0.3x5", "--dim", "30", "--samples", "1000", "--quick"]
-
-
-def geomem(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=240)
-
-
-def assert_refused(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    """One clear message on standard error, nothing on standard output, no traceback."""
-    assert result.returncode == code, result.stderr
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
-    for word in words:
-        assert word in result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +26,8 @@ def test_help_names_the_commands_and_imports_nothing_heavy(tmp_path: Path) -> No
     result = geomem("--help", cwd=tmp_path)
     assert result.returncode == 0
     assert "demo" in result.stdout
-    assert "theory" in result.stdout
+    for command in ("audit", "report", "theory"):
+        assert command in result.stdout
     heavy = (
         "import sys, geomem.cli; print({'torch', 'numpy', 'scipy', 'matplotlib', 'xarray', 'rich'} & set(sys.modules))"
     )
@@ -102,7 +89,7 @@ def test_demo_leaves_a_page_with_its_figures_inside(straight: Path) -> None:
     page = (straight / "index.html").read_text()
     summary = json.loads((straight / "summary.json").read_text())
     assert summary["title"] in page
-    assert page.count("data:image/png;base64,") == 7
+    assert page.count("data:image/png;base64,") == 10
     assert page.count("<img") == page.count('alt="')
     assert 'src="http' not in page
     assert 'href="http' not in page
@@ -151,19 +138,40 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_interrupted_demo_resumes_to_the_same_result(straight: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    arguments = [*COMMAND, "demo", "--quick", "--out", "run"]
     checkpoint = tmp_path / "run" / "digits_networks_0.safetensors"
-    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        while not checkpoint.exists() and process.poll() is None:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGINT)
-        said = process.stderr.read()
-    assert process.returncode == 130, said
+    code, said = stopped("demo", "--quick", "--out", "run", cwd=tmp_path, when=checkpoint.exists, by=signal.SIGINT)
+    assert code == 130, said
     assert "interrupted" in said
     assert "Traceback" not in said
     assert not (tmp_path / "run" / "index.html").exists()
     assert geomem("demo", "--quick", "--out", "run", cwd=tmp_path).returncode == 0
     summary = (tmp_path / "run" / "summary.json").read_bytes()
     assert summary == (straight / "summary.json").read_bytes()
+
+
+def test_report_draws_a_demo_again_from_its_records(straight: Path) -> None:
+    page = straight / "index.html"
+    before = page.read_bytes()
+    page.unlink()
+    for picture in straight.glob("*.png"):
+        picture.unlink()
+    result = geomem("report", str(straight), cwd=straight.parent)
+    assert result.stdout.strip() == str(page)
+    assert page.read_bytes() == before
+    assert len(list(straight.glob("*.png"))) == 10
+
+
+def test_report_draws_the_figure_of_theory_again(tmp_path: Path) -> None:
+    assert geomem(*THEORY, "--times", "0.1", "--out", "t", cwd=tmp_path).returncode == 0
+    (tmp_path / "t" / "theory.png").unlink()
+    assert geomem("report", "t", cwd=tmp_path).stdout.strip() == str(tmp_path / "t" / "theory.png")
+    assert (tmp_path / "t" / "theory.png").exists()
+
+
+def test_report_refuses_what_is_no_finished_run(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    assert_refused(geomem("report", "mine", cwd=tmp_path), 2, "no geomem run")
+    assert_refused(geomem("report", "nowhere", cwd=tmp_path), 2, "no folder")
+    assert geomem(*THEORY, "--times", "0.1", "--out", "t", cwd=tmp_path).returncode == 0
+    (tmp_path / "t" / "theory.nc").unlink()
+    assert_refused(geomem("report", "t", cwd=tmp_path), 2, "not finished", "theory missing")

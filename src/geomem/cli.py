@@ -257,9 +257,9 @@ def _print_findings(page: Path, summary: Mapping[str, Any], json_: bool) -> None
 
     console = Console()
     console.print(f"\n{summary['title']}.\n", style="bold", markup=False, highlight=False)
-    for sentences in summary["findings"].values():
-        for sentence in sentences:
-            console.print(f"• {sentence}", markup=False, highlight=False)
+    # Some stand both among the short findings and in their own section.
+    for sentence in dict.fromkeys(s for sentences in summary["findings"].values() for s in sentences):
+        console.print(f"• {sentence}", markup=False, highlight=False)
     console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
 
 

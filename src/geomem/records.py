@@ -113,8 +113,10 @@ class Run:
         Raises:
             OutputError: If the disk refuses.
         """
+        # By way of memory: HDF5 that meets a full disk while it writes takes the whole process down with it.
+        content = arrays.to_netcdf(engine="h5netcdf")
         with self.writing(f"{name}.nc") as temporary:
-            arrays.to_netcdf(temporary, engine="h5netcdf")
+            temporary.write_bytes(content)
 
     def load(self, name: str) -> xr.Dataset:
         """Labelled arrays saved under `name`, read into memory."""

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-__all__ = ["Directions", "kept_and_lost"]
+__all__ = ["Directions", "example", "kept_and_lost"]
 
 Array = NDArray[np.float64]
 
@@ -58,6 +59,22 @@ def kept_and_lost(survival: Array, variances: Array, axes: Array, count: int, *,
         _some((axes @ lost).T, count),
         _some(values[alive], count),
         _some(lost_survival, count),
+    )
+
+
+def example(name: str, picture: Array, guess: Array, found: Directions) -> xr.Dataset:
+    """One point as labelled arrays: `set`, `picture` and `guess` (value), directions (rank, value), survivals (rank)."""
+    units = {"units": "data units"}
+    return xr.Dataset(
+        {
+            "set": ((), name),
+            "picture": ("value", picture, units),
+            "guess": ("value", guess, units | {"long_name": "posterior mean E[y|x]"}),
+            "kept": (("rank", "value"), found.kept, {"units": "1"}),
+            "lost": (("rank", "value"), found.lost, {"units": "1"}),
+            "kept_survival": ("rank", found.kept_survival, {"units": "1"}),
+            "lost_survival": ("rank", found.lost_survival, {"units": "1"}),
+        }
     )
 
 

@@ -201,8 +201,8 @@ def _needed(summary: Summary) -> list[str]:
             else "more than it was computed for"
         )
         out.append(
-            f"For that at t = {row['t']:.3g} ({_sigma(summary, row['t'])}), subsampling these data says {told} would be needed; "
-            f"theory with a Gaussian of their covariance says {said}."
+            f"For one to survive at t = {row['t']:.3g} ({_sigma(summary, row['t'])}), subsampling these data says {told} would be "
+            f"needed; theory with a Gaussian of their covariance says {said}."
         )
     if len(out) > 1:
         out[0] = f"{out[0]} {out.pop(1)}"

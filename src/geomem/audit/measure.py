@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geomem import theory
 from geomem.audit.condensation import condensation_time_from_half, half_time
-from geomem.audit.directions import kept_and_lost
+from geomem.audit.directions import example, kept_and_lost
 from geomem.scores import Posterior, principal_components
 from geomem.scores.posterior import moments, scatter, survival_of
 from geomem.seeds import derived_seed
@@ -254,19 +254,7 @@ def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
             spread = scatter(z, samples, w / t, None, shift).numpy()
             found = kept_and_lost(spread, data.variances[:k], axes, count)
             picture = x[i].to(torch.float64).numpy() + data.mean.numpy()
-            parts.append(
-                xr.Dataset(
-                    {
-                        "picture": ("value", picture, {"units": "data units"}),
-                        "guess": ("value", guess[i], {"units": "data units"}),
-                        "kept": (("rank", "value"), found.kept, {"units": "1"}),
-                        "lost": (("rank", "value"), found.lost, {"units": "1"}),
-                        "kept_survival": ("rank", found.kept_survival, {"units": "1"}),
-                        "lost_survival": ("rank", found.lost_survival, {"units": "1"}),
-                        "set": ((), name),
-                    }
-                )
-            )
+            parts.append(example(name, picture, guess[i], found))
     return xr.concat(parts, "point", join="exact").assign_attrs(t=t)
 
 

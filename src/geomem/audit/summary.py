@@ -248,12 +248,12 @@ def _copies(copies: xr.Dataset) -> dict[str, Any]:
     found = verdict(generated, control)
     nearest = [
         {
-            "sample": str(copies["sample_label"].values[i]),
-            "training": str(copies["neighbour_label"].values[i]),
+            "sample": str(copies["sample_label"].values[place]),
+            "training": str(copies["neighbour_label"].values[place]),
             "distance": float(copies["distance"].values[i, 0]),
             "ratio": float(copies["ratio"].values[i]),
         }
-        for i in copies["closest"].values
+        for place, i in enumerate(copies["closest"].values)
     ]
     return {
         "generated": generated,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geomem import theory
 from geomem.audit import neighbour_distances
+from geomem.audit.directions import example, kept_and_lost
 from geomem.dimension import flipd
 from geomem.manifolds import LinearManifold
 from geomem.sampling import heun, noise_levels
@@ -18,7 +19,7 @@ from geomem.scores import EmpiricalScore, GaussianScore, NetworkScore, Score
 from geomem.seeds import derived_generator, derived_seed
 from geomem.spectra import spectrum
 
-__all__ = ["SETS", "SOURCES", "Case", "generated", "origin_spectra", "point_spectra"]
+__all__ = ["SETS", "SOURCES", "Case", "generated", "network_directions", "origin_spectra", "point_spectra"]
 
 SETS = ("training", "held-out")
 # The empirical score twice: its Jacobian at the point, and seen by the probe that the network is seen by.
@@ -117,6 +118,35 @@ def _one_set(case: Case, scores: dict[str, Score], size: int, name: str, x: Tens
             "direction": np.arange(1, x.shape[2] + 1),
         },
     )
+
+
+def network_directions(case: Case, networks: Sequence[nn.Module], t: float, count: int, seed: int) -> xr.Dataset:
+    """Directions that networks keep and have lost at one training point and two held-out points, over (size, point).
+
+    See `audit.directions.example`; among the principal axes of the data along which they vary by more than t.
+    """
+    x = torch.cat([case.data[:1], case.held_out[:2]])
+    d = x.shape[1]
+    s = case.gaussian.variances.numpy()
+    chosen = np.flatnonzero(s > t)
+    axes = np.eye(d)[:, chosen] if case.gaussian.basis is None else case.gaussian.basis.numpy()[:, chosen]
+    by_size = []
+    for network in networks:
+        score = NetworkScore(network, (d,))
+        generator = derived_generator(seed, "probe")
+        seen = spectrum(score, x.float(), t, probe="orthonormal", vectors=True, generator=generator)
+        assert seen.left is not None
+        assert seen.right is not None
+        jacobian = torch.einsum("pki,pk,pkj->pij", seen.left, seen.values, seen.right).double().numpy()
+        with torch.no_grad():
+            guess = x.float() + t * score(x.float(), t)
+        parts = []
+        for i, name in enumerate(("training", "held-out", "held-out")):
+            survival = np.eye(chosen.size) + t * axes.T @ jacobian[i] @ axes
+            found = kept_and_lost(survival, s[chosen], axes, count)
+            parts.append(example(name, x[i].numpy(), guess[i].double().numpy(), found))
+        by_size.append(xr.concat(parts, "point", join="exact"))
+    return xr.concat(by_size, xr.Variable("size", list(case.sizes)), join="exact").assign_attrs(t=t)
 
 
 def generated(

@@ -10,7 +10,7 @@ import xarray as xr
 from torch import nn
 
 from geomem.audit import plain
-from geomem.demo.measure import Case, generated, origin_spectra, point_spectra
+from geomem.demo.measure import Case, generated, network_directions, origin_spectra, point_spectra
 from geomem.demo.settings import T_RANGE, CaseSettings, DemoSettings
 from geomem.demo.summary import summarise, with_dimensions
 from geomem.errors import InputError
@@ -32,8 +32,11 @@ from geomem.stages import Progress, Stages
 
 __all__ = ["DemoResult", "run"]
 
+_ARRAYS = ("digits_points", "digits_samples", "digits_directions", "manifold_points", "manifold_origin")
 # Share of the whole time that each stage takes, measured on two cores of a 2.4 GHz Zen 3.
 _SHARES = {"train": 0.8, "digits": 0.1, "manifold": 0.05, "samples": 0.02, "origin": 0.03}
+# Directions of each kind that are shown at a point.
+_SHOWN = 3
 # Networks trained as one stack; the stacks are trained side by side.
 _STACK = 2
 
@@ -100,11 +103,14 @@ def _measure(folder: Run, settings: DemoSettings, stage: Stages) -> None:
             arrays = arrays.assign(variance=("direction", s, {"units": "data units squared"}))
             folder.save(f"{name}_points", with_dimensions(arrays))
         stage.done(name)
+    case = cases["digits"]
     if not folder.has("digits_samples"):
         stage.begin("samples", "drawing digits from the networks")
-        case = cases["digits"]
         samples = generated(case, trained["digits"], settings.samples, settings.sampler_steps, T_RANGE, seed)
         folder.save("digits_samples", samples.assign(training=(("row", "pixel"), case.data.numpy())))
+    if not folder.has("digits_directions"):
+        arrays = network_directions(case, trained["digits"], settings.digits.focus, _SHOWN, seed)
+        folder.save("digits_directions", arrays)
     stage.done("samples")
     if not folder.has("manifold_origin"):
         stage.begin("origin", "spectra at the manifold's origin, theory and 30 data sets")
@@ -124,7 +130,7 @@ def finish(folder: Run) -> DemoResult:
     from geomem.report import demo_page
 
     settings = DemoSettings.of(folder.config)
-    arrays = folder.load_all(["digits_points", "digits_samples", "manifold_points", "manifold_origin"])
+    arrays = folder.load_all(_ARRAYS)
     summary = summarise(arrays, settings)
     page = demo_page(folder, arrays, summary)
     stated: dict[str, Any] = plain(summary)

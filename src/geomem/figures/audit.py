@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from geomem.figures.style import HELD_OUT, TRAINING, caption, log_axis, style
-from geomem.images.layout import as_images, image_shape
+from geomem.figures.pictures import Tile, board, direction_tile, limits_of
+from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, log_axis, style
+from geomem.images.layout import as_images
 
 __all__ = [
     "closest_pairs",
@@ -20,14 +21,12 @@ __all__ = [
     "directions",
     "effective_samples",
     "isolated",
-    "local_directions",
     "predictions",
     "samples_needed",
     "survival_spectra",
 ]
 
 _COLOURS = {"training": TRAINING, "held-out": HELD_OUT}
-_WIDTH = 7.2
 _GREY = "#666666"
 Shape = tuple[int, ...]
 
@@ -35,7 +34,7 @@ Shape = tuple[int, ...]
 def dimension_by_size(rows: Sequence[Mapping[str, Any]], t: float, note: str) -> Figure:
     """Resolved dimension with its interval against N, measured and predicted; `rows` are the summary's."""
     with style():
-        figure = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
         axis = figure.subplots()
         sizes = [row["size"] for row in rows]
         for key, name in (("training", "training"), ("held_out", "held-out")):
@@ -59,7 +58,7 @@ def dimension_by_time(cells: xr.Dataset, theory: xr.Dataset, variances: NDArray[
     """Mean resolved dimension against t for the smallest, a middle and the largest N, measured and predicted."""
     with style():
         sizes = _some(cells["size"].values)
-        figure = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
         axes = np.atleast_1d(figure.subplots(1, len(sizes), sharey=True))
         t = cells["t"].values
         exact = (variances[:, None] > t).sum(0)
@@ -85,7 +84,7 @@ def dimension_by_time(cells: xr.Dataset, theory: xr.Dataset, variances: NDArray[
 def predictions(theory: xr.Dataset, note: str) -> Figure:
     """Theory's resolved dimension at held-out points against t, one line for each N, the data's and larger ones."""
     with style():
-        figure = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
         axis = figure.subplots()
         sizes = theory["size"].values
         for size, colour in zip(sizes, colormaps["viridis"](np.linspace(0, 0.92, len(sizes))), strict=True):
@@ -104,7 +103,7 @@ def survival_spectra(cells: xr.Dataset, focus: float, note: str) -> Figure:
         grid = cells["t"].values
         times = sorted({float(grid[np.argmin(abs(np.log(grid / (focus * f))))]) for f in (0.2, 1.0, 5.0)})
         sizes = sorted({int(cells["size"].min()), int(cells["size"].max())})
-        figure = Figure(figsize=(_WIDTH, 2.2 * len(sizes) + 0.5), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.2 * len(sizes) + 0.5), layout="constrained")
         axes = figure.subplots(len(sizes), len(times), sharex=True, sharey=True, squeeze=False)
         for row, size in zip(axes, sizes, strict=True):
             for axis, t in zip(row, times, strict=True):
@@ -126,7 +125,7 @@ def survival_spectra(cells: xr.Dataset, focus: float, note: str) -> Figure:
 def effective_samples(cells: xr.Dataset, theory: xr.Dataset, half: float, note: str) -> Figure:
     """Left: samples that a held-out point's posterior stands on. Right: a training point's own weight. Both against t."""
     with style():
-        figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         sizes = cells["size"].values
         for size, colour in zip(sizes, colormaps["viridis"](np.linspace(0, 0.92, len(sizes))), strict=True):
@@ -149,8 +148,8 @@ def effective_samples(cells: xr.Dataset, theory: xr.Dataset, half: float, note: 
 def samples_needed(needed: Mapping[str, Any], cells: xr.Dataset, theory: xr.Dataset, by_size: Any, note: str) -> Figure:
     """Samples until a direction survives at t (left), and until the score at held-out points condenses at t (right)."""
     with style():
-        figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
+        figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2, sharex=True, sharey=True)
         _with_bars(left, [(p["t"], p["size"]) for p in needed["curve"]], "subsampling the data")
         _with_bars(left, [(p["t"], p["size"]) for p in needed["theory"]], "theory, Gaussian", "s--", TRAINING)
         _with_bars(right, [(p["half"], p["size"]) for p in by_size], "subsampling the data (Σw² = ½)")
@@ -173,27 +172,23 @@ def samples_needed(needed: Mapping[str, Any], cells: xr.Dataset, theory: xr.Data
     return figure
 
 
-def isolated(memorized: xr.Dataset, shape: Shape, note: str) -> Figure | None:
-    """The most and the least isolated training images with their nearest neighbours; None where they are no images."""
-    if image_shape(shape) is None:
-        return None
+def isolated(memorized: xr.Dataset, shape: Shape, note: str) -> Figure:
+    """The most and the least isolated training images with their nearest neighbours."""
     times = memorized["half_weight_time"].values[memorized["end"].values]
     half = len(times) // 2
-    with style():
-        figure = Figure(figsize=(_WIDTH, 3.9), layout="constrained")
-        parts = figure.subfigures(2, 1, squeeze=False)[:, 0]
-        pictures, neighbours = (as_images(memorized[name].values, shape) for name in ("picture", "neighbour"))
-        limits = _limits(np.concatenate([pictures, neighbours]))
-        titles = ("most isolated, memorized first", "least isolated, memorized last")
-        for part, title, chosen in zip(parts, titles, (range(half), range(half, len(times))), strict=True):
-            part.suptitle(f"{title} (above; nearest training image below)", fontsize=9)
-            axes = part.subplots(2, len(chosen), squeeze=False)
-            for column, i in enumerate(chosen):
-                _show(axes[0, column], pictures[i], limits)
-                _show(axes[1, column], neighbours[i], limits)
-                axes[0, column].set_title(f"t = {times[i]:.2g}", fontsize=7.5)
-        caption(figure, note)
-    return figure
+    pictures, neighbours = (as_images(memorized[name].values, shape) for name in ("picture", "neighbour"))
+    limits = limits_of(np.concatenate([pictures, neighbours]))
+    rows = []
+    for title, chosen in (
+        ("most isolated, memorized first", range(half)),
+        ("least isolated, memorized last", range(half, len(times))),
+    ):
+        above = [Tile(pictures[i], limits, f"t = {times[i]:.2g}") for i in chosen]
+        rows += [
+            (f"{title} (nearest training image below)", above),
+            ("", [Tile(neighbours[i], limits) for i in chosen]),
+        ]
+    return board(rows, note)
 
 
 def directions(
@@ -201,74 +196,33 @@ def directions(
 ) -> Figure:
     """Principal directions of the data, those that survive at most held-out points first and those lost at most last."""
     half = min(columns, (len(rows) + 1) // 2)
-    kept, lost = rows[:half], rows[max(half, len(rows) - half) :]
-    with style():
-        figure = Figure(figsize=(_WIDTH, 1.75 * 2 + 0.2), layout="constrained")
-        parts = figure.subfigures(2, 1, squeeze=False)[:, 0]
-        for part, title, chosen in zip(parts, ("kept", "lost"), (kept, lost), strict=True):
-            part.suptitle(f"{title}: share of held-out / training points where the direction survives", fontsize=9)
-            axes = part.subplots(1, columns, squeeze=False)[0]
-            for axis in axes[len(chosen) :]:
-                axis.set_axis_off()
-            for axis, row in zip(axes, chosen, strict=False):
-                vector = data["direction"].values[row["direction"] - 1]
-                if image_shape(shape) is None:
-                    axis.plot(vector, color="#1b1b1b", lw=0.8)
-                    axis.set(xticks=[], yticks=[])
-                else:
-                    image, reach = as_images(vector[None], shape)[0], float(np.abs(vector).max())
-                    _show(axis, image, (-reach, reach), colours="RdBu_r")
-                axis.set_title(
-                    f"no. {row['direction']}\n{row['held_out'].value:.0%} / {row['training'].value:.0%}", fontsize=7.5
+    drawn = []
+    for title, chosen in (("most", rows[:half]), ("least", rows[max(half, len(rows) - half) :])):
+        tiles: list[Tile | None] = [
+            direction_tile(
+                data["direction"].values[row["direction"] - 1],
+                shape,
+                f"no. {row['direction']}\n{row['held_out'].value:.0%} / {row['training'].value:.0%}",
+            )
+            for row in chosen
+        ]
+        if tiles:
+            drawn.append(
+                (
+                    f"surviving {title} often: at what share of held-out / training points",
+                    [*tiles, *[None] * (columns - len(tiles))],
                 )
-        caption(figure, note)
-    return figure
+            )
+    return board(drawn, note)
 
 
-def local_directions(examples: xr.Dataset, shape: Shape, note: str) -> Figure | None:
-    """Each row a point, what the score makes of it, and directions that it keeps there and has lost; None without images."""
-    if image_shape(shape) is None:
-        return None
-    count, ranks = examples.sizes["point"], examples.sizes["rank"]
-    pictures, guesses = (as_images(examples[name].values, shape) for name in ("picture", "guess"))
-    limits = _limits(pictures)
-    with style():
-        figure = Figure(figsize=(_WIDTH, 1.12 * count + 0.45), layout="constrained")
-        axes = figure.subplots(count, 2 + 2 * ranks, squeeze=False)
-        for row in range(count):
-            _show(axes[row, 0], pictures[row], limits)
-            _show(axes[row, 1], guesses[row], limits)
-            axes[row, 0].set_title(str(examples["set"].values[row]), fontsize=8)
-            axes[row, 1].set_title("E[y|x]", fontsize=8)
-            for k in range(ranks):
-                for column, name in ((2 + k, "kept"), (2 + ranks + k, "lost")):
-                    vector = examples[name].values[row, k]
-                    axes[row, column].set_axis_off()
-                    if np.isfinite(vector).all():
-                        reach = float(np.abs(vector).max())
-                        _show(axes[row, column], as_images(vector[None], shape)[0], (-reach, reach), colours="RdBu_r")
-                        kappa = examples[f"{name}_survival"].values[row, k]
-                        axes[row, column].set_title(f"{name} {kappa:.2f}", fontsize=8)
-        caption(figure, note)
-    return figure
-
-
-def closest_pairs(copies: xr.Dataset, shape: Shape, note: str) -> Figure | None:
-    """Samples relatively closest to one training image, each above it; None where they are no images."""
-    if image_shape(shape) is None:
-        return None
+def closest_pairs(copies: xr.Dataset, shape: Shape, note: str) -> Figure:
+    """Samples relatively closest to one training image, each above it."""
     samples, originals = (as_images(copies[name].values, shape) for name in ("picture", "original"))
     ratios = copies["ratio"].values[copies["closest"].values]
-    with style():
-        figure = Figure(figsize=(_WIDTH, 2.0), layout="constrained")
-        axes = figure.subplots(2, len(samples), squeeze=False)
-        limits = _limits(np.concatenate([samples, originals]))
-        for column, (sample, original, ratio) in enumerate(zip(samples, originals, ratios, strict=True)):
-            _show(axes[0, column], sample, limits)
-            _show(axes[1, column], original, limits)
-            axes[0, column].set_title(f"{ratio:.2f}", fontsize=8)
-        caption(figure, note)
-    return figure
+    limits = limits_of(np.concatenate([samples, originals]))
+    above = [Tile(image, limits, f"{ratio:.2f}") for image, ratio in zip(samples, ratios, strict=True)]
+    return board([("", above), ("", [Tile(image, limits) for image in originals])], note)
 
 
 def _with_bars(
@@ -290,17 +244,3 @@ def _some(sizes: NDArray[np.int64]) -> list[int]:
     """The smallest, a middle and the largest of some sizes."""
     ordered = sorted(int(n) for n in sizes)
     return sorted({ordered[0], ordered[len(ordered) // 2], ordered[-1]})
-
-
-def _limits(images: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = float(images.min()), float(images.max())
-    return (low, high) if high > low else (low, low + 1)
-
-
-def _show(axis: Axes, image: NDArray[np.float64], limits: tuple[float, float], colours: str = "gray") -> None:
-    low, high = limits
-    if image.ndim == 3:
-        axis.imshow(np.clip((image - low) / (high - low), 0, 1), interpolation="nearest")
-    else:
-        axis.imshow(image, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-    axis.set_axis_off()

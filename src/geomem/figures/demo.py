@@ -9,10 +9,19 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from geomem.figures.pictures import Tile, board
 from geomem.figures.style import HELD_OUT, TRAINING, caption, log_axis, style
 
-__all__ = ["dimension_by_size", "dimension_by_time", "generated_images", "singular_values", "survival_spectra"]
+__all__ = [
+    "dimension_by_size",
+    "dimension_by_time",
+    "generated_images",
+    "memorized_images",
+    "singular_values",
+    "survival_spectra",
+]
 
 _COLOURS = {"training": TRAINING, "held-out": HELD_OUT}
 _TITLES = {"network": "trained network", "empirical": "empirical score", "theory": "theory"}
@@ -61,7 +70,7 @@ def dimension_by_time(dimension: xr.DataArray, note: str) -> Figure:
             axis.set_title(f"N = {size:,}")
         axes[0].set_ylabel(dimension.attrs["long_name"])
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
         caption(figure, note)
     return figure
 
@@ -94,23 +103,31 @@ def generated_images(samples: xr.Dataset, width: int, note: str, columns: int = 
 
     The drawn images are those with the smallest ratio of nearest to second-nearest distance first: copies, if any.
     """
-    with style():
-        sizes = samples["size"].values
-        figure = Figure(figsize=(9.2, 1.8 * len(sizes) + 0.2), layout="constrained")
-        grid = figure.subfigures(len(sizes), 1, squeeze=False)[:, 0]
-        for part, size in zip(grid, sizes, strict=True):
-            one = samples.sel(size=size)
-            ratio = (one["distance"].sel(rank=1) / one["distance"].sel(rank=2)).values
-            chosen = np.argsort(ratio)[:columns]
-            part.suptitle(f"N = {size:,}: drawn by the network (above), nearest training image (below)", fontsize=8)
-            axes = part.subplots(2, columns)
-            nearest = one["training"].values[one["neighbour"].sel(rank=1).values[chosen]]
-            for row, images in zip(axes, (one["image"].values[chosen], nearest), strict=True):
-                for axis, image in zip(row, images, strict=True):
-                    axis.imshow(image.reshape(-1, width), cmap="gray_r", vmin=-1, vmax=1)
-                    axis.set_axis_off()
-        caption(figure, note)
-    return figure
+    rows = []
+    for size in samples["size"].values:
+        one = samples.sel(size=size)
+        ratio = (one["distance"].sel(rank=1) / one["distance"].sel(rank=2)).values
+        chosen = np.argsort(ratio)[:columns]
+        nearest = one["training"].values[one["neighbour"].sel(rank=1).values[chosen]]
+        heading = f"N = {size:,}: drawn by the network (above), nearest training image (below)"
+        rows += [(heading, _digits(one["image"].values[chosen], width)), ("", _digits(nearest, width))]
+    return board(rows, note)
+
+
+def memorized_images(points: xr.Dataset, samples: xr.Dataset, t: float, width: int, note: str) -> Figure:
+    """Training images of the smallest network, those at which it has fewest degrees of freedom first, in two rows."""
+    size = int(points["size"].min())
+    left = points["degrees_of_freedom"].sel(size=size, t=t, source="network", set="training").dropna("point").values
+    order = np.argsort(left)
+    tiles = _digits(samples["training"].values[order], width, [f"{left[i]:.1f}" for i in order])
+    half = (len(tiles) + 1) // 2
+    return board([("memorized most", tiles[:half]), ("memorized least", tiles[half:])], note)
+
+
+def _digits(rows: NDArray[np.float64], width: int, titles: Sequence[str] | None = None) -> list[Tile]:
+    """Digits as dark ink on white."""
+    names = titles or [""] * len(rows)
+    return [Tile(r.reshape(-1, width), (-1, 1), name, "gray_r") for r, name in zip(rows, names, strict=True)]
 
 
 def singular_values(origin: xr.Dataset, size: int, note: str) -> Figure:

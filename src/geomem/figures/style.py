@@ -7,10 +7,12 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["HELD_OUT", "TRAINING", "caption", "log_axis", "style"]
+__all__ = ["HELD_OUT", "TRAINING", "WIDTH", "caption", "log_axis", "style"]
 
 # Okabe and Ito's palette.
 TRAINING, HELD_OUT = "#D55E00", "#0072B2"
+# Inches: wide enough for three panels, small enough that their text is read where the page is narrow.
+WIDTH = 7.2
 
 
 @contextmanager

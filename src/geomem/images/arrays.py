@@ -54,6 +54,6 @@ def from_npz(path: Path, array: str | None = None) -> DataSet:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    if "allow_pickle" in str(error) or "Object arrays" in str(error):
+    if any(word in str(error) for word in ("allow_pickle", "Object arrays", "Python objects")):
         return InputError(f"{path}: {_PICKLED}.")
     return InputError(f"{path}: is not a whole NumPy file ({error}); save it again with numpy.save or numpy.savez.")

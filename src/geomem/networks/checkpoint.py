@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from geomem.errors import InputError
 from geomem.networks.loop import TrainConfig, TrainState
@@ -30,7 +30,8 @@ def save_checkpoint(path: Path, state: TrainState) -> None:
         for key in _MOMENTS:
             tensors[f"{key}/{name}"] = moments.get(key, torch.zeros_like(p))
     header = {"step": state.step, "dim": state.dim, "sigma_data": state.sigma_data, "config": asdict(state.config)}
-    save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={"geomem": json.dumps(header)})
+    # As bytes first: writing them raises the operating system's own error where the disk is full.
+    path.write_bytes(save({k: v.contiguous() for k, v in tensors.items()}, {"geomem": json.dumps(header)}))
 
 
 def load_checkpoint(path: Path) -> TrainState:

@@ -10,12 +10,15 @@ import xarray as xr
 
 from geomem.audit.findings import number
 from geomem.figures import audit as figures
+from geomem.figures.pictures import local_directions
 from geomem.records import Run
 from geomem.report.page import Picture, Section, Table, write_page
 
 __all__ = ["audit_page"]
 
 _PAGE = "index.html"
+# Principal directions in the table at each end of their order.
+_ENDS = 8
 # Options of the command that repeats a run, and the settings that they come from.
 _OPTIONS = ("samples", "control", "size", "mode", "array", "limit", "t")
 
@@ -48,7 +51,7 @@ def audit_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str,
         title=summary["title"],
         lead=_lead(summary, config, unit),
         short=found["short"],
-        sections=[s for s in sections if s.findings or s.pictures or s.table],
+        sections=[s for s in sections if s.findings or s.pictures or s.tables],
         again=_again(run),
         method="audit",
     )
@@ -57,12 +60,13 @@ def audit_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str,
 
 def _lead(summary: Mapping[str, Any], config: Mapping[str, Any], unit: str) -> str:
     data = summary["data"]
+    subsets = "one random subset" if config["repeats"] == 1 else f"{config['repeats']} random subsets"
     scale = "pixels scaled to [−1, 1]" if data["pixels"] else "values as they are"
     return (
         f"{data['source']}: {data['training']:,} {unit}s as training data, {data['held_out']:,} kept apart, {scale}. The "
-        "empirical score, which a model without limits would learn from these data, was looked at at up to "
+        "empirical score, which a model without limits would learn from these data, was examined at up to "
         f"{config['points']} training and {config['points']} held-out points ({config['spectra']} of each for spectra) and, for "
-        f"fewer samples, in {config['repeats']} random subsets of each size. Intervals are 95%: over points and subsets, by "
+        f"fewer samples, in {subsets} of each size. Intervals are 95%: over points and subsets, by "
         "resampling, unless another is named; all of the data are one data set, so there they are over points alone. Numbers "
         "of rows, variances and distances describe these very data and have no interval."
     )
@@ -72,13 +76,12 @@ def _samples(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note:
     copies = summary["copies"]
     if copies is None:
         return []
-    pairs = figures.closest_pairs(arrays["copies"], _shape(summary), note)
     pictures = []
-    if pairs is not None:
+    if summary["data"]["pictures"]:
         pictures.append(
             Picture(
                 "closest_pairs",
-                pairs,
+                figures.closest_pairs(arrays["copies"], _shape(summary), note),
                 "The samples that are relatively closest to one training image (above), and that image (below); the number is the "
                 "distance to it over the distance to the second nearest. Below 0.33 counts as a copy.",
                 "Ten generated samples, each above the training image nearest to it. "
@@ -90,7 +93,7 @@ def _samples(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note:
         for pair in copies["closest"]
     ]
     table = Table(["sample", "nearest training row", "distance", "ratio to second nearest"], rows)
-    return [Section("Copies among the samples", summary["findings"]["samples"], pictures, table)]
+    return [Section("Copies among the samples", (), pictures, [table])]
 
 
 def _condensation(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str) -> Section:
@@ -113,7 +116,7 @@ def _condensation(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], 
         "When a score condenses onto single samples",
         summary["findings"]["condensation"],
         [picture],
-        Table(["rank taken as", "rank", "condensation time t_c"], rows),
+        [Table(["rank taken as", "rank", "condensation time t_c"], rows)],
     )
 
 
@@ -143,12 +146,11 @@ def _dimensions(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], no
             "Ordered survival spectra at three noise variances, for the fewest and the most samples.",
         ),
     ]
-    examples = figures.local_directions(arrays["directions"], _shape(summary), note)
-    if examples is not None:
+    if summary["data"]["pictures"]:
         pictures.append(
             Picture(
                 "local_directions",
-                examples,
+                local_directions(arrays["directions"], _shape(summary), note),
                 f"At t = {dims['t']:.3g}, in each row: a point, what the score makes of it (E[y|x]), the directions that survive there "
                 "most, and those lost along which the data vary most, each with its survival. Empty places: no more such.",
                 "One training and four held-out points with directions kept and lost there, as images.",
@@ -160,7 +162,7 @@ def _dimensions(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], no
                 "directions",
                 figures.directions(arrays["data"], summary["directions"], _shape(summary), note),
                 f"Principal directions of the data in which they vary by more than t = {dims['t']:.3g}: above, those that survive "
-                f"at most held-out {unit}s; below, those lost at most. A Gaussian would keep all of them.",
+                f"at the most held-out {unit}s; below, those that survive at the fewest. A Gaussian would keep all of them.",
                 "Directions shown as images: " + _shares(summary["directions"]),
             )
         )
@@ -180,7 +182,20 @@ def _dimensions(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], no
         f"Spectra were computed in the leading principal coordinates; what lies outside holds up to {outside:.2g} degrees of "
         "freedom at a point, spread over many directions, and is not counted as resolved."
     )
-    return Section("Dimensions kept and lost", [*found, note_outside], pictures, Table(head, rows))
+    return Section(
+        "Dimensions kept and lost", [*found, note_outside], pictures, [Table(head, rows), *_directions(summary)]
+    )
+
+
+def _directions(summary: Mapping[str, Any]) -> list[Table]:
+    """The principal directions of the picture with intervals: those that survive at most points, then at fewest."""
+    rows = summary["directions"]
+    shown = rows if len(rows) <= 2 * _ENDS else [*rows[:_ENDS], *rows[-_ENDS:]]
+    cells = [
+        [str(row["direction"]), f"{row['variance']:.3g}", str(row["held_out"]), str(row["training"])] for row in shown
+    ]
+    head = ["principal direction", "variance", "survives at held-out points", "at training points"]
+    return [Table(head, cells)] if cells else []
 
 
 def _needed(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str) -> Section:
@@ -202,19 +217,18 @@ def _needed(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: 
     notes = ["* carried on beyond the data by the slope of the last three sizes, in logarithms."]
     notes = notes if any(row["beyond"] for row in needed["rows"]) else []
     return Section(
-        "How many samples would be needed", [*summary["findings"]["needed"], *notes], [picture], Table(head, rows)
+        "How many samples would be needed", [*summary["findings"]["needed"], *notes], [picture], [Table(head, rows)]
     )
 
 
 def _isolated(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str, unit: str) -> Section:
     memorized = arrays["memorized"]
-    picture = figures.isolated(memorized, _shape(summary), note)
     pictures = []
-    if picture is not None:
+    if summary["data"]["pictures"]:
         pictures.append(
             Picture(
                 "isolated",
-                picture,
+                figures.isolated(memorized, _shape(summary), note),
                 "Training images by the noise variance up to which they hold half of the weight at themselves: a model without "
                 "limits returns the isolated ones even from much noise.",
                 "The most and the least isolated training images, each with its nearest training image below.",
@@ -235,7 +249,7 @@ def _isolated(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note
         f"Which {unit}s are memorized first and last",
         found,
         pictures,
-        Table(["most isolated", "up to t", "least isolated", "up to t"], rows),
+        [Table(["most isolated", "up to t", "least isolated", "up to t"], rows)],
     )
 
 

@@ -8,6 +8,7 @@ import xarray as xr
 
 from geomem.demo.summary import listed
 from geomem.figures import demo as figures
+from geomem.figures.pictures import local_directions
 from geomem.records import Run
 from geomem.report.page import Picture, Section, Table, write_page
 
@@ -31,6 +32,8 @@ def demo_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str, 
     digits, manifold = summary["digits"], summary["manifold"]
     dimensions = {name: arrays[f"{name}_points"]["resolved"] for name in ("digits", "manifold")}
     origin = summary["origin"]
+    sizes = arrays["digits_directions"]["size"].values
+    smallest, largest = int(sizes.min()), int(sizes.max())
     sections = [
         Section(
             "Digits: what the networks keep, and what they copy",
@@ -53,6 +56,24 @@ def demo_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str, 
                     + summary["findings"]["digits"][2],
                 ),
                 Picture(
+                    "digits_memorized",
+                    figures.memorized_images(arrays["digits_points"], arrays["digits_samples"], digits["t"], 8, note),
+                    f"Training digits of the network trained on {smallest:,}, from those it has memorized most to least: the number is "
+                    f"the degrees of freedom that it has left there at t = {digits['t']:g}, one network, without interval.",
+                    "The training digits of the smallest network in the order of the degrees of freedom left at them.",
+                ),
+                *(
+                    Picture(
+                        f"digits_directions_{size}",
+                        local_directions(arrays["digits_directions"].sel(size=size), (8, 8), note),
+                        f"The network trained on {size:,} digits at t = {digits['t']:g}: in each row a digit, what the network makes of "
+                        "it (E[y|x]), the directions that survive there most, and those lost along which digits vary most, each "
+                        "with its survival.",
+                        f"Directions kept and lost by the network trained on {size:,} digits, at one training and two held-out digits.",
+                    )
+                    for size in (smallest, largest)
+                ),
+                Picture(
                     "digits_dimension_by_time",
                     figures.dimension_by_time(dimensions["digits"], note),
                     "Mean resolved dimension against the noise variance t.",
@@ -65,9 +86,9 @@ def demo_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str, 
                     "Ordered survival spectra at training and held-out digits for network, empirical score and theory.",
                 ),
             ],
-            _rows_table(digits["rows"]),
+            [_rows_table(digits["rows"])],
         ),
-        Section("Copies", table=_copies_table(summary["copies"])),
+        Section("Copies", tables=[_copies_table(summary["copies"])]),
         Section(
             "The paper's linear manifold, where the Gaussian is the truth",
             summary["findings"]["manifold"],
@@ -95,7 +116,7 @@ def demo_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str, 
                     + summary["findings"]["manifold"][-1],
                 ),
             ],
-            _rows_table(manifold["rows"]),
+            [_rows_table(manifold["rows"])],
         ),
     ]
     config = run.config

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ class Section:
     heading: str
     findings: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
-    table: Table | None = field(default=None)
+    tables: Sequence[Table] = ()
 
 
 def write_page(
@@ -75,7 +75,7 @@ def write_page(
     for section in sections:
         figures = [{"png": _png(run, p), "alt": p.alt, "caption": p.caption} for p in section.pictures]
         shown.append(
-            {"heading": section.heading, "findings": section.findings, "figures": figures, "table": section.table}
+            {"heading": section.heading, "findings": section.findings, "figures": figures, "tables": section.tables}
         )
     html = loader.get_template("page.html.j2").render(
         title=title,
