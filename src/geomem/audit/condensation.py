@@ -57,7 +57,7 @@ def condensation_time_from_half(half: ArrayLike, rank: ArrayLike) -> NDArray[np.
     """t_c = 2 t(Y = 1/2) / C(rank/2); NaN where the rank is 2 or less and C does not exist.
 
     >>> print(condensation_time_from_half(1.0, [2.0, 7.0, 1e6]).round(3))
-    [nan 1.164 2.   ]
+    [  nan 1.164 2.   ]
     """
     m = np.asarray(rank, dtype=np.float64)
     usable = m > 2
