@@ -49,7 +49,12 @@ def like(real: DataSet, source: str | Path, name: str, size: int | None, array: 
     path = Path(source).expanduser()
     channels = {2: "gray", 3: "rgb"}.get(len(real.image_shape)) if real.image_shape is not None else None
     files = path.is_dir() or str(source).startswith("hf:")
-    other = load(source, size=size if files else None, mode=channels if files and real.pixels else None, array=array)
+    other = load(
+        source,
+        size=size if files else None,
+        mode=channels if files and real.pixels else None,
+        array=array if str(source).endswith(".npz") else None,
+    )
     if other.image_shape is not None and real.image_shape is not None and other.image_shape == real.image_shape:
         other = other.arranged(real)
     if other.shape != real.shape:

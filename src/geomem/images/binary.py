@@ -26,7 +26,7 @@ def is_idx(path: Path) -> bool:
 
 def idx_files(folder: Path) -> list[Path]:
     """The image files of a folder in MNIST's format: the training images where there are any, else all."""
-    found = sorted(p for p in folder.iterdir() if is_idx(p))
+    found = sorted(p for p in folder.iterdir() if is_idx(p) and p.is_file())
     unpacked = [p for p in found if p.suffix != ".gz" or p.with_suffix("") not in found]
     return [p for p in unpacked if p.name.startswith("train")] or unpacked
 
@@ -43,15 +43,17 @@ def from_idx(path: Path) -> DataSet:
             raw: NDArray[np.uint8] = np.frombuffer(content, dtype=np.uint8)
         else:
             raw = np.memmap(path, dtype=np.uint8, mode="r")
+    except PermissionError:
+        raise
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"{path}: cannot be unpacked ({error}); it is damaged or not what its name says.") from error
-    if raw.size < 4 or raw[0] or raw[1] or int(raw[2]) not in _TYPES or not 1 <= raw[3] <= 4:
+    start = 4 + 4 * int(raw[3]) if raw.size >= 4 else 4
+    if raw.size < start or raw[0] or raw[1] or int(raw[2]) not in _TYPES or not 1 <= raw[3] <= 4:
         raise InputError(f"{path}: does not begin like a file in MNIST's IDX format; it is damaged or something else.")
-    start = 4 + 4 * int(raw[3])
     shape = tuple(int(k) for k in np.frombuffer(raw[4:start].tobytes(), dtype=">u4"))
     dtype = np.dtype(_TYPES[int(raw[2])])
     size = math.prod(shape) * dtype.itemsize
-    if len(shape) * 4 + 4 != start or raw.size - start != size:
+    if raw.size - start != size:
         raise InputError(
             f"{path}: should hold {'x'.join(map(str, shape))} values, but holds {raw.size - start:,} bytes of them instead of "
             f"{size:,}; it is cut short or damaged."
@@ -65,8 +67,11 @@ def cifar_batches(folder: Path) -> list[Path]:
     Raises:
         InputError: For a folder with the Python version, which is made of pickles.
     """
-    found = sorted(folder.glob("data_batch_*.bin")) or sorted(folder.glob("test_batch.bin"))
-    pickles = sorted(folder.glob("data_batch_[0-9]"))
+    found, pickles = (
+        [p for pattern in patterns for p in sorted(folder.glob(pattern)) if p.is_file()]
+        for patterns in (("data_batch_*.bin",), ("data_batch_[0-9]", "test_batch"))
+    )
+    found = found or [p for p in folder.glob("test_batch.bin") if p.is_file()]
     if pickles and not found:
         raise pickled_batches(pickles[0])
     return found

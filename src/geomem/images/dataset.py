@@ -42,7 +42,7 @@ class DataSet:
         v = self.values
         if v.dtype.kind not in "uif" or v.dtype.itemsize > 8:
             raise InputError(
-                f"{self.name}: holds values of type {v.dtype}; numbers are needed, uint8 or floating point."
+                f"{self.name}: holds values of type {v.dtype}; numbers are needed: uint8 for pixels, other integers, or floating point."
             )
         if v.ndim < 2:
             raise InputError(
@@ -87,9 +87,9 @@ class DataSet:
         return self.files[row] if len(self.files) else f"row {row}"
 
     def rows(self, index: Sequence[int] | NDArray[np.int64] | slice) -> Tensor:
-        """The chosen samples (k, d) on the data's scale: float64 for values of 8 bytes, float32 otherwise."""
+        """The chosen samples (k, d) on the data's scale: float64 for values that float32 would round, float32 otherwise."""
         chosen = self.values[index]
-        wide = chosen.dtype.itemsize == 8
+        wide = chosen.dtype.itemsize == 8 or (chosen.dtype.kind in "ui" and chosen.dtype.itemsize == 4)
         flat = torch.from_numpy(chosen.reshape(chosen.shape[0], -1).astype(np.float64 if wide else np.float32))
         return flat.div_(127.5).sub_(1) if self.pixels else flat
 

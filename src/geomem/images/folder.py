@@ -1,7 +1,9 @@
 """Folders of image files, read by Pillow: one size, grey or colour, no flips, no other augmentation."""
 
+import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from geomem.images.dataset import DataSet
 __all__ = ["Preparation", "from_folder", "image_files", "prepare_all"]
 
 _EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-_GREY = ("1", "L", "LA", "I;16", "I", "F")
+_GREY = ("1", "L", "LA", "La")
+# Grey values of 16 bits: Pillow would cut them off instead of scaling.
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 _THREADS = 4
 
 
@@ -43,10 +47,18 @@ class Preparation:
         """A Pillow image as bytes (height, width) or (height, width, 3)."""
         from PIL import Image, ImageOps
 
-        image = ImageOps.exif_transpose(image)
+        # A damaged note on which way is up leaves the pixels as they are.
+        with suppress(SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+            image = ImageOps.exif_transpose(image)
+        if image.mode in (*_DEEP, "I", "F"):
+            values = np.asarray(image).astype(np.float64)
+            if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+                raise InputError(
+                    "has pixels of 32 bits, whose range no one can know; save it with 8 or 16 bits, or all images as one "
+                    "array with numpy.save"
+                )
+            image = Image.fromarray((values / 257).round().astype(np.uint8))
         grey = image.mode in _GREY
-        if image.mode in ("I;16", "I"):  # 16 bits: Pillow would cut them off instead of scaling
-            image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).round().clip(0, 255).astype(np.uint8))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             ground = Image.new("RGBA", image.size, "white")
@@ -88,11 +100,11 @@ def prepare_all(
     Raises:
         InputError: For images of different sizes or channels, naming two that differ.
     """
-    first = preparation(read(0))
+    first = _prepared(source, names[0], read(0), preparation)
     out = np.empty((len(names), *first.shape), dtype=np.uint8)
 
     def place(i: int) -> None:
-        image = preparation(read(i))
+        image = _prepared(source, names[i], read(i), preparation)
         if image.ndim != first.ndim:
             words = {2: "gray", 3: "colour"}
             raise InputError(
@@ -118,18 +130,25 @@ def prepare_all(
     return out
 
 
+def _prepared(source: str, name: str, image: Any, preparation: Preparation) -> NDArray[np.uint8]:
+    """One image prepared, with its name where it cannot be."""
+    try:
+        return preparation(image)
+    except InputError as error:
+        raise InputError(f"{source}: {name} {error}.") from error
+
+
 def _open(path: Path) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            return image.copy()
     except UnidentifiedImageError:
         raise InputError(
             f"{path}: has an image's name, but is not an image that Pillow knows; take it out of the folder."
         ) from None
     except PermissionError:
         raise InputError(f"{path}: may not be read (permission denied).") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: is a damaged image ({error}); replace it or take it out of the folder.") from error
-    return image

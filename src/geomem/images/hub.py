@@ -2,10 +2,11 @@
 
 import os
 import socket
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as OutOfTime
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from geomem.errors import InputError
 from geomem.images.dataset import DataSet
@@ -13,7 +14,6 @@ from geomem.images.folder import Preparation, prepare_all
 
 __all__ = ["from_hub", "from_table"]
 
-_HOST = ("huggingface.co", 443)
 # Seconds that the hub may take to answer at all.
 _PATIENCE = 0.7
 _LOCALLY = (
@@ -37,17 +37,23 @@ def from_hub(name: str, split: str, preparation: Preparation) -> DataSet:
         import datasets
     except ImportError:
         raise InputError(f"{where}: needs the extra hub: pip install 'geomem[hub]'. Without it, {_LOCALLY}.") from None
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    if not offline and not _reachable():
-        raise InputError(f"{where}: the hub cannot be reached from here; {_LOCALLY}.")
+    asked_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    offline = asked_offline or not _reachable()
     path, _, config = name.partition(":")
     datasets.disable_progress_bars()
     try:
-        table = datasets.load_dataset(path, config or None, split=split)
+        with _without_network(datasets) if offline else nullcontext():
+            table = datasets.load_dataset(path, config or None, split=split)
     except Exception as error:  # the library raises its own, its dependencies' and the server's
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        reason = "HF_HUB_OFFLINE is set and it was not downloaded before" if offline else first
-        raise InputError(f"{where}: could not be loaded ({reason}); check its name, or {_LOCALLY}.") from error
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, ValueError) and "nknown split" in reason:
+            raise InputError(f"{where}: {reason}; choose one with --split.") from error
+        if offline:
+            reason = "HF_HUB_OFFLINE is set" if asked_offline else "the hub cannot be reached from here"
+            reason += (
+                f", and no earlier download serves ({str(error).strip().splitlines()[0] if str(error) else 'none'})"
+            )
+        raise InputError(f"{where}: could not be loaded: {reason}; check its name, or {_LOCALLY}.") from error
     return from_table(where, table, preparation)
 
 
@@ -65,18 +71,52 @@ def from_table(where: str, table: Any, preparation: Preparation) -> DataSet:
         raise InputError(f"{where}: has no column of images; it has {', '.join(columns)}.")
     if len(table) == 0:
         raise InputError(f"{where}: holds no rows.")
-    column = table.select_columns(images[0])
+    column = table.select_columns(images[0]).cast_column(images[0], datasets.Image(decode=True))
     names = [f"row {i}" for i in range(len(column))]
-    return DataSet(where, "Hugging Face images", prepare_all(where, names, lambda i: column[i][images[0]], preparation))
+
+    def read(i: int) -> Any:
+        try:
+            image = column[i][images[0]]
+        except Exception as error:
+            raise InputError(f"{where}: {names[i]} holds a damaged image ({error}); choose other data.") from error
+        if image is None:
+            raise InputError(f"{where}: {names[i]} holds no image; choose other data.")
+        return image
+
+    return DataSet(where, "Hugging Face images", prepare_all(where, names, read, preparation))
+
+
+@contextmanager
+def _without_network(datasets: Any) -> Iterator[None]:
+    """Let the library serve what was downloaded before, and not wait for a network that is not there."""
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def _reachable() -> bool:
-    """Whether the hub answers, known within `_PATIENCE`; a name look-up alone can hang for longer."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        pool.submit(lambda: socket.create_connection(_HOST, timeout=_PATIENCE).close()).result(timeout=_PATIENCE)
-    except (OSError, OutOfTime):
-        return False
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    return True
+    """Whether the hub answers, known within `_PATIENCE`; a name look-up alone can hang for longer.
+
+    Behind a proxy the answer is the proxy's to give, and is waited for as the library waits.
+    """
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    answered: list[bool] = []
+
+    def ask() -> None:
+        with suppress(OSError):
+            port = address.port or (80 if address.scheme == "http" else 443)
+            socket.create_connection((address.hostname or "", port), timeout=_PATIENCE).close()
+            answered.append(True)
+
+    # A daemon, because at exit Python waits for other threads however long they hang.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    return bool(answered)

@@ -1,5 +1,6 @@
 """From what a user names to a data set."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,11 @@ def load(
     text = str(source)
     if text.startswith("hf:"):
         return from_hub(text[3:], split, preparation)
-    path = Path(text).expanduser()
+    if not text:
+        raise InputError(f"no data were named. Data may be {_FORMATS}.")
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - a user who is not there is no error here
+    if array is not None and path.suffix.lower() != ".npz":
+        raise InputError(f"--array: names an array of a .npz file, which {text} is not.")
     try:
         if text == "digits" and not path.exists():
             data = DataSet("digits", "scikit-learn's handwritten digits", np.asarray(digits()))

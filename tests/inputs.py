@@ -1,0 +1,51 @@
+"""Files that people may hand over, made for tests, and how the bad ones are refused."""
+
+import builtins
+import io
+
+import numpy as np
+from PIL import Image
+
+from geomem.errors import InputError
+from geomem.images import load
+
+
+def saved(path, array, **options):
+    np.save(path, array, **options)
+    return path
+
+
+def pictures(folder, **images):
+    """A folder of PNG files, each from bytes or a Pillow image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in images.items():
+        (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(folder / f"{name}.png")
+    return folder
+
+
+def refused(source, *words, **options):
+    """The message of the error for users that the data meet, which must hold their name and all of the words."""
+    # Not pytest.raises, which would keep the traceback, and with it open files, until the garbage is collected.
+    try:
+        data = load(source, **options)
+    except InputError as error:
+        message = str(error)
+    else:
+        raise AssertionError(f"{source} was taken, as {data}")
+    for word in (str(source), *words):
+        assert word in message, f"{word!r} is not in {message!r}"
+    return message
+
+
+def lock(monkeypatch, path):
+    """Make a file unreadable, for root as well."""
+    original = builtins.open
+
+    def opened(file, *args, **options):
+        if str(file) == str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(file, *args, **options)
+
+    monkeypatch.setattr(builtins, "open", opened)
+    monkeypatch.setattr(io, "open", opened)
+    return path
