@@ -299,7 +299,7 @@ def test_library_s_own_files_are_read_without_a_network(local):
 def test_offline_is_refused_without_asking_the_network(datasets, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     start = time.monotonic()
-    refused("hf:owner/name", "HF_HUB_OFFLINE is set, and no earlier download serves", *LOCAL_WAY)
+    refused("hf:owner/name", "HF_HUB_OFFLINE is set, and it was not downloaded before", *LOCAL_WAY)
     assert time.monotonic() - start < 1
 
 
@@ -396,7 +396,13 @@ def test_hub_s_refusal_is_passed_on_in_one_line(datasets, reached, monkeypatch, 
     assert "\n" not in message
 
 
-def test_what_was_downloaded_before_needs_no_network(datasets, table, online, monkeypatch):
+@pytest.mark.parametrize("place", ["hub/datasets--owner--name", "datasets/owner___name"])
+def test_what_was_downloaded_before_needs_no_network(datasets, table, online, monkeypatch, tmp_path, place):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / place).mkdir(parents=True)
+
     def fails(*_, **__):
         raise OSError
 

@@ -5,6 +5,8 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,13 +35,16 @@ def from_hub(name: str, split: str, preparation: Preparation) -> DataSet:
         InputError: Without the extra or a network, or for a data set that is not there or holds no images.
     """
     where = f"hf:{name}"
-    try:
-        import datasets
-    except ImportError:
-        raise InputError(f"{where}: needs the extra hub: pip install 'geomem[hub]'. Without it, {_LOCALLY}.") from None
+    if find_spec("datasets") is None:
+        raise InputError(f"{where}: needs the extra hub: pip install 'geomem[hub]'. Without it, {_LOCALLY}.")
+    path, _, config = name.partition(":")
     asked_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     offline = asked_offline or not _reachable()
-    path, _, config = name.partition(":")
+    why = "HF_HUB_OFFLINE is set" if asked_offline else "the hub cannot be reached from here"
+    if offline and not _downloaded(path):  # before the library, which takes its time to be imported
+        raise InputError(f"{where}: {why}, and it was not downloaded before; {_LOCALLY}.")
+    import datasets
+
     datasets.disable_progress_bars()
     try:
         with _without_network(datasets) if offline else nullcontext():
@@ -49,10 +54,7 @@ def from_hub(name: str, split: str, preparation: Preparation) -> DataSet:
         if isinstance(error, ValueError) and "nknown split" in reason:
             raise InputError(f"{where}: {reason}; choose one with --split.") from error
         if offline:
-            reason = "HF_HUB_OFFLINE is set" if asked_offline else "the hub cannot be reached from here"
-            reason += (
-                f", and no earlier download serves ({str(error).strip().splitlines()[0] if str(error) else 'none'})"
-            )
+            reason = f"{why}, and what was downloaded before does not serve ({reason})"
         raise InputError(f"{where}: could not be loaded: {reason}; check its name, or {_LOCALLY}.") from error
     return from_table(where, table, preparation)
 
@@ -84,6 +86,15 @@ def from_table(where: str, table: Any, preparation: Preparation) -> DataSet:
         return image
 
     return DataSet(where, "Hugging Face images", prepare_all(where, names, read, preparation))
+
+
+def _downloaded(path: str) -> bool:
+    """Whether there is anything of a data set on this machine: a folder of that name, or the library's cache of it."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    prepared = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
+    places = (Path(path), hub / f"datasets--{path.replace('/', '--')}", prepared / path.replace("/", "___"))
+    return any(place.exists() for place in places)
 
 
 @contextmanager
