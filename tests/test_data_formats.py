@@ -344,6 +344,7 @@ os.environ.pop("HF_HUB_OFFLINE", None)
 def fails(*_, **__):
     raise ConnectionError("no network")
 sys.modules["datasets"] = types.SimpleNamespace(
+    __spec__=object(),
     disable_progress_bars=lambda: None, load_dataset=fails, config=types.SimpleNamespace(HF_HUB_OFFLINE=False)
 )
 socket.create_connection = lambda *_, **__: time.sleep(2.5)

@@ -107,7 +107,7 @@ def _data(summary: Summary) -> list[str]:
     ]
     if dup["exact_rows"]:
         out.append(
-            f"Exact duplicates: {dup['exact_rows']:,} {unit}s repeat an earlier one ({dup['exact_groups']:,} of which have copies). "
+            f"Exact duplicates: {dup['exact_rows']:,} {unit}s repeat one of {dup['exact_groups']:,} others. "
             "They are left out of all that follows, for they would fake it; a model trained on them memorizes those first."
         )
     else:
