@@ -6,7 +6,10 @@ at finite rank E[Y] = 1 - t/(C t_c), see `theory.rank_correction`. So the time a
     t_c = 2 t(Y = 1/2) / C(m_eff/2),
 
 where m_eff is the number of directions that the posterior spreads over. It has to be guessed for real data; the audit
-states t(Y = 1/2), which needs no guess, and what t_c becomes with several.
+states t(Y = 1/2), which needs no guess, and what t_c becomes with several. On linear manifolds (d = 30, rank 7 and 15,
+N = 1000) at the origin, with the rank of theory, this t_c is 9% and 5% larger than the exact one, since the law bends
+before Y = 1/2; with the rank measured at 2t, 22 to 26%. Averaged over held-out points, as the audit does it, it is within
+1% of the mean exact t_c there.
 """
 
 import math
@@ -96,4 +99,6 @@ def resampled_means(values: NDArray[np.float64], n: int, rng: np.random.Generato
     # Points first: generators of the same seed draw the same points for data sets of any number of subsets.
     over_points = rng.multinomial(points, np.full(points, 1 / points), size=n) / points
     over_subsets = rng.multinomial(subsets, np.full(subsets, 1 / subsets), size=n) / subsets
+    if subsets > 1:  # few subsets, drawn again, vary less than subsets do, by this factor
+        over_subsets = 1 / subsets + (over_subsets - 1 / subsets) * math.sqrt(subsets / (subsets - 1))
     return np.asarray(np.einsum("ns,np,sp...->n...", over_subsets, over_points, values, optimize=True))

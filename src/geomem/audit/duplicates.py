@@ -19,11 +19,12 @@ from geomem.scores import principal_components
 
 __all__ = ["NearDuplicates", "distinct_rows", "near_duplicates"]
 
-# A pair is a near duplicate below this share of the median distance to the nearest neighbour, and of the distance to
-# the tenth neighbour of one of the two: in a dense part of the data all rows are near each other.
+# Near duplicates are nearer than this share of the median distance to the nearest neighbour, and of the distance to the
+# next neighbour beyond their group: in a dense part of the data all rows are near each other.
 _SHARE = 1 / 3
-_AMONG = 10
-# Rows whose nearest neighbour is looked up for that median.
+# Largest group that is told from a dense part of the data.
+_LARGEST = 100
+# Rows whose nearest neighbour is looked up for the median.
 _PROBED = 1000
 # Leading principal coordinates that screen pairs, and rows from which they are estimated.
 _COORDINATES, _FITTED = 48, 4000
@@ -35,20 +36,22 @@ def distinct_rows(data: DataSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     seen: dict[bytes, int] = {}
     first = np.empty(len(data), dtype=np.int64)
     for start, block in data.blocks():
-        for i, row in enumerate(np.ascontiguousarray(block)):
+        # Adding 0 makes -0.0 the 0.0 that it equals, for rows are compared by their bytes.
+        plain = np.add(block, block.dtype.type(0)) if block.dtype.kind == "f" else block
+        for i, row in enumerate(np.ascontiguousarray(plain)):
             first[start + i] = seen.setdefault(hashlib.blake2b(row, digest_size=16).digest(), start + i)
     return np.flatnonzero(first == np.arange(len(data))), first
 
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Pairs of rows much nearer than neighbours usually are.
+    """Pairs of rows much nearer than neighbours usually are, see `near_duplicates`.
 
     Attributes:
         pairs: Row numbers (k, 2), nearest pair first.
         distance: Their distances (k,), data units.
         group: For each row the smallest row that it is joined to by near duplicates.
-        threshold: A third of `typical`.
+        threshold: A third of `typical`: no pair is farther apart.
         typical: Median distance of a row to its nearest neighbour, over up to 1,000 rows.
     """
 
@@ -60,32 +63,52 @@ class NearDuplicates:
 
 
 def near_duplicates(rows: Tensor, *, seed: int = 0) -> NearDuplicates:
-    """All pairs of rows (n, d) nearer than a third of the usual distance between nearest neighbours, n >= 3.
+    """All pairs of rows (n, d), n >= 3, much nearer to each other than neighbours usually are.
 
-    And nearer than a third of the distance from one of the two to its tenth neighbour, so that a dense part of the data
-    (the digit 1) is not called a heap of duplicates.
+    A row's near duplicates are its first k neighbours if the k-th is nearer than a third of the usual distance between
+    nearest neighbours, and the next one more than three times farther than the k-th, for the largest such k up to 100. So
+    a dense part of the data (the digit 1) is not called a heap of duplicates.
 
     Exact, without all distances in all d dimensions: an orthogonal projection onto leading principal axes never makes a
     distance larger, so pairs that are too far apart there are out, and the few left are measured in full.
     """
     n = rows.shape[0]
     rng = np.random.default_rng([seed, n])
-    probed = rng.permutation(n)[:_PROBED]
-    typical = float(np.median(_neighbour(rows, torch.as_tensor(probed), 1)))
+    typical = float(np.median(_neighbours(rows, torch.as_tensor(rng.permutation(n)[:_PROBED]), 1)[0]))
     threshold = _SHARE * typical
-    _, _, axes = principal_components(rows[torch.as_tensor(np.sort(rng.permutation(n)[:_FITTED]))])
-    screen = (rows @ axes[:, :_COORDINATES].to(rows.dtype)).to(torch.float32)
-    screen = screen - screen.mean(0)
+    found, distance = _close_pairs(rows, threshold, torch.as_tensor(np.sort(rng.permutation(n)[:_FITTED])))
+    if len(found):
+        ends, place = np.unique(found, return_inverse=True)
+        near, _ = _neighbours(rows, torch.as_tensor(ends), min(_LARGEST + 1, n - 1))
+        reach = np.concatenate([near[:, 1:], np.full((len(ends), 1), np.inf if n - 1 <= _LARGEST else 0.0)], 1)
+        jump = (near < threshold) & (near < _SHARE * reach)
+        # Distance of the last neighbour of each row's group; nothing is nearer than 0.
+        last = np.where(jump.any(1), near[np.arange(len(ends)), near.shape[1] - 1 - jump[:, ::-1].argmax(1)], -1.0)
+        kept = distance <= last[place.reshape(-1, 2)].max(1) * (1 + 1e-12)
+        found, distance = found[kept], distance[kept]
+    by_distance = np.argsort(distance, kind="stable")
+    return NearDuplicates(found[by_distance], distance[by_distance], _groups(n, found), threshold, typical)
+
+
+def _close_pairs(rows: Tensor, threshold: float, fitted: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """All pairs nearer than the threshold, smaller row first, and their distances."""
+    n = rows.shape[0]
+    mean, _, axes = principal_components(rows[fitted])
+    blocks = rows.split(8 * _BLOCK)
+    screen = torch.cat([(b.to(torch.float64) - mean) @ axes[:, :_COORDINATES] for b in blocks])
     order = torch.argsort(screen[:, 0])
     screen = screen[order]
-    norms = screen.square().sum(1)
-    # float32's error in a squared distance, about eps times the largest norms, must not lose a pair.
-    reach = threshold**2 + 64 * torch.finfo(torch.float32).eps * 4 * float(norms.max())
+    # The error of a squared distance, about eps times the largest norms, must not lose a pair; float32 where it is small.
+    largest = float(screen.square().sum(1).max())
+    slack = {t: 256 * torch.finfo(t).eps * largest for t in (torch.float32, torch.float64)}
+    dtype = torch.float32 if slack[torch.float32] < 0.1 * threshold**2 else torch.float64
+    screen, reach = screen.to(dtype), threshold**2 + slack[dtype]
+    norms, first = screen.square().sum(1), screen[:, 0].contiguous()
     pairs, distances = [], []
     for start in range(0, n, _BLOCK):
         block = slice(start, min(n, start + _BLOCK))
-        # Rows are in the order of their first coordinate: beyond `threshold` along it no pair is near.
-        end = int(torch.searchsorted(screen[:, 0].contiguous(), screen[block.stop - 1, 0] + reach**0.5, right=True))
+        # Rows are in the order of their first coordinate: beyond `reach` along it no pair is near.
+        end = int(torch.searchsorted(first, first[block.stop - 1] + reach**0.5, right=True))
         near = norms[start:end] - 2 * screen[block] @ screen[start:end].T + norms[block, None]
         i, j = torch.nonzero(near < reach, as_tuple=True)
         a, b = order[start + i[j > i]], order[start + j[j > i]]
@@ -94,14 +117,7 @@ def near_duplicates(rows: Tensor, *, seed: int = 0) -> NearDuplicates:
             kept = distance < threshold
             pairs.append(torch.stack([torch.minimum(p, q), torch.maximum(p, q)], 1)[kept].numpy())
             distances.append(distance[kept].numpy())
-    found = np.concatenate([*pairs, np.empty((0, 2), np.int64)])
-    distance = np.concatenate([*distances, np.empty(0)])
-    if len(found):
-        ends, place = np.unique(found, return_inverse=True)
-        local = _neighbour(rows, torch.as_tensor(ends), min(_AMONG, n - 1))[place.reshape(-1, 2)].max(1)
-        found, distance = found[distance < _SHARE * local], distance[distance < _SHARE * local]
-    by_distance = np.argsort(distance, kind="stable")
-    return NearDuplicates(found[by_distance], distance[by_distance], _groups(n, found), threshold, typical)
+    return np.concatenate([*pairs, np.empty((0, 2), np.int64)]), np.concatenate([*distances, np.empty(0)])
 
 
 def _groups(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -111,18 +127,31 @@ def _groups(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(first[label], dtype=np.int64)
 
 
-def _neighbour(rows: Tensor, index: Tensor, k: int) -> NDArray[np.float64]:
-    """Distance of the chosen rows to their k-th nearest other row."""
-    centre = rows.mean(0, dtype=torch.float64).to(rows.dtype)
-    out = []
+def _neighbours(rows: Tensor, index: Tensor, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distances (len(index), k), nearest first, and rows of the k nearest other rows of each chosen row."""
+    n = rows.shape[0]
+    centre = rows.mean(0, dtype=torch.float64)
+    # The product form finds them, with a few to spare for its rounding; direct differences measure them.
+    found = min(k + 4, n - 1)
+    distances, neighbours = [], []
     for chosen in index.split(_BLOCK):
-        x = rows[chosen] - centre
-        best = torch.full((chosen.numel(), k), torch.inf, dtype=rows.dtype)
-        for start in range(0, rows.shape[0], 8 * _BLOCK):
-            y = rows[start : start + 8 * _BLOCK] - centre
-            squares = torch.addmm(y.square().sum(1), x, y.T, alpha=-2).add_(x.square().sum(1)[:, None])
+        x = rows[chosen].to(torch.float64) - centre
+        best = torch.empty((chosen.numel(), 0), dtype=torch.float64)
+        where = torch.empty((chosen.numel(), 0), dtype=torch.int64)
+        for start in range(0, n, 8 * _BLOCK):
+            y = rows[start : start + 8 * _BLOCK].to(torch.float64) - centre
+            squares = torch.addmm(y.square().sum(1), x, y.T, alpha=-2)
             own = (chosen[:, None] == torch.arange(start, start + y.shape[0])).nonzero(as_tuple=True)
             squares[own] = torch.inf
-            best = torch.cat([best, squares], 1).topk(k, 1, largest=False).values
-        out.append(best.amax(1).clamp_min(0).sqrt().to(torch.float64))
-    return np.asarray(torch.cat(out))
+            here = torch.arange(start, start + y.shape[0]).expand(chosen.numel(), -1)
+            joined = torch.cat([best, squares], 1)
+            best, place = joined.topk(min(found, joined.shape[1]), 1, largest=False)
+            where = torch.cat([where, here], 1).gather(1, place)
+        exact = torch.stack(
+            [(rows[where[:, j]].to(torch.float64) - rows[chosen].to(torch.float64)).norm(dim=1) for j in range(found)],
+            1,
+        )
+        exact, place = exact.sort(1)
+        distances.append(exact[:, :k])
+        neighbours.append(where.gather(1, place)[:, :k])
+    return torch.cat(distances).numpy(), torch.cat(neighbours).numpy()

@@ -57,13 +57,15 @@ def findings(summary: Summary) -> dict[str, list[str]]:
 
 def number(value: float) -> str:
     """A count as people read it: three digits, millions and powers of ten when it is large."""
-    if not math.isfinite(value):
+    if math.isnan(value):
+        return "unknown"
+    if math.isinf(value):
         return "unlimited"
-    if value < 1e4:
-        return f"{value:.0f}" if value < 1000 else f"{float(f'{value:.3g}'):,.0f}"
-    if value < 1e9:
-        return f"{float(f'{value:.3g}'):,.0f}"
-    return f"10^{math.log10(value):.0f}"
+    rounded = float(f"{value:.3g}")
+    if rounded < 1e9:
+        return f"{rounded:,.0f}"
+    power = math.floor(math.log10(rounded))
+    return f"{rounded / 10**power:.2g}×10^{power}"
 
 
 def _unit(summary: Summary) -> str:
@@ -114,7 +116,7 @@ def _data(summary: Summary) -> list[str]:
         out.append("Exact duplicates: none.")
     near = (
         f"pairs nearer than {dup['near_threshold']:.3g}, a third of the usual {dup['typical_distance']:.3g} between nearest "
-        "neighbours, and than a third of the distance to the tenth neighbour"
+        "neighbours, and than a third of the distance to the next neighbour beyond"
     )
     if dup["near_pairs"]:
         half = summary["condensation"]["half"].value

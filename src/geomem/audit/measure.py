@@ -178,7 +178,7 @@ def _one_set(
         readings["resolved"][:, j] = (spectrum > 0.5).sum(1)
         readings["degrees_of_freedom"][:, j] = whole
         readings["outside"][:, j] = whole - spectrum.sum(1)
-        middle = spectrum.median(0).values[:recorded].numpy()
+        middle = spectrum.quantile(0.5, dim=0)[:recorded].numpy()
         survival[j] = np.concatenate([middle, np.zeros(recorded - middle.size)])
         for i in range(k):
             samples, w, mean = moments(z[:, :recorded], log_w[i], negligible=_NEGLIGIBLE)

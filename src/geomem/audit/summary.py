@@ -54,7 +54,7 @@ class _Curves:
         self.times = cells["t"].values
         self.sizes = [int(n) for n in cells["size"].values]
         held = cells.sel(set="held-out")
-        self.points = int(held.sizes["point"])
+        self.points, self.seen = int(held.sizes["point"]), int(held.sizes["seen"])
         self.inverse = {n: _values(1 / held["effective_samples"].sel(size=n)) for n in self.sizes}
         self.resolved = {n: _values(held["resolved"].sel(size=n)) for n in self.sizes}
         self.seed = derived_seed(seed, "bootstrap")
@@ -190,21 +190,28 @@ def _needed(arrays: Mapping[str, xr.Dataset], curves: _Curves) -> dict[str, Any]
     drawn = {int(n): theory["held_out"].sel(size=n).transpose("draw", "t").values[None] for n in predicted_sizes}
     measured = [curves.times_at(curves.resolved[int(n)], 1.0, rising=True) for n in sizes]
     predicted = [curves.times_at(drawn[int(n)], 1.0, rising=True) for n in predicted_sizes]
-    largest, smallest_size, largest_size = measured[-1][0], int(sizes[0]), int(sizes[-1])
+    largest = measured[-1][0]
+    # The curve begins at the smallest number of samples for which a direction survives anywhere.
+    smallest_size, largest_size = (
+        min((n for n, (t, _) in zip(sizes, measured, strict=True) if math.isfinite(t)), default=0),
+        sizes[-1],
+    )
     asked = float(arrays["data"].attrs["asked_t"])
     rows = []
     for t in (asked,) if asked > 0 else [largest / factor for factor in _TARGETS]:
         if math.isfinite(t):
-            by_data = _interpolated(t, sizes, measured, curves.points)
+            by_data = _interpolated(t, sizes, measured, curves.seen)
             row = {
                 "t": t,
                 "subsampling": by_data,
                 "theory": _interpolated(t, predicted_sizes, predicted, drawn[sizes[-1]].shape[1]),
             }
-            rows.append(row | {"beyond": by_data.value > largest_size, "at_most": by_data.value <= smallest_size})
+            rows.append(
+                row | {"beyond": bool(by_data.value > largest_size), "at_most": bool(by_data.value <= smallest_size)}
+            )
     return {
         "rows": rows,
-        "curve": _curve(sizes, measured, curves.points),
+        "curve": _curve(sizes, measured, curves.seen),
         "theory": _curve(predicted_sizes, predicted, drawn[sizes[-1]].shape[1]),
     }
 

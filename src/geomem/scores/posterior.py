@@ -21,6 +21,8 @@ _EPS = torch.finfo(torch.float64).eps
 NEGLIGIBLE = 2e-19
 # Largest error of a logit D/2t for which distances come from the product form |x|^2 + |y|^2 - 2 x.y.
 _LOGIT_ERROR = 1e-8
+# Distances below this multiple of the product form's error are taken again from direct differences: to 1e-10, relative.
+_NEAR = 1e10
 # Bytes of float64 copies of samples that are worked on at once.
 _BLOCK = 2**25
 
@@ -29,7 +31,7 @@ class Posterior:
     """Weights of N samples at p points, for any t >= t_min.
 
     Distances are float64: by the product form around the samples' mean where its error in D/2t stays below 1e-8 at
-    t_min, by direct differences otherwise. Memory is that of p x N numbers.
+    t_min, by direct differences otherwise, and for close pairs always. Memory is that of p x N numbers.
 
     Args:
         samples: y_mu (N, d), floating point.
@@ -69,9 +71,19 @@ class Posterior:
         if 4 * _EPS * reach > _LOGIT_ERROR * t_min:
             for i, point in enumerate(self.x):
                 self.squares[i] = torch.cat([(b.to(torch.float64) - point).square_().sum(1) for b in _blocks(samples)])
+        else:
+            self._refine(_NEAR * 4 * _EPS * reach)
         if exclude is not None:
             rows = torch.nonzero(exclude >= 0).flatten()
             self.squares[rows, exclude[rows]] = math.inf
+
+    def _refine(self, below: float) -> None:
+        """Take small squared distances from direct differences."""
+        for p, k in zip(
+            *(i.split(_BLOCK // (8 * self.x.shape[1]) + 1) for i in torch.nonzero(self.squares < below, as_tuple=True)),
+            strict=True,
+        ):
+            self.squares[p, k] = (self.samples[k].to(torch.float64) - self.x[p]).square_().sum(1)
 
     def log_weights(self, t: float) -> Float[Tensor, "p n"]:
         """ln w of every sample at every point."""
