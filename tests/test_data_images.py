@@ -159,7 +159,7 @@ def test_unreadable_image_is_refused(tmp_path, monkeypatch):
 def test_folder_without_images_is_refused(tmp_path, content):
     for name in content:
         (tmp_path / name).write_text("no image")
-    refused(tmp_path, "holds no image files", ".png", "idx3-ubyte", "CIFAR-10")
+    refused(tmp_path, "holds no image files", "PNG", "idx3-ubyte", "CIFAR-10")
 
 
 def test_text_under_an_image_s_name_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,9 @@ def run(tmp_path):
 def test_new_run_says_what_was_asked_and_where(run):
     config = json.loads((run.path / "config.json").read_text())
     assert config.pop("format") == "geomem run 1"
+    assert config.pop("geomem") == version("geomem")
     assert config == {"command": "demo", "sizes": [16, 64], "seed": 0, "rate": 0.1, "nested": {"a": 1}}
-    assert {"format": "geomem run 1", **config} == run.config
+    assert {"format": "geomem run 1", "geomem": version("geomem"), **config} == run.config
     assert set(files(run.path)) == {"config.json", "environment.json"}
     where = run.environment()
     for name in ("geomem", "python", "torch", "numpy", "scipy"):

@@ -59,7 +59,8 @@ class Run:
             OutputError: If the path is a file, cannot be written, or holds something else.
         """
         folder = Path(path).expanduser().resolve()
-        config = json.loads(json.dumps({"format": _FORMAT, "command": command, **asdict(settings)}))
+        identity = {"format": _FORMAT, "geomem": version("geomem"), "command": command}
+        config = json.loads(json.dumps({**identity, **asdict(settings)}))
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: is a file; choose a folder for the results with --out.")
         try:
@@ -119,8 +120,18 @@ class Run:
             temporary.write_bytes(content)
 
     def load(self, name: str) -> xr.Dataset:
-        """Labelled arrays saved under `name`, read into memory."""
-        return xr.load_dataset(self.path / f"{name}.nc", engine="h5netcdf")
+        """Labelled arrays saved under `name`, read into memory.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+        path = self.path / f"{name}.nc"
+        try:
+            return xr.load_dataset(path, engine="h5netcdf")
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{path}: is damaged ({error}); delete it and run the command that made it again, which goes on from there."
+            ) from error
 
     def load_all(self, names: Sequence[str]) -> dict[str, xr.Dataset]:
         """The arrays of all names.
@@ -134,12 +145,7 @@ class Run:
                 f"{self.path}: is not finished ({', '.join(missing)} missing); run the command that made it again, it goes on "
                 "where it was."
             )
-        try:
-            return {name: self.load(name) for name in names}
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.path}: holds a damaged file ({error}); run the command again with --force."
-            ) from error
+        return {name: self.load(name) for name in names}
 
     def remove(self, name: str) -> None:
         """Delete the arrays `name`, if they are there."""
@@ -161,9 +167,17 @@ class Run:
         return self.path / name
 
     def environment(self) -> dict[str, Any]:
-        """The environment of the first start."""
-        loaded: dict[str, Any] = json.loads((self.path / _ENVIRONMENT).read_text())
-        return loaded
+        """The environment of the first start.
+
+        Raises:
+            InputError: If its file is missing or damaged.
+        """
+        path = self.path / _ENVIRONMENT
+        try:
+            loaded: dict[str, Any] = json.loads(path.read_text())
+            return {**dict.fromkeys(environment()), **loaded}
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: is missing or damaged ({error}); the run cannot be drawn again.") from error
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
+from scipy.stats import t as t_law
 
 from geomem.audit.condensation import condensation_time_from_half, crossing, half_time, resampled_means
 from geomem.audit.intervals import resampled
@@ -63,7 +65,9 @@ def test_half_time_of_data_whose_posterior_is_known():
     q = (-k + math.sqrt(2 * k * k - 2 * k)) / (k * k - 2 * k)
     found = condensation(prepare(train, c * train), n, 2)
     assert float(found["half"]) == pytest.approx(c / math.log(1 / q), rel=1e-8)
-    assert float(found["half_clean"]) == float(found["half"])
+    around = found["around"].values
+    q = np.exp(-c / around)
+    np.testing.assert_allclose(found["clean"].mean("point"), (1 + k * q**2) / (1 + k * q) ** 2, rtol=1e-9)
     assert float(found["t_c"].sel(guess="none")) == 2 * float(found["half"])
 
 
@@ -79,8 +83,10 @@ def test_half_time_without_near_duplicates_is_that_of_the_other_rows(generator):
     def mean_y(t):
         return float(torch.softmax(squares / (-2 * t), 1).square().sum(1).mean())
 
-    assert float(found["half_clean"]) == pytest.approx(half_time(mean_y, 0.1), rel=1e-6)
-    assert float(found["half"]) < 0.1 * float(found["half_clean"])  # with its duplicate no sample holds more than half
+    for t, weights in zip(found["around"].values, found["clean"].transpose("around", "point").values, strict=True):
+        assert weights.mean() == pytest.approx(mean_y(t), rel=1e-8)
+    # With its duplicate no sample holds more than half.
+    assert float(found["half"]) < 0.1 * half_time(mean_y, 0.1) < found["around"].values[-1]
 
 
 def test_condensation_of_an_audit_is_its_definition(generator):
@@ -265,18 +271,19 @@ def test_crossing_at_the_ends_and_on_grid_times():
 
 
 def test_bootstrap_means_have_the_variance_of_what_they_draw_again():
-    """One subset: (1/p) of the points' variance. Values of the form a_s + b_p: the two variances add.
+    """One subset: (1/p) of the points' variance, widened by Student's factor. Values of the form a_s + b_p: the two variances add.
 
     The subsets' is the unbiased estimate, since they are few.
     """
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=4), rng.normal(size=30)
     one = resampled_means(b[None, :, None], 20_000, rng)[:, 0]
-    expected = b.var() / 30
+    wider = (t_law.ppf(0.975, 29) / norm.ppf(0.975)) ** 2
+    expected = wider * b.var(ddof=1) / 30
     assert abs(one.mean() - b.mean()) < 4 * math.sqrt(expected / 20_000)
     assert one.var() == pytest.approx(expected, rel=4 * math.sqrt(2 / 20_000))
     both = resampled_means(a[:, None] + b, 20_000, rng)
-    expected = a.var(ddof=1) / 4 + b.var() / 30
+    expected = a.var(ddof=1) / 4 + wider * b.var(ddof=1) / 30
     assert both.shape == (20_000,)
     assert both.var() == pytest.approx(expected, rel=4.5 * math.sqrt(2 / 20_000))
 

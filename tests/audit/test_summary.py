@@ -140,7 +140,7 @@ def test_samples_needed_at_a_half_and_a_fourth_of_the_data_s_time():
     for row, factor in zip(found["rows"], (2, 4), strict=True):
         assert row["subsampling"].value == pytest.approx(1024 * factor**2.5, rel=1e-6)
         assert row["theory"].value == pytest.approx(float(100 * (0.5 / row["t"]) ** 2), rel=1e-6)
-        assert (row["beyond"], row["at_most"]) == (True, False)
+        assert (row["subsampling_beyond"], row["subsampling_at_most"]) == (True, False)
         assert row["subsampling"].low < row["subsampling"].value < row["subsampling"].high
         assert row["theory"].low == pytest.approx(row["theory"].high, rel=1e-9)  # all draws are the same
     assert [point["size"] for point in found["curve"]] == SIZES.tolist()
@@ -155,7 +155,7 @@ def test_samples_needed_at_a_time_that_was_asked_for(size, beyond, at_most):
     found = needed(asked=float(power_law(size)) * (1 + 1e-9))
     (row,) = found["rows"]
     assert row["subsampling"].value == pytest.approx(max(size, 16), rel=1e-6)
-    assert (row["beyond"], row["at_most"]) == (beyond, at_most)
+    assert (row["subsampling_beyond"], row["subsampling_at_most"]) == (beyond, at_most)
 
 
 def test_samples_needed_are_at_most_the_smallest_size_that_has_a_time():
@@ -165,7 +165,7 @@ def test_samples_needed_are_at_most_the_smallest_size_that_has_a_time():
     arrays = {"data": xr.Dataset(attrs={"asked_t": 1.0}), "theory": theory_of(SIZES)}
     (row,) = _needed(arrays, _Curves(found, 0))["rows"]
     assert row["subsampling"].value == pytest.approx(64, rel=1e-9)
-    assert row["at_most"]
+    assert row["subsampling_at_most"]
 
 
 def test_no_samples_are_needed_where_nothing_survives():

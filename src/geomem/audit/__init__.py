@@ -1,6 +1,6 @@
 """The main job: what data or samples tell of memorization, with controls and intervals."""
 
-from geomem.audit.copying import Rate, Verdict, copy_rate, neighbour_distances, rate_of_copies, verdict
+from geomem.audit.copying import Rate, Verdict, copy_rate, neighbour_distances, rate_of_copies, superiority, verdict
 from geomem.audit.intervals import Interval, difference, mean, resampled
 from geomem.audit.plain import plain
 
@@ -15,5 +15,6 @@ __all__ = [
     "plain",
     "rate_of_copies",
     "resampled",
+    "superiority",
     "verdict",
 ]

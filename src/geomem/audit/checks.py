@@ -1,16 +1,24 @@
 """What an audit refuses before it writes anything: data that it cannot speak of, samples that do not go with them."""
 
-import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from geomem.audit.duplicates import distinct_rows
-from geomem.audit.settings import APART, LEAST, SMALLEST, kept_apart
-from geomem.errors import InputError, NumericalWarning
+from geomem.audit.settings import APART, CONTROLS, LEAST, SMALLEST, kept_apart
+from geomem.errors import InputError
 from geomem.images import DataSet, load
 
-__all__ = ["enough", "like"]
+__all__ = ["enough", "like", "unseen"]
+
+# Beyond these, squares and their inverses leave the range in which screens are computed.
+_HUGE = 1e15
+# Difference between channels, of 255, below which an image is gray.
+_TINT = 8
+# Rows by which a scale is judged.
+_LOOKED_AT = 2000
 
 
 def enough(real: DataSet, limit: int | None, sizes: tuple[int, ...], held_out: int | None) -> None:
@@ -23,6 +31,11 @@ def enough(real: DataSet, limit: int | None, sizes: tuple[int, ...], held_out: i
         constant = bool(np.all(first == first.flat[0]))
         what = f"every value is {first.flat[0]:g}" if constant else "every sample equals the first"
         raise InputError(f"{real.name}: {what}, so there are no dimensions to lose; check how the data were made.")
+    low, high = (f([float(f(block)) for _, block in real.blocks()]) for f in (np.min, np.max))
+    if not (max(abs(low), abs(high)) < _HUGE and high - low > 1 / _HUGE):
+        raise InputError(
+            f"{real.name}: its values lie between {low:.3g} and {high:.3g}, which squares of distances cannot hold; rescale them."
+        )
     distinct = distinct_rows(real)[0].size
     if distinct < LEAST:
         raise InputError(
@@ -44,32 +57,86 @@ def enough(real: DataSet, limit: int | None, sizes: tuple[int, ...], held_out: i
         )
 
 
-def like(real: DataSet, source: str | Path, name: str, size: int | None, array: str | None) -> DataSet:
-    """Samples that are to be compared with `real`: of its shape and, by all appearance, on its scale."""
-    path = Path(source).expanduser()
-    channels = {2: "gray", 3: "rgb"}.get(len(real.image_shape)) if real.image_shape is not None else None
-    files = path.is_dir() or str(source).startswith("hf:")
-    other = load(
-        source,
-        size=size if files else None,
-        mode=channels if files and real.pixels else None,
-        array=array if str(source).endswith(".npz") else None,
-    )
-    if other.image_shape is not None and real.image_shape is not None and other.image_shape == real.image_shape:
+def like(real: DataSet, source: str | Path, name: str, mode: str | None, array: str | None) -> DataSet:
+    """Samples that are to be compared with `real`: of its shape and, by all appearance, on its scale.
+
+    Images are scaled to the side of square data; what had to be done to them is among their notes.
+    """
+    files = Path(source).expanduser().is_dir() or str(source).startswith("hf:")
+    target = real.image_shape
+    side = target[0] if target is not None and target[0] == target[1] else None
+
+    def read(mode: str | None) -> DataSet:
+        try:
+            return load(source, size=side, mode=mode, array=None)
+        except InputError as error:
+            if "--size and --mode" not in str(error):
+                raise
+            return load(source, array=None)
+
+    other = read(mode) if files else load(source, array=array if str(source).endswith(".npz") else None)
+    if files and target is not None and other.image_shape is not None and len(other.image_shape) != len(target):
+        other = _of_channels(other, len(target), read)
+    if target is not None and other.image_shape == target:
         other = other.arranged(real)
     if other.shape != real.shape:
-        hint = " Bring both to one size with --size." if files else ""
         raise InputError(
-            f"--{name}: {other.name} has samples of shape {other.shape}, {real.name} of {real.shape}; they must agree.{hint}"
+            f"--{name}: {other.name} has samples of shape {other.shape}, {real.name} of {real.shape}; they must agree."
         )
     if len(other) < 2:
         raise InputError(f"--{name}: {other.name} holds one sample; give as many as you can, hundreds at least.")
-    spread = [float(d.rows(slice(0, 2000)).std()) for d in (real, other)]
-    if not 0.2 < spread[1] / max(spread[0], 1e-300) < 5:
-        warnings.warn(
-            f"--{name}: values of {other.name} spread over {spread[1]:.3g}, those of {real.name} over {spread[0]:.3g}; are "
-            "they on the same scale? Bytes are read as v/127.5 - 1, other numbers as they are.",
-            NumericalWarning,
-            stacklevel=3,
-        )
+    _same_scale(real, other, name)
     return other
+
+
+def unseen(real: DataSet, control: DataSet) -> None:
+    """Refuse a control that shares rows with the data: it must not have been trained on."""
+    joined = DataSet("", "", np.concatenate([real.rows(slice(None)).numpy(), control.rows(slice(None)).numpy()]))
+    _, first = distinct_rows(joined)
+    shared = int(np.sum(first[len(real) :] < len(real)))
+    if shared:
+        raise InputError(
+            f"--control: {shared:,} of the {len(control):,} samples of {control.name} are among those of {real.name}; a control "
+            "must not have been trained on. Take them out of one of the two."
+        )
+    if len(control) < CONTROLS:
+        raise InputError(
+            f"--control: {control.name} holds {len(control)} samples; fewer than {CONTROLS} say nothing. Leave it out, and rows "
+            "of the data serve."
+        )
+
+
+def _of_channels(other: DataSet, axes: int, read: Callable[[str | None], DataSet]) -> DataSet:
+    """Images brought to gray (2 axes) or colour (3), with a note where that changed them."""
+    values = other.values
+    if axes == 3:
+        note = "They are gray and were compared with colour data as gray in three channels."
+        return replace(read("rgb"), notes=(*other.notes, note))
+    coloured = any(
+        int(np.ptp(block.astype(np.int64), axis=-1).max()) > _TINT for block in np.array_split(values, 16) if block.size
+    )
+    note = "They are in colour and were compared with gray data in gray."
+    return replace(read("gray"), notes=(*other.notes, *([note] if coloured else [])))
+
+
+def _same_scale(real: DataSet, other: DataSet, name: str) -> None:
+    """Refuse pixels on another scale: they would be far from all data and never look like copies."""
+    scales = [_scale(real), _scale(other)]
+    if None not in scales and scales[0] != scales[1]:
+        raise InputError(
+            f"--{name}: the values of {other.name} look like pixels from {scales[1]}, those of {real.name} like pixels from "
+            f"{scales[0]} (bytes are read as v/127.5 - 1). Bring both to one scale, or save both as bytes (uint8)."
+        )
+
+
+def _scale(data: DataSet) -> str | None:
+    """The range that values fill if they look like pixels."""
+    if data.pixels:
+        return "-1 to 1"
+    rows = data.rows(slice(0, _LOOKED_AT)).numpy()
+    low, high = float(rows.min()), float(rows.max())
+    if low >= -0.01 and 0.5 < high <= 1.01:
+        return "0 to 1"
+    if low >= -0.01 and 2 < high <= 256:
+        return "0 to 255"
+    return "-1 to 1" if -1.01 <= low < -0.5 and 0 < high <= 1.01 else None

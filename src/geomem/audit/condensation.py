@@ -18,6 +18,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from geomem.errors import InputError
 from geomem.theory import rank_correction
@@ -90,6 +92,9 @@ def crossing(times: ArrayLike, curves: ArrayLike, level: float, *, rising: bool 
 def resampled_means(values: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Bootstrap means (n, ...) of values (subset, point, ...): subsets and points are both drawn again.
 
+    Deviations are widened for small numbers of points (as Student's interval is) and of subsets (by their degrees of
+    freedom alone, so with few subsets that differ much the interval stays too short).
+
     Raises:
         InputError: For fewer than two points.
     """
@@ -98,7 +103,10 @@ def resampled_means(values: NDArray[np.float64], n: int, rng: np.random.Generato
         raise InputError(f"values: resampling needs at least two points, got {points}.")
     # Points first: generators of the same seed draw the same points for data sets of any number of subsets.
     over_points = rng.multinomial(points, np.full(points, 1 / points), size=n) / points
+    # Few points, drawn again, vary less than points do; Student's factor mends the rest of it.
+    wider = math.sqrt(points / (points - 1)) * student.ppf(0.975, points - 1) / norm.ppf(0.975)
+    over_points = 1 / points + (over_points - 1 / points) * wider
     over_subsets = rng.multinomial(subsets, np.full(subsets, 1 / subsets), size=n) / subsets
-    if subsets > 1:  # few subsets, drawn again, vary less than subsets do, by this factor
+    if subsets > 1:
         over_subsets = 1 / subsets + (over_subsets - 1 / subsets) * math.sqrt(subsets / (subsets - 1))
     return np.asarray(np.einsum("ns,np,sp...->n...", over_subsets, over_points, values, optimize=True))

@@ -19,9 +19,10 @@ from geomem.scores import principal_components
 
 __all__ = ["NearDuplicates", "distinct_rows", "near_duplicates"]
 
-# Near duplicates are nearer than this share of the median distance to the nearest neighbour, and of the distance to the
-# next neighbour beyond their group: in a dense part of the data all rows are near each other.
+# Near duplicates are nearer than this share of the usual distance to the tenth neighbour, which few duplicates cannot
+# shorten, and of the distance to the next neighbour beyond their group: in a dense part all rows are near each other.
 _SHARE = 1 / 3
+_USUAL = 10
 # Largest group that is told from a dense part of the data.
 _LARGEST = 100
 # Rows whose nearest neighbour is looked up for the median.
@@ -52,7 +53,7 @@ class NearDuplicates:
         distance: Their distances (k,), data units.
         group: For each row the smallest row that it is joined to by near duplicates.
         threshold: A third of `typical`: no pair is farther apart.
-        typical: Median distance of a row to its nearest neighbour, over up to 1,000 rows.
+        typical: Median distance of a row to its tenth neighbour, over up to 1,000 rows.
     """
 
     pairs: NDArray[np.int64]
@@ -65,22 +66,26 @@ class NearDuplicates:
 def near_duplicates(rows: Tensor, *, seed: int = 0) -> NearDuplicates:
     """All pairs of rows (n, d), n >= 3, much nearer to each other than neighbours usually are.
 
-    A row's near duplicates are its first k neighbours if the k-th is nearer than a third of the usual distance between
-    nearest neighbours, and the next one more than three times farther than the k-th, for the largest such k up to 100. So
-    a dense part of the data (the digit 1) is not called a heap of duplicates.
+    A row's near duplicates are its first k neighbours if the k-th is nearer than a third of the usual distance to the
+    tenth neighbour, and the next one more than three times farther than the k-th, for the largest such k up to 100. So a
+    dense part of the data (the digit 1) is not called a heap of duplicates. In few dimensions some pairs of any random
+    rows are like that.
 
     Exact, without all distances in all d dimensions: an orthogonal projection onto leading principal axes never makes a
     distance larger, so pairs that are too far apart there are out, and the few left are measured in full.
     """
     n = rows.shape[0]
     rng = np.random.default_rng([seed, n])
-    typical = float(np.median(_neighbours(rows, torch.as_tensor(rng.permutation(n)[:_PROBED]), 1)[0]))
+    usual = max(1, min(_USUAL, (n - 1) // 2))
+    typical = float(np.median(_neighbours(rows, torch.as_tensor(rng.permutation(n)[:_PROBED]), usual)[0][:, -1]))
     threshold = _SHARE * typical
     found, distance = _close_pairs(rows, threshold, torch.as_tensor(np.sort(rng.permutation(n)[:_FITTED])))
     if len(found):
         ends, place = np.unique(found, return_inverse=True)
-        near, _ = _neighbours(rows, torch.as_tensor(ends), min(_LARGEST + 1, n - 1))
-        reach = np.concatenate([near[:, 1:], np.full((len(ends), 1), np.inf if n - 1 <= _LARGEST else 0.0)], 1)
+        # Those nearer than the threshold are all among the pairs; one more tells what lies beyond.
+        wanted = min(_LARGEST, int(np.bincount(place.ravel()).max())) + 1
+        near, _ = _neighbours(rows, torch.as_tensor(ends), min(wanted, n - 1))
+        reach = np.concatenate([near[:, 1:], np.full((len(ends), 1), np.inf if near.shape[1] == n - 1 else 0.0)], 1)
         jump = (near < threshold) & (near < _SHARE * reach)
         # Distance of the last neighbour of each row's group; nothing is nearer than 0.
         last = np.where(jump.any(1), near[np.arange(len(ends)), near.shape[1] - 1 - jump[:, ::-1].argmax(1)], -1.0)

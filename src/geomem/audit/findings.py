@@ -7,7 +7,7 @@ from typing import Any
 from geomem.audit.copying import Rate
 from geomem.audit.intervals import Interval
 
-__all__ = ["findings", "number", "title"]
+__all__ = ["findings", "number", "samples_needed", "title"]
 
 Summary = Mapping[str, Any]
 
@@ -17,25 +17,30 @@ def title(summary: Summary) -> str:
     copies, unit = summary["copies"], _unit(summary)
     if copies is not None:
         generated: Rate = copies["generated"]
+        if copies["identical"]:
+            n = copies["identical"]
+            return (
+                f"This model reproduces training data: {n:,} of {generated.total:,} samples equal{'s' if n == 1 else ''} a training "
+                f"{unit} value for value"
+            )
         share = f"{generated} of the samples are copies of training {unit}s, against {copies['control']} of the control"
         return {
             "yes": f"This model memorizes: {share}",
             "likely": f"This model probably memorizes: {share}",
-            "no sign": f"No sign of copying: {share}",
+            "far": f"These samples cannot be judged, they lie too far from the data: {share}",
             "too few": f"Too few samples to tell: {share}",
+            "no sign": f"No sign of copying: {share}",
         }[copies["verdict"]]
-    last = summary["dimensions"]["rows"][-1]
-    held_out, gap = last["held_out"], last["difference"]
+    dims = summary["dimensions"]
+    last = dims["rows"][-1]
     where = f"at noise variance {summary['t']:.2g}"
     n = f"{last['size']:,} {unit}s"
-    if gap.low > 0:
-        return (
-            f"A model that fits these {n} without limits keeps {held_out} of {summary['dimensions']['gaussian']} directions at a "
-            f"new {unit} and {last['training']} at one it was trained on, {where}"
-        )
+    if dims["gaussian"] == 0:
+        return f"These {n} vary in no direction by more than the noise {where}: ask for a smaller --t"
+    told = "" if last["difference"].low > 0 else "; these points do not tell the two apart"
     return (
-        f"A model that fits these {n} without limits keeps {held_out} of {summary['dimensions']['gaussian']} directions at a new "
-        f"{unit}, no more than at one it was trained on, {where}"
+        f"A model that fits these {n} without limits keeps {last['held_out']} of {dims['gaussian']} directions at a new {unit} "
+        f"and {last['training']} at one it was trained on, {where}{told}"
     )
 
 
@@ -68,6 +73,17 @@ def number(value: float) -> str:
     return f"{rounded / 10**power:.2g}×10^{power}"
 
 
+def samples_needed(row: Mapping[str, Any], name: str, beyond: str) -> str:
+    """A number of samples with its interval, `beyond` after it where it was carried on past what it was computed from."""
+    interval: Interval = row[name]
+    if row[f"{name}_at_most"]:
+        return f"at most {number(interval.value)}"
+    if math.isinf(interval.value):
+        return f"more than a thousand times what was looked at [{number(interval.low)}, unlimited]"
+    shown = f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
+    return shown + (beyond if row[f"{name}_beyond"] else "")
+
+
 def _unit(summary: Summary) -> str:
     return "image" if summary["data"]["pictures"] else "sample"
 
@@ -76,27 +92,36 @@ def _sigma(summary: Summary, t: float) -> str:
     """What a noise variance means where values are pixels."""
     if not summary["data"]["pixels"]:
         return f"noise of standard deviation {math.sqrt(t):.2g}"
-    return f"noise of standard deviation {math.sqrt(t) * 127.5:.0f} on pixel values from 0 to 255"
+    more = ", more than their whole range" if t > 4 else ""
+    return f"noise of standard deviation {math.sqrt(t) * 127.5:.0f} on pixel values from 0 to 255{more}"
 
 
 def _samples(summary: Summary) -> list[str]:
     copies, unit = summary["copies"], _unit(summary)
     if copies is None:
         return []
-    generated, control = copies["generated"], copies["control"]
+    generated, control, nearer = copies["generated"], copies["control"], copies["nearer"]
     first = (
         f"{generated.count:,} of {generated.total:,} samples, {generated}, lie more than three times nearer to one training "
         f"{unit} than to any other; of {control.total:,} {copies['control_kind']}, {control} do (95% exact intervals; one-sided "
         f"Fisher test p = {copies['p']:.2g})."
     )
+    whole = (
+        f"Samples as a whole: in {100 * nearer.value:.0f}% [{100 * nearer.low:.0f}, {100 * nearer.high:.0f}] of pairs of a sample "
+        f"and a control, the sample is the one that is relatively nearer to a single training {unit}; 50% without memorization."
+    )
     meaning = {
+        "identical": "A model that generalizes does not do that.",
         "yes": "The intervals do not meet: the model reproduces training data.",
-        "likely": "The difference is larger than chance would make it in one audit out of twenty; draw more samples to be sure.",
-        "no sign": f"Samples are copies no more often than real {unit}s look like copies of each other. Copies that are changed "
-        "more than a little (moved, mirrored, recoloured) are not counted, so give embeddings of both sides to look for those.",
-        "too few": f"With so few samples, up to {generated.high:.0%} could be copies unseen; draw more.",
+        "likely": "One of the two is more than chance would make it in one audit out of twenty; draw more samples to be sure.",
+        "far": f"Their nearest training {unit}s are more than three times as far as those of real {unit}s, in the median. Are both "
+        "on one scale and prepared alike?",
+        "too few": "One side has so few that one in ten more could be copies unseen; draw more samples.",
+        "no sign": f"Samples are copies no more often than real {unit}s look like copies of each other. Copies that are moved, "
+        "mirrored or recoloured are not found this way, and noisy ones only by the second number; embeddings of both sides find "
+        "more.",
     }[copies["verdict"]]
-    return [first, meaning]
+    return [first, whole, meaning, *copies["notes"]]
 
 
 def _data(summary: Summary) -> list[str]:
@@ -106,6 +131,7 @@ def _data(summary: Summary) -> list[str]:
         f"{data['n']:,} {unit}s of {shape} values from {data['source']} ({data['kind']})"
         + (f", of which {data['used']:,} were used" if data["used"] != data["n"] else "")
         + f": {data['training']:,} for training, {data['held_out']:,} kept apart."
+        + "".join(f" {note}" for note in data["notes"])
     ]
     if dup["exact_rows"]:
         out.append(
@@ -115,18 +141,18 @@ def _data(summary: Summary) -> list[str]:
     else:
         out.append("Exact duplicates: none.")
     near = (
-        f"pairs nearer than {dup['near_threshold']:.3g}, a third of the usual {dup['typical_distance']:.3g} between nearest "
-        "neighbours, and than a third of the distance to the next neighbour beyond"
+        f"nearer than {dup['near_threshold']:.3g}, a third of the usual {dup['typical_distance']:.3g} to the tenth neighbour, and "
+        "than a third of the distance to the next neighbour beyond"
     )
     if dup["near_pairs"]:
-        half = summary["condensation"]["half"].value
         clean = summary["condensation"]["half_without_near_duplicates"]
+        pairs = "1 pair" if dup["near_pairs"] == 1 else f"{dup['near_pairs']:,} pairs"
         out.append(
-            f"Near duplicates: {dup['near_pairs']:,} {near}, among {dup['near_rows']:,} {unit}s. They are kept; without them the "
-            f"condensation below would be at t = {clean:.3g} instead of {half:.3g}."
+            f"Near duplicates: {pairs} {near}, among {dup['near_rows']:,} {unit}s. They are kept, none of them apart; with one of "
+            f"each group the condensation would be at t = {clean:.3g} instead of {summary['condensation']['half']:.3g}."
         )
     else:
-        out.append(f"Near duplicates: no {near}.")
+        out.append(f"Near duplicates: no pairs {near}.")
     return out
 
 
@@ -136,6 +162,7 @@ def _condensation(summary: Summary) -> list[str]:
     if not math.isfinite(half.value):
         return ["The empirical score does not condense on the times that were looked at."]
     times = {name: g["t_c"].value for name, g in c["guesses"].items() if math.isfinite(g["t_c"].value)}
+    half_told = f"{m['theory']:.3g}" if math.isfinite(m["theory"].high) else "a time beyond those that were looked at"
     chosen = c["guesses"].get("measured", c["guesses"]["none"])
     if math.isfinite(chosen["t_c"].value):
         corrected = (
@@ -154,7 +181,7 @@ def _condensation(summary: Summary) -> list[str]:
         f"the data's covariance would condense at {c['plug_in']:.3g} (mean over held-out points).",
         f"At a training {unit}, that {unit} alone holds half of the weight up to t = {m['median']:.3g} (median of {m['ranked']:,}; "
         f"from {m['least']:.3g} for the least to {m['most']:.3g} for the most isolated); theory with that Gaussian says "
-        f"{m['theory']:.3g}.",
+        f"{half_told}.",
     ]
 
 
@@ -171,9 +198,9 @@ def _dimensions(summary: Summary) -> list[str]:
         sentence += f" Training {unit}s have lost {gap} of them to memorization."
     else:
         sentence += f" No difference shows between the two ({gap})."
+    fewer = f"With N = {first['size']:,} it was {first['held_out']} at held-out {unit}s. " if first is not last else ""
     change = (
-        f"With N = {first['size']:,} it was {first['held_out']} at held-out {unit}s. "
-        f"Theory with a Gaussian of the same covariance predicts {last['theory_held_out']} at held-out and "
+        f"{fewer}Theory with a Gaussian of the same covariance predicts {last['theory_held_out']} at held-out and "
         f"{last['theory_training']} at training {unit}s for N = {last['size']:,} (held-out: a heuristic)."
     )
     return [sentence, change]
@@ -189,22 +216,11 @@ def _needed(summary: Summary) -> list[str]:
         f"({_sigma(summary, last['t'].value)})."
     ]
     for row in needed["rows"]:
-        by_data, theory = row["subsampling"], row["theory"]
-        if row["at_most"]:
-            told = f"at most {number(by_data.value)}"
-        elif math.isinf(by_data.value):
-            told = f"more than a thousand times the {last['size']:,} at hand"
-        else:
-            reach = ", carried on beyond the data," if row["beyond"] else ""
-            told = f"{number(by_data.value)} [{number(by_data.low)}, {number(by_data.high)}]{reach}"
-        said = (
-            f"{number(theory.value)} [{number(theory.low)}, {number(theory.high)}]"
-            if math.isfinite(theory.value)
-            else "more than it was computed for"
-        )
+        reached = {"subsampling": "the data", "theory": "what it was computed for"}
+        told = {name: samples_needed(row, name, f", carried on beyond {reached[name]},") for name in reached}
         out.append(
-            f"For one to survive at t = {row['t']:.3g} ({_sigma(summary, row['t'])}), subsampling these data says {told} would be "
-            f"needed; theory with a Gaussian of their covariance says {said}."
+            f"For one to survive at t = {row['t']:.3g} ({_sigma(summary, row['t'])}), subsampling these data says "
+            f"{told['subsampling']} would be needed; theory with a Gaussian of their covariance says {told['theory'].rstrip(',')}."
         )
     if len(out) > 1:
         out[0] = f"{out[0]} {out.pop(1)}"

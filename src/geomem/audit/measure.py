@@ -92,15 +92,17 @@ def prepare(train: Tensor, held_out: Tensor) -> Prepared:
 def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bool_] | None = None) -> xr.Dataset:
     """Time at which the mean of Y at held-out points is one half, and what t_c it means under several guesses of the rank.
 
-    Variables: `half` and `half_clean` (without training rows that are near duplicates, where `clean` marks the others),
-    `t_c` and `rank` over `guess`; `plug_in` (point), the Gaussian plug-in's t_c at each held-out point.
+    Variables: `half`; `clean` (point, around), Y at times around it without training rows that repeat others nearly (`clean`
+    marks the rest); `t_c` and `rank` over `guess`; `plug_in` (point), the Gaussian plug-in's t_c at each held-out point.
     """
     x = data.held_out[:points]
     posterior = Posterior(data.train, x, t_min=_t_min(data))
     half = _half(posterior)
-    half_clean = half
+    cleaned = posterior
     if clean is not None and not clean.all():
-        half_clean = _half(Posterior(data.train[torch.as_tensor(clean)], x, t_min=posterior.t_min))
+        cleaned = Posterior(data.train[torch.as_tensor(clean)], x, t_min=posterior.t_min)
+    around = (half if math.isfinite(half) else 1.0) * np.geomspace(0.1, 100, 37)
+    weights = np.stack([(1 / cleaned.effective_samples(float(t))).numpy() for t in around], 1)
     n, s = data.train.shape[0], data.variances
     t_c = float(theory.condensation_time(s, n))
     ranks = {"none": math.inf, "plug-in": float(np.sum((s / (s + max(t_c, np.finfo(float).tiny))) ** 2))}
@@ -119,12 +121,12 @@ def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bo
     return xr.Dataset(
         {
             "half": ((), half, _T),
-            "half_clean": ((), half_clean, _T),
+            "clean": (("point", "around"), weights, {"units": "1", "long_name": "sum of w^2 without near duplicates"}),
             "t_c": ("guess", times, _T),
             "rank": ("guess", rank, {"units": "directions"}),
             "plug_in": ("point", theory.condensation_time(s, n, where), _T),
         },
-        coords={"guess": list(ranks)},
+        coords={"guess": list(ranks), "around": ("around", around, _T)},
         attrs={"n_samples": n},
     )
 

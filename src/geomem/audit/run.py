@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geomem.audit.checks import enough, like
+from geomem.audit.checks import enough, like, unseen
 from geomem.audit.plain import plain
 from geomem.audit.settings import LEAST, AuditSettings
 from geomem.audit.summary import summarise
@@ -74,17 +74,19 @@ def run(
         InputError: For data that cannot be read or are too few, samples of another shape, or options out of range.
         OutputError: If the folder cannot be used.
     """
-    for name, value, least in (("seed", seed, 0), ("limit", limit, LEAST), ("held-out", held_out, 2)):
+    for name, value, least in (("seed", seed, 0), ("limit", limit, LEAST), ("held-out", held_out, LEAST // 5)):
         if value is not None and value < least:
             raise InputError(f"--{name}: must be at least {least}, got {value}.")
     if t is not None and not 0 < t < float("inf"):
         raise InputError(f"--t: must be finite and above 0, got {t:g}.")
     real = load(data, size=size, mode=mode, array=array, split=split)
     enough(real, limit, sizes, held_out)
-    made = None if samples is None else like(real, samples, "samples", size, array)
-    other = None if control is None else like(real, control, "control", size, array)
+    made = None if samples is None else like(real, samples, "samples", mode, array)
+    other = None if control is None else like(real, control, "control", mode, array)
     if other is not None and made is None:
         raise InputError("--control: is for judging samples; give them with --samples.")
+    if other is not None:
+        unseen(real, other)
     settings = AuditSettings(
         data=str(data),
         fingerprint=real.fingerprint(),

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-__all__ = ["APART", "LEAST", "SMALLEST", "AuditSettings", "kept_apart", "steps_of_sizes"]
+__all__ = ["APART", "CONTROLS", "LEAST", "SMALLEST", "AuditSettings", "kept_apart", "steps_of_sizes"]
 
 # Fewest distinct rows that an audit can say anything about, and the smallest training subset.
-LEAST, SMALLEST = 20, 16
+LEAST, SMALLEST = 40, 16
 # Rows are kept apart up to one in so many, and by default no more than this number.
 APART, _HELD_OUT = 5, 1000
+# Fewest samples of a control that say anything.
+CONTROLS = 20
 # Training-set sizes by default, each a fourth of the next.
 _SIZES, _STEP = 6, 4
 

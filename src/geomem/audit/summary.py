@@ -65,6 +65,11 @@ class _Curves:
         found = crossing(self.times, values.mean((0, 1)), level, rising=rising)
         return float(found), crossing(self.times, draws, level, rising=rising)
 
+    def first_time(self, times: NDArray[np.float64], values: NDArray[np.float64]) -> Interval:
+        """When the mean of values (subset, point, t) on other times falls through one half."""
+        draws = resampled_means(values, _DRAWS, np.random.default_rng(self.seed))
+        return resampled(float(crossing(times, values.mean((0, 1)), 0.5)), crossing(times, draws, 0.5), values.shape[1])
+
 
 def _values(array: xr.DataArray) -> NDArray[np.float64]:
     """(subset, point, t) without what was not measured."""
@@ -80,6 +85,7 @@ def _data(data: xr.Dataset) -> dict[str, Any]:
         **{key: int(data.attrs[key]) for key in ("n", "used", "dim", "fitted", "pixels", "pictures")},
         "training": data.sizes["place"],
         "held_out": data.sizes["apart"],
+        "notes": [str(note) for note in np.atleast_1d(data.attrs["notes"]) if note],
         "shape": [int(k) for k in np.atleast_1d(data.attrs["shape"])],
     }
 
@@ -109,7 +115,9 @@ def _condensation(condensation: xr.Dataset, curves: _Curves) -> dict[str, Any]:
         by_size.append({"size": n, "half": resampled(value, draws, curves.points)})
     return {
         "half": half,
-        "half_without_near_duplicates": float(condensation["half_clean"]),
+        "half_without_near_duplicates": curves.first_time(
+            condensation["around"].values, condensation["clean"].values[None]
+        ),
         "guesses": guesses,
         "plug_in": mean(condensation["plug_in"].values, bounds=(0, math.inf)),
         "by_size": by_size,
@@ -125,9 +133,12 @@ def _dimensions(data: xr.Dataset, cells: xr.Dataset, theory: xr.Dataset, focus: 
             values = _values(cells["resolved"].sel(size=n, set=name))
             j = int(np.argmin(abs(np.log(cells["t"].values / focus))))
             means = resampled_means(values[..., j], _DRAWS, np.random.default_rng(derived_seed(seed, name, i)))
-            groups.append(resampled(float(values[..., j].mean()), means, values.shape[1]))
+            groups.append(_of_counts(values[..., j], means))
             draws.append(means)
         gap = resampled(groups[1].value - groups[0].value, draws[1] - draws[0], groups[1].n)
+        if gap.low == gap.high:  # neither side varied: the two bounds of the sides
+            low, high = groups[1].low - groups[0].high, groups[1].high - groups[0].low
+            gap = Interval(gap.value, low, high, gap.n)
         predicted = theory.sel(size=n).sel(t=focus, method="nearest")
         rows.append(
             {
@@ -140,6 +151,17 @@ def _dimensions(data: xr.Dataset, cells: xr.Dataset, theory: xr.Dataset, focus: 
             }
         )
     return {"t": focus, "gaussian": int(np.sum(data["variance"].values > focus)), "rows": rows}
+
+
+def _of_counts(values: NDArray[np.float64], draws: NDArray[np.float64]) -> Interval:
+    """Mean of counts (subset, point) with the interval of its draws, not below 0.
+
+    Where all are equal, draws do not vary. Then the interval is what the share of points with one direction more (or one
+    less) may be without any of them being among so many.
+    """
+    interval = resampled(float(values.mean()), draws, values.shape[1])
+    missed = 1 - 0.025 ** (1 / values.shape[1]) if np.all(values == values.flat[0]) else 0.0
+    return Interval(interval.value, max(0.0, interval.low - missed), interval.high + missed, interval.n)
 
 
 def _directions(data: xr.Dataset, cells: xr.Dataset, focus: float) -> list[dict[str, Any]]:
@@ -191,24 +213,21 @@ def _needed(arrays: Mapping[str, xr.Dataset], curves: _Curves) -> dict[str, Any]
     measured = [curves.times_at(curves.resolved[int(n)], 1.0, rising=True) for n in sizes]
     predicted = [curves.times_at(drawn[int(n)], 1.0, rising=True) for n in predicted_sizes]
     largest = measured[-1][0]
-    # The curve begins at the smallest number of samples for which a direction survives anywhere.
-    smallest_size, largest_size = (
-        min((n for n, (t, _) in zip(sizes, measured, strict=True) if math.isfinite(t)), default=0),
-        sizes[-1],
-    )
     asked = float(arrays["data"].attrs["asked_t"])
     rows = []
     for t in (asked,) if asked > 0 else [largest / factor for factor in _TARGETS]:
         if math.isfinite(t):
-            by_data = _interpolated(t, sizes, measured, curves.seen)
-            row = {
-                "t": t,
-                "subsampling": by_data,
-                "theory": _interpolated(t, predicted_sizes, predicted, drawn[sizes[-1]].shape[1]),
-            }
-            rows.append(
-                row | {"beyond": bool(by_data.value > largest_size), "at_most": bool(by_data.value <= smallest_size)}
-            )
+            row: dict[str, Any] = {"t": t}
+            for name, known, found, points in (
+                ("subsampling", sizes, measured, curves.seen),
+                ("theory", predicted_sizes, predicted, drawn[int(sizes[-1])].shape[1]),
+            ):
+                row[name] = _interpolated(t, known, found, points)
+                # A curve begins at the smallest number of samples for which a direction survives anywhere.
+                begins = min((n for n, (first, _) in zip(known, found, strict=True) if math.isfinite(first)), default=0)
+                row[f"{name}_beyond"] = bool(row[name].value > known[-1])
+                row[f"{name}_at_most"] = bool(row[name].value <= begins)
+            rows.append(row)
     return {
         "rows": rows,
         "curve": _curve(sizes, measured, curves.seen),
@@ -252,7 +271,7 @@ def _samples_at(t: float, sizes: NDArray[Any], times: NDArray[np.float64]) -> fl
 def _copies(copies: xr.Dataset) -> dict[str, Any]:
     generated = rate_of_copies(copies["distance"].values)
     control = rate_of_copies(copies["control"].values)
-    found = verdict(generated, control)
+    found = verdict(copies["distance"].values, copies["control"].values)
     nearest = [
         {
             "sample": str(copies["sample_label"].values[place]),
@@ -268,5 +287,8 @@ def _copies(copies: xr.Dataset) -> dict[str, Any]:
         "control_kind": copies.attrs["control_kind"],
         "verdict": found.copies,
         "p": found.p,
+        "nearer": found.nearer,
+        "identical": found.identical,
+        "notes": [str(note) for note in np.atleast_1d(copies.attrs["notes"]) if note],
         "closest": nearest,
     }

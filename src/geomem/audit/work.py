@@ -99,8 +99,17 @@ class Work:
     @cached_property
     def split(self) -> Split:
         """Training rows and rows kept apart, as places in `keep`."""
-        apart = kept_apart(self.keep.size, self.settings.held_out)
-        return nested_split(self.keep.size, (self.keep.size - apart,), held_out=apart, seed=self.settings.seed)
+        n, apart = self.keep.size, kept_apart(self.keep.size, self.settings.held_out)
+        group = self.duplicates["group"].values
+        alone = (
+            np.bincount(group, minlength=n)[group] == 1
+        )  # a held-out row must not have its near duplicate in training
+        if alone.sum() < apart:
+            raise InputError(
+                f"{self.real.name}: only {int(alone.sum()):,} of {n:,} distinct samples have no near duplicate, too few to keep "
+                f"{apart:,} apart; ask for fewer with --held-out, or take the near duplicates out."
+            )
+        return nested_split(n, (n - apart,), held_out=apart, seed=self.settings.seed, eligible=alone)
 
     @cached_property
     def data(self) -> Prepared:
@@ -163,7 +172,7 @@ class Work:
         )
 
     def _condensation(self) -> xr.Dataset:
-        # Training rows that no other row stands before in their group, so that no near duplicate of theirs is left.
+        # One training row of each group of near duplicates.
         group = self.duplicates["group"].values
         alone = (group == np.arange(group.size))[self.split.order]
         return condensation(self.data, self.points, min(self.settings.spectra, self.points), alone)
@@ -199,6 +208,7 @@ class Work:
                 "near_rows": len(np.unique(pairs)),
                 "near_threshold": duplicates.attrs["threshold"],
                 "typical_distance": duplicates.attrs["typical"],
+                "notes": list(real.notes),
             },
         )
 
@@ -264,7 +274,8 @@ class Work:
         assert made is not None
         # One row of each group of near duplicates: two of them at the same distance would hide a copy.
         places = np.unique(self.duplicates["group"].values)
-        rows = self.keep[places]
+        unused = np.setdiff1d(distinct_rows(self.real)[0], self.keep)  # a limit on the audit is none on copies
+        rows = np.sort(np.concatenate([self.keep[places], unused]))
         reference = self.real.rows(rows).numpy()
         samples = made.rows(slice(None)).numpy().astype(reference.dtype)
         distance, neighbour = neighbour_distances(samples, reference)
@@ -293,5 +304,5 @@ class Work:
                 "picture": (("pair", "value"), samples[closest], units),
                 "original": (("pair", "value"), reference[pictured], units),
             },
-            attrs={"control_kind": kind},
+            attrs={"control_kind": kind, "notes": list(made.notes)},
         )

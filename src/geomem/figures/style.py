@@ -47,4 +47,4 @@ def caption(figure: Figure, text: str) -> None:
     if engine is not None:
         share = 0.17 / figure.get_figheight()
         engine.set(rect=(0, share, 1, 1 - share))  # type: ignore[call-arg]  # of the constrained engine
-    figure.text(0.005, 0.003, text, fontsize=6.5, color="#555555", ha="left", va="bottom")
+    figure.text(0.005, 0.003, text, parse_math=False, fontsize=6.5, color="#555555", ha="left", va="bottom")

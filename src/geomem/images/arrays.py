@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomem.errors import InputError
-from geomem.images.dataset import DataSet
+from geomem.images.dataset import DataSet, printable
 
 __all__ = ["from_npy", "from_npz"]
 
@@ -34,7 +34,7 @@ def from_npy(path: Path) -> DataSet:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except _DAMAGE as error:
         raise _unreadable(path, error) from error
-    return DataSet(str(path), "array", values)
+    return DataSet(printable(path), "array", values)
 
 
 def from_npz(path: Path, array: str | None = None) -> DataSet:
@@ -63,7 +63,7 @@ def from_npz(path: Path, array: str | None = None) -> DataSet:
     if len(fitting) > 1:
         raise InputError(f"{path}: holds {', '.join(names)}; name the one array to use with --array.")
     name, values = next(iter(fitting.items()))
-    return DataSet(f"{path}[{name}]", "array", values)
+    return DataSet(f"{printable(path)}[{name}]", "array", values)
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomem.errors import InputError
-from geomem.images.dataset import DataSet
+from geomem.images.dataset import DataSet, printable
 
 __all__ = ["cifar_batches", "from_cifar", "from_idx", "idx_files", "is_idx"]
 
@@ -58,7 +58,7 @@ def from_idx(path: Path) -> DataSet:
             f"{path}: should hold {'x'.join(map(str, shape))} values, but holds {raw.size - start:,} bytes of them instead of "
             f"{size:,}; it is cut short or damaged."
         )
-    return DataSet(str(path), "MNIST-format images", raw[start:].view(dtype).reshape(shape))
+    return DataSet(printable(path), "MNIST-format images", raw[start:].view(dtype).reshape(shape))
 
 
 def cifar_batches(folder: Path) -> list[Path]:
@@ -103,5 +103,5 @@ def from_cifar(files: list[Path]) -> DataSet:
         if records[:, 0].max() > 9:
             raise InputError(f"{path}: holds labels above 9, so it is not CIFAR-10's binary version.")
         parts.append(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    name = str(files[0] if len(files) == 1 else files[0].parent)
+    name = printable(files[0] if len(files) == 1 else files[0].parent)
     return DataSet(name, "CIFAR-10 binary batches", parts[0] if len(parts) == 1 else np.concatenate(parts))

@@ -2,8 +2,10 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,10 +15,15 @@ from torch import Tensor
 from geomem.errors import InputError
 from geomem.images.layout import image_shape
 
-__all__ = ["DataSet"]
+__all__ = ["DataSet", "printable"]
 
 # Bytes that a check of the values may hold at once.
 _BLOCK = 2**26
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that can be written anywhere, whatever bytes the file system holds."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,14 @@ class DataSet:
         kind: What it was found to be, in words.
         values: (n, *shape), uint8 or floating point; memory-mapped where the file allows.
         files: A name for each row, or () where rows have none.
+        notes: What was done or passed over while they were read, in sentences.
     """
 
     name: str
     kind: str
     values: NDArray[np.generic]
     files: Sequence[str] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         v = self.values

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomem.errors import InputError
-from geomem.images.dataset import DataSet
+from geomem.images.dataset import DataSet, printable
 
 __all__ = ["Preparation", "from_folder", "image_files", "prepare_all"]
 
-_EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+# Formats that Pillow opens, but that hold documents, films or measurements, or need another program.
+_NO_IMAGES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 _GREY = ("1", "L", "LA", "La")
 # Grey values of 16 bits: Pillow would cut them off instead of scaling.
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -70,9 +71,14 @@ class Preparation:
         return np.asarray(image)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """All image files below a folder, by their names' extensions, in the order of their paths."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in _EXTENSIONS and p.is_file())
+def image_files(folder: Path) -> tuple[list[Path], int]:
+    """All image files below a folder, by their names' extensions, in the order of their paths; how many others there are."""
+    from PIL import Image
+
+    known = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in _NO_IMAGES}
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    images = sorted(p for p in files if p.suffix.lower() in known)
+    return images, len(files) - len(images)
 
 
 def from_folder(folder: Path, preparation: Preparation) -> DataSet:
@@ -81,15 +87,16 @@ def from_folder(folder: Path, preparation: Preparation) -> DataSet:
     Raises:
         InputError: For a folder without images, a file that is no image, or images of different sizes or channels.
     """
-    files = image_files(folder)
+    files, others = image_files(folder)
     if not files:
         raise InputError(
-            f"{folder}: holds no image files ({', '.join(sorted(_EXTENSIONS))}), no MNIST-format file (*-idx3-ubyte) and no "
-            "CIFAR-10 batches (*_batch*.bin)."
+            f"{printable(folder)}: holds no image files (PNG, JPEG and whatever else Pillow reads), no MNIST-format file "
+            "(*-idx3-ubyte) and no CIFAR-10 batches (*_batch*.bin)."
         )
-    names = [str(p.relative_to(folder)) for p in files]
-    images = prepare_all(str(folder), names, lambda i: _open(files[i]), preparation)
-    return DataSet(str(folder), "images", images, names)
+    names = [printable(p.relative_to(folder)) for p in files]
+    images = prepare_all(printable(folder), names, lambda i: _open(files[i]), preparation)
+    notes = (f"{others:,} other files in the folder were passed over.",) if others else ()
+    return DataSet(printable(folder), "images", images, names, notes)
 
 
 def prepare_all(

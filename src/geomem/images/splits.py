@@ -22,10 +22,19 @@ class Split:
     held_out: np.ndarray
 
 
-def nested_split(n: int, sizes: tuple[int, ...], *, held_out: int, seed: int) -> Split:
+def nested_split(
+    n: int, sizes: tuple[int, ...], *, held_out: int, seed: int, eligible: np.ndarray | None = None
+) -> Split:
     """Divide n rows: subsets of all `sizes`, each within the next, and `held_out` rows apart, from one seed.
 
     The held-out rows and the order do not depend on `sizes`.
+
+    Args:
+        n: Number of rows.
+        sizes: Numbers of training rows.
+        held_out: Number of rows kept apart.
+        seed: Seed of the order.
+        eligible: For each row, whether it may be kept apart; None for all.
 
     Raises:
         InputError: If the rows do not suffice.
@@ -37,4 +46,7 @@ def nested_split(n: int, sizes: tuple[int, ...], *, held_out: int, seed: int) ->
     if max(sizes) + held_out > n:
         raise InputError(f"sizes: {max(sizes)} samples and {held_out} held-out points need more than {n} rows.")
     order = np.random.default_rng([seed, n]).permutation(n)
-    return Split(order[held_out:][: max(sizes)], order[:held_out])
+    apart = order[:held_out] if eligible is None else order[eligible[order]][:held_out]
+    if apart.size < held_out:
+        raise InputError(f"held_out: {held_out} rows are asked for, but only {apart.size} may be kept apart.")
+    return Split(order[~np.isin(order, apart)][: max(sizes)], apart)

@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from geomem.audit.findings import number
+from geomem.audit.findings import samples_needed
 from geomem.figures import audit as figures
 from geomem.figures.pictures import local_directions
 from geomem.records import Run
@@ -68,7 +68,8 @@ def _lead(summary: Mapping[str, Any], config: Mapping[str, Any], unit: str) -> s
         f"{config['points']} training and {config['points']} held-out points ({config['spectra']} of each for spectra) and, for "
         f"fewer samples, in {subsets} of each size. Intervals are 95%: over points and subsets, by "
         "resampling, unless another is named; all of the data are one data set, so there they are over points alone. Numbers "
-        "of rows, variances and distances describe these very data and have no interval."
+        "of rows, variances and distances describe these very data and have no interval; ranks, survivals in pictures (of single "
+        "points) and curves drawn without bands are estimates without one."
     )
 
 
@@ -92,7 +93,7 @@ def _samples(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note:
         [pair["sample"], pair["training"], f"{pair['distance']:.3g}", f"{pair['ratio']:.3f}"]
         for pair in copies["closest"]
     ]
-    table = Table(["sample", "nearest training row", "distance", "ratio to second nearest"], rows)
+    table = Table(["sample", "d₁/d₂", "nearest training row", "d₁"], rows)
     return [Section("Copies among the samples", (), pictures, [table])]
 
 
@@ -109,7 +110,11 @@ def _condensation(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], 
     )
     names = {"none": "no correction (infinite rank)", "plug-in": "Σ (s/(s+t))² of the covariance"}
     rows = [
-        [names.get(name, f"Σκ² at 2t, {name}"), "∞" if math.isinf(g["rank"]) else f"{g['rank']:.3g}", f"{g['t_c']:.3g}"]
+        [
+            names.get(name, f"Σκ² at 2t, {name}"),
+            "∞" if math.isinf(g["rank"]) else f"{g['rank']:.3g}",
+            "none: needs a rank above 2" if math.isnan(g["t_c"].value) else f"{g['t_c']:.3g}",
+        ]
         for name, g in c["guesses"].items()
     ]
     return Section(
@@ -210,12 +215,14 @@ def _needed(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: 
         + " ".join(summary["findings"]["needed"]),
     )
     head = ["t", "by subsampling", "by theory (Gaussian)"]
-    rows = []
-    for row in needed["rows"]:
-        cells = [f"{number(i.value)} [{number(i.low)}, {number(i.high)}]" for i in (row["subsampling"], row["theory"])]
-        rows.append([f"{row['t']:.3g}", cells[0] + (" *" if row["beyond"] else ""), cells[1]])
-    notes = ["* carried on beyond the data by the slope of the last three sizes, in logarithms."]
-    notes = notes if any(row["beyond"] for row in needed["rows"]) else []
+    rows = [
+        [f"{row['t']:.3g}", *(samples_needed(row, name, " *") for name in ("subsampling", "theory"))]
+        for row in needed["rows"]
+    ]
+    notes = [
+        "* carried on, in logarithms, by the slope of the last three sizes: beyond the data, or what theory looked at."
+    ]
+    notes = notes if any(cell.endswith("*") for row in rows for cell in row) else []
     return Section(
         "How many samples would be needed", [*summary["findings"]["needed"], *notes], [picture], [Table(head, rows)]
     )
@@ -274,6 +281,8 @@ def _again(run: Run) -> str:
         words += ["--split", str(config["split"])]
     if config["sizes"]:
         words += ["--sizes", ",".join(map(str, config["sizes"]))]
-    words += ["--held-out", str(config["held_out"]), "--seed", str(config["seed"])]
+    if config["held_out"] is not None:
+        words += ["--held-out", str(config["held_out"])]
+    words += ["--seed", str(config["seed"])]
     words += ["--quick"] if config["quick"] else []
     return shlex.join([*words, "--out", run.path.name])

@@ -16,6 +16,15 @@ def redraw(folder: Path | str) -> Path:
         OutputError: If it cannot be written.
     """
     run = Run.existing(folder)
+    try:
+        return _redrawn(run)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{run.path}: its records are not what this version of geomem writes ({error}); make the run again."
+        ) from error
+
+
+def _redrawn(run: Run) -> Path:
     match run.config["command"]:
         case "audit":
             from geomem.audit.run import finish as finish_audit
