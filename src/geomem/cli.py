@@ -96,13 +96,16 @@ def audit(
     sizes: Annotated[
         str, typer.Option(help="Numbers of training samples, as 100,1000; fourfold steps by default.")
     ] = "",
-    held_out: Annotated[int | None, typer.Option(help="Rows kept apart; a fifth, 1,000 at most, by default.")] = None,
+    held_out: Annotated[
+        int | None, typer.Option(help="Images set aside as new ones; a fifth, 1,000 at most, by default.")
+    ] = None,
     t: Annotated[
-        float | None, typer.Option("--t", help="Noise variance to speak of; by default where the score condenses.")
+        float | None,
+        typer.Option("--t", help="Noise variance (sigma squared) to report at; by default where memorization sets in."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; below geomem-audit/ by default.")] = None,
     seed: Seed = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer points, times and subsets.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A rough answer in seconds, with wide intervals.")] = False,
     json_: Json = False,
     force: Force = False,
 ) -> None:

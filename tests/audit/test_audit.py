@@ -1,7 +1,10 @@
 """`geomem audit` end to end: what it leaves, what it refuses, and that nothing stops it for good."""
 
+import html
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -117,10 +120,23 @@ def test_page_is_one_file_with_alt_texts_and_the_command_to_run_again(straight: 
     assert "This model memorizes" in page
 
 
+def test_closest_pairs_stand_under_their_headings(straight: Path) -> None:
+    page = (straight / "index.html").read_text()
+    pair = json.loads((straight / "summary.json").read_text())["copies"]["closest"][0]
+    (table,) = [part for part in page.split("<table>")[1:] if "d₁/d₂" in part]
+    head = re.findall(r"<th[^>]*>([^<]*)</th>", table)
+    cells = re.findall(r"<td>([^<]*)</td>", table)[:4]
+    assert [name.split(" ")[0] for name in head] == ["sample", "d₁/d₂", "nearest", "distance"]
+    assert cells == [pair["sample"], f"{pair['ratio']:.3f}", pair["training"], f"{pair['distance']:.3g}"]
+
+
 def test_the_command_on_the_page_finds_the_same_run(straight: Path) -> None:
     before = without_time(straight)
-    command = ["audit", "real", "--samples", "made", "--seed", "0", "--quick", "--out", "run"]
-    assert geomem(*command, cwd=straight.parent).returncode == 0
+    command = re.search(r"<pre>geomem (.*)</pre>", (straight / "index.html").read_text())
+    assert command is not None
+    result = geomem(*shlex.split(html.unescape(command[1])), cwd=straight.parent)
+    assert result.returncode == 0, result.stderr
+    assert "posterior" not in result.stderr
     assert without_time(straight) == before
 
 
@@ -322,6 +338,9 @@ def test_duplicates_have_a_line_of_their_own_and_are_left_out(tmp_path: Path) ->
     assert (shown["duplicates"]["exact_rows"], shown["duplicates"]["exact_groups"]) == (10, 7)
     assert shown["data"]["used"] == 100
     assert any("Exact duplicates: 10" in sentence for sentence in shown["findings"]["short"])
+    page = (tmp_path / "run" / "index.html").read_text()
+    assert "<td>row 100</td><td>equals</td><td>row 0</td>" in page
+    assert "<td>row 109</td><td>equals</td><td>row 2</td>" in page
 
 
 @pytest.fixture

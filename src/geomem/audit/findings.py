@@ -39,8 +39,8 @@ def title(summary: Summary) -> str:
         return f"These {n} vary in no direction by more than the noise {where}: ask for a smaller --t"
     told = "" if last["difference"].low > 0 else "; these points do not tell the two apart"
     return (
-        f"A model that fits these {n} without limits keeps {last['held_out']} of {dims['gaussian']} directions at a new {unit} "
-        f"and {last['training']} at one it was trained on, {where}{told}"
+        f"A model that memorized these {n} perfectly would keep {last['held_out']} directions at a new {unit} and "
+        f"{last['training']} at one it was trained on, {where}{told}"
     )
 
 
@@ -53,7 +53,12 @@ def findings(summary: Summary) -> dict[str, list[str]]:
         "dimensions": _dimensions(summary),
         "needed": _needed(summary),
     }
-    short = [*sections["samples"]]
+    short = list(sections["samples"])
+    if not short:
+        short.append(
+            "This tells what memorizing these data would look like, not whether a model does it: give its samples with --samples "
+            "to learn that."
+        )
     if summary["duplicates"]["exact_rows"]:
         short.append(sections["data"].pop(1))
     short += [sections[name].pop(0) for name in ("condensation", "dimensions", "needed")]
@@ -121,7 +126,7 @@ def _samples(summary: Summary) -> list[str]:
         "mirrored or recoloured are not found this way, and noisy ones only by the second number; embeddings of both sides find "
         "more.",
     }[copies["verdict"]]
-    return [first, whole, meaning, *copies["notes"]]
+    return [f"{first} {meaning}", whole, *copies["notes"]]
 
 
 def _data(summary: Summary) -> list[str]:
@@ -135,8 +140,9 @@ def _data(summary: Summary) -> list[str]:
     ]
     if dup["exact_rows"]:
         out.append(
-            f"Exact duplicates: {dup['exact_rows']:,} {unit}s repeat one of {dup['exact_groups']:,} others. "
-            "They are left out of all that follows, for they would fake it; a model trained on them memorizes those first."
+            f"Exact duplicates: {dup['exact_rows']:,} {unit}{'s repeat' if dup['exact_rows'] > 1 else ' repeats'} "
+            f"{'others' if dup['exact_groups'] > 1 else 'another'} value for value ({dup['exact_groups']:,} different). Repeats are left "
+            "out, for they would look like memorization; a model trained on them memorizes those first."
         )
     else:
         out.append("Exact duplicates: none.")
@@ -166,12 +172,12 @@ def _condensation(summary: Summary) -> list[str]:
     chosen = c["guesses"].get("measured", c["guesses"]["none"])
     if math.isfinite(chosen["t_c"].value):
         corrected = (
-            f"As a condensation time this is t_c = {chosen['t_c']:.3g} if its finite-rank correction takes the rank as "
+            f"As a condensation time, the t at which Σw² is ½ (above) means t_c = {chosen['t_c']:.3g} if its finite-rank correction takes the rank as "
             f"{chosen['rank']:.3g}, the effective number of directions measured at 2t"
         )
     else:
         corrected = (
-            f"As a condensation time this cannot be corrected for the rank that is measured, {chosen['rank']:.3g} at 2t: the "
+            f"As a condensation time, the t at which Σw² is ½ (above) cannot be corrected for the rank that is measured, {chosen['rank']:.3g} at 2t: the "
             "correction needs more than 2"
         )
     return [
@@ -191,14 +197,18 @@ def _dimensions(summary: Summary) -> list[str]:
     gap: Interval = last["difference"]
     sentence = (
         f"At t = {dims['t']:.3g} and N = {last['size']:,}, {last['held_out']} directions survive at a held-out {unit} and "
-        f"{last['training']} at a training {unit} (survival above ½; 95% intervals over points), of the {dims['gaussian']} in which "
-        "the data vary by more than t."
+        f"{last['training']} at a training {unit} (survival above ½; 95% intervals over points). For comparison: the data vary by "
+        f"more than t along {dims['gaussian']} directions."
     )
     if gap.low > 0:
-        sentence += f" Training {unit}s have lost {gap} of them to memorization."
+        sentence += f" Training {unit}s have lost {gap} to memorization."
     else:
         sentence += f" No difference shows between the two ({gap})."
-    fewer = f"With N = {first['size']:,} it was {first['held_out']} at held-out {unit}s. " if first is not last else ""
+    fewer = (
+        f"With N = {first['size']:,}, {first['held_out']} directions survive at held-out {unit}s. "
+        if first is not last
+        else ""
+    )
     change = (
         f"{fewer}Theory with a Gaussian of the same covariance predicts {last['theory_held_out']} at held-out and "
         f"{last['theory_training']} at training {unit}s for N = {last['size']:,} (held-out: a heuristic)."
@@ -217,7 +227,7 @@ def _needed(summary: Summary) -> list[str]:
     ]
     for row in needed["rows"]:
         reached = {"subsampling": "the data", "theory": "what it was computed for"}
-        told = {name: samples_needed(row, name, f", carried on beyond {reached[name]},") for name in reached}
+        told = {name: samples_needed(row, name, f", extrapolated beyond {reached[name]},") for name in reached}
         out.append(
             f"For one to survive at t = {row['t']:.3g} ({_sigma(summary, row['t'])}), subsampling these data says "
             f"{told['subsampling']} would be needed; theory with a Gaussian of their covariance says {told['theory'].rstrip(',')}."

@@ -239,11 +239,11 @@ def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
     """At the first training points and held-out points, what the score makes of them and which directions it has there.
 
     Variables over (point, value), data units: `picture`, the point itself, and `guess`, the posterior mean at t; over
-    (point, rank, value) `kept` and `lost`, with `kept_survival` and `lost_survival` (point, rank), among the principal
-    axes along which the data vary by more than t.
+    (point, rank, value) `kept` and `lost`, with `kept_survival` and `lost_survival` (point, rank), in the principal
+    coordinates that spectra are computed in.
     """
     rows = {"training": data.train[: _EXAMPLES[0]], "held-out": data.held_out[: _EXAMPLES[1]]}
-    k = int(np.clip(np.sum(data.variances > t), 1, _COORDINATES))
+    k = _kept(data.variances, t)
     z = data.coordinates(data.train)[:, :k]
     axes = data.axes[:, :k].numpy()
     parts = []

@@ -41,10 +41,12 @@ SHARES = {
     "copies": 0.05,
 }
 # The arrays of a finished audit; those of copies only where samples were given.
-ARRAYS = ("data", "condensation", "posterior", "theory", "directions", "memorized")
+ARRAYS = ("duplicates", "data", "condensation", "posterior", "theory", "directions", "memorized")
 _CELLS = "posterior"
 # Pictures on the page: images ranked at each end, principal directions, directions at a point, closest pairs.
 _ENDS, _DIRECTIONS, _SHOWN, _PAIRS = 10, 96, 3, 10
+# Duplicates of each kind that are named.
+_NAMED = 10
 # Rows of the data that serve as the control where no other was given.
 _CONTROLS = 5000
 
@@ -167,9 +169,17 @@ class Work:
                 "distance": ("pairs", near.distance, units),
                 "repeated": ("repeats", repeated, {"long_name": "rows equal to an earlier one"}),
                 "original": ("repeats", first[repeated], {"long_name": "the earlier row"}),
+                "repeated_label": ("named", self._labels(repeated[:_NAMED])),
+                "original_label": ("named", self._labels(first[repeated[:_NAMED]])),
+                "pair_label": (("named_pairs", "end"), self._labels(rows[near.pairs[:_NAMED]])),
             },
             attrs={"threshold": near.threshold, "typical": near.typical},
         )
+
+    def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+        """Names of rows, in an array of the same shape."""
+        names = [self.real.label(int(row)) for row in rows.flat]
+        return np.array(names, dtype=str).reshape(rows.shape)
 
     def _condensation(self) -> xr.Dataset:
         # One training row of each group of near duplicates.

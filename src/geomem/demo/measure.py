@@ -123,12 +123,12 @@ def _one_set(case: Case, scores: dict[str, Score], size: int, name: str, x: Tens
 def network_directions(case: Case, networks: Sequence[nn.Module], t: float, count: int, seed: int) -> xr.Dataset:
     """Directions that networks keep and have lost at one training point and two held-out points, over (size, point).
 
-    See `audit.directions.example`; among the principal axes of the data along which they vary by more than t.
+    See `audit.directions.example`; in the principal coordinates along which the data vary.
     """
     x = torch.cat([case.data[:1], case.held_out[:2]])
     d = x.shape[1]
     s = case.gaussian.variances.numpy()
-    chosen = np.flatnonzero(s > t)
+    chosen = np.flatnonzero(s > 0.02 * t)  # where data hardly vary, nothing can be kept or lost
     axes = np.eye(d)[:, chosen] if case.gaussian.basis is None else case.gaussian.basis.numpy()[:, chosen]
     by_size = []
     for network in networks:

@@ -39,7 +39,7 @@ def audit_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str,
     found, unit = summary["findings"], "image" if summary["data"]["pictures"] else "sample"
     sections = [
         *_samples(arrays, summary, note),
-        Section("The data", found["data"]),
+        _data(arrays, found["data"]),
         _condensation(arrays, summary, note),
         _dimensions(arrays, summary, note, unit),
         _needed(arrays, summary, note),
@@ -77,6 +77,7 @@ def _samples(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note:
     copies = summary["copies"]
     if copies is None:
         return []
+    unit = "image" if summary["data"]["pictures"] else "sample"
     pictures = []
     if summary["data"]["pictures"]:
         pictures.append(
@@ -90,11 +91,26 @@ def _samples(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note:
             )
         )
     rows = [
-        [pair["sample"], pair["training"], f"{pair['distance']:.3g}", f"{pair['ratio']:.3f}"]
+        [pair["sample"], f"{pair['ratio']:.3f}", pair["training"], f"{pair['distance']:.3g}"]
         for pair in copies["closest"]
     ]
-    table = Table(["sample", "d₁/d₂", "nearest training row", "d₁"], rows)
+    table = Table(["sample", "d₁/d₂ (below 0.33: copy)", f"nearest training {unit}", "distance d₁"], rows)
     return [Section("Copies among the samples", (), pictures, [table])]
+
+
+def _data(arrays: Mapping[str, xr.Dataset], found: Sequence[str]) -> Section:
+    """The data in sentences, and the first duplicates by name."""
+    duplicates = arrays["duplicates"]
+    rows = [
+        [str(a), "equals", str(b), "0"]
+        for a, b in zip(duplicates["repeated_label"].values, duplicates["original_label"].values, strict=True)
+    ]
+    rows += [
+        [str(a), "is near", str(b), f"{d:.3g}"]
+        for (a, b), d in zip(duplicates["pair_label"].values, duplicates["distance"].values, strict=False)
+    ]
+    head = ["duplicate", "", "of", "distance"]
+    return Section("The data", found, tables=[Table(head, rows)] if rows else [])
 
 
 def _condensation(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str) -> Section:
@@ -220,7 +236,7 @@ def _needed(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: 
         for row in needed["rows"]
     ]
     notes = [
-        "* carried on, in logarithms, by the slope of the last three sizes: beyond the data, or what theory looked at."
+        "* extrapolated, in logarithms, by the slope of the (at most three) largest sizes: beyond the data, or what theory looked at."
     ]
     notes = notes if any(cell.endswith("*") for row in rows for cell in row) else []
     return Section(
