@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +27,19 @@ import xarray as xr
 
 from geomem.errors import InputError, OutputError
 
-__all__ = ["Run", "atomic_path", "digest", "environment"]
+__all__ = ["Result", "Run", "atomic_path", "digest", "environment"]
 
 _CONFIG, _ENVIRONMENT = "config.json", "environment.json"
 _FORMAT = "geomem run 1"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its folder, the page, and the numbers that the page states."""
+
+    folder: Path
+    page: Path
+    summary: dict[str, Any]
 
 
 class Run:

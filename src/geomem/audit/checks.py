@@ -9,7 +9,7 @@ import numpy as np
 from geomem.audit.duplicates import distinct_rows
 from geomem.audit.settings import APART, CONTROLS, LEAST, SMALLEST, kept_apart
 from geomem.errors import InputError
-from geomem.images import DataSet, load
+from geomem.images import DataSet, holds_image_files, load
 
 __all__ = ["enough", "like", "unseen"]
 
@@ -62,19 +62,13 @@ def like(real: DataSet, source: str | Path, name: str, mode: str | None, array: 
 
     Images are scaled to the side of square data; what had to be done to them is among their notes.
     """
-    files = Path(source).expanduser().is_dir() or str(source).startswith("hf:")
-    target = real.image_shape
-    side = target[0] if target is not None and target[0] == target[1] else None
+    files, target = holds_image_files(source), real.image_shape
+    side = target[0] if files and target is not None and target[0] == target[1] else None
 
     def read(mode: str | None) -> DataSet:
-        try:
-            return load(source, size=side, mode=mode, array=None)
-        except InputError as error:
-            if "--size and --mode" not in str(error):
-                raise
-            return load(source, array=None)
+        return load(source, size=side, mode=mode, array=array if str(source).endswith(".npz") else None)
 
-    other = read(mode) if files else load(source, array=array if str(source).endswith(".npz") else None)
+    other = read(mode if files else None)
     if files and target is not None and other.image_shape is not None and len(other.image_shape) != len(target):
         other = _of_channels(other, len(target), read)
     if target is not None and other.image_shape == target:

@@ -14,7 +14,7 @@ from scipy.stats import binomtest, fisher_exact, norm
 from geomem.audit.intervals import Interval
 from geomem.errors import InputError
 
-__all__ = ["Rate", "Verdict", "copy_rate", "neighbour_distances", "rate_of_copies", "superiority", "verdict"]
+__all__ = ["Rate", "Verdict", "copy_rate", "neighbour_distances", "rate_of_copies", "ratios", "superiority", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def verdict(samples: NDArray[np.float64], control: NDArray[np.float64]) -> Verdi
     generated, expected = rates
     table = np.array([[rate.count, rate.total - rate.count] for rate in rates])
     p = float(fisher_exact(table, alternative="greater").pvalue)
-    nearer = superiority(_ratios(control), _ratios(samples))
+    nearer = superiority(ratios(control), ratios(samples))
     identical = int(np.sum(samples[:, 0] == 0))
     far = np.median(samples[:, 0]) > _FAR * np.median(control[:, 0])
     if identical:
@@ -157,7 +157,7 @@ def superiority(larger: NDArray[np.float64], smaller: NDArray[np.float64]) -> In
     return Interval(value, max(0.0, value - reach), min(1.0, value + reach), min(larger.size, smaller.size))
 
 
-def _ratios(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+def ratios(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     """d_1/d_2, 1 where both are 0."""
     safe = np.where(distance[:, 1] > 0, distance[:, 1], 1.0)
     return np.where(distance[:, 1] > 0, distance[:, 0] / safe, 1.0)

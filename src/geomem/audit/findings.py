@@ -7,14 +7,14 @@ from typing import Any
 from geomem.audit.copying import Rate
 from geomem.audit.intervals import Interval
 
-__all__ = ["findings", "number", "samples_needed", "title"]
+__all__ = ["findings", "number", "samples_needed", "title", "unit_of"]
 
 Summary = Mapping[str, Any]
 
 
 def title(summary: Summary) -> str:
     """The finding in one sentence: the verdict on samples where there are any, else on the data."""
-    copies, unit = summary["copies"], _unit(summary)
+    copies, unit = summary["copies"], unit_of(summary)
     if copies is not None:
         generated: Rate = copies["generated"]
         if copies["identical"]:
@@ -89,7 +89,8 @@ def samples_needed(row: Mapping[str, Any], name: str, beyond: str) -> str:
     return shown + (beyond if row[f"{name}_beyond"] else "")
 
 
-def _unit(summary: Summary) -> str:
+def unit_of(summary: Summary) -> str:
+    """What one datum is called."""
     return "image" if summary["data"]["pictures"] else "sample"
 
 
@@ -102,7 +103,7 @@ def _sigma(summary: Summary, t: float) -> str:
 
 
 def _samples(summary: Summary) -> list[str]:
-    copies, unit = summary["copies"], _unit(summary)
+    copies, unit = summary["copies"], unit_of(summary)
     if copies is None:
         return []
     generated, control, nearer = copies["generated"], copies["control"], copies["nearer"]
@@ -130,7 +131,7 @@ def _samples(summary: Summary) -> list[str]:
 
 
 def _data(summary: Summary) -> list[str]:
-    data, dup, unit = summary["data"], summary["duplicates"], _unit(summary)
+    data, dup, unit = summary["data"], summary["duplicates"], unit_of(summary)
     shape = "x".join(str(k) for k in data["shape"])
     out = [
         f"{data['n']:,} {unit}s of {shape} values from {data['source']} ({data['kind']})"
@@ -163,7 +164,7 @@ def _data(summary: Summary) -> list[str]:
 
 
 def _condensation(summary: Summary) -> list[str]:
-    c, m, unit = summary["condensation"], summary["memorized"], _unit(summary)
+    c, m, unit = summary["condensation"], summary["memorized"], unit_of(summary)
     half: Interval = c["half"]
     if not math.isfinite(half.value):
         return ["The empirical score does not condense on the times that were looked at."]
@@ -192,7 +193,7 @@ def _condensation(summary: Summary) -> list[str]:
 
 
 def _dimensions(summary: Summary) -> list[str]:
-    dims, unit = summary["dimensions"], _unit(summary)
+    dims, unit = summary["dimensions"], unit_of(summary)
     first, last = dims["rows"][0], dims["rows"][-1]
     gap: Interval = last["difference"]
     sentence = (
@@ -217,7 +218,7 @@ def _dimensions(summary: Summary) -> list[str]:
 
 
 def _needed(summary: Summary) -> list[str]:
-    needed, unit = summary["needed"], _unit(summary)
+    needed, unit = summary["needed"], unit_of(summary)
     last = needed["curve"][-1]
     if not math.isfinite(last["t"].value):
         return [f"At no noise variance that was looked at does one direction survive on average at held-out {unit}s."]

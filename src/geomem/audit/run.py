@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,10 @@ from geomem.audit.summary import summarise
 from geomem.audit.work import ARRAYS, SHARES, Work
 from geomem.errors import InputError
 from geomem.images import load
-from geomem.records import Run, digest
+from geomem.records import Result, Run, digest
 from geomem.stages import Progress, Stages
 
-__all__ = ["AuditResult", "finish", "run"]
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """What an audit left: its folder, the page, and the numbers that the page states."""
-
-    folder: Path
-    page: Path
-    summary: dict[str, Any]
+__all__ = ["finish", "run"]
 
 
 def run(
@@ -46,7 +36,7 @@ def run(
     out: Path | str | None = None,
     force: bool = False,
     progress: Progress | None = None,
-) -> AuditResult:
+) -> Result:
     """Audit data, and samples of a model trained on them where given: duplicates, condensation, dimensions, copies.
 
     Args:
@@ -118,7 +108,7 @@ def run(
     return finish(folder)
 
 
-def finish(folder: Run) -> AuditResult:
+def finish(folder: Run) -> Result:
     """Summary, figures and page from the arrays of a complete run.
 
     Raises:
@@ -132,7 +122,7 @@ def finish(folder: Run) -> AuditResult:
     page = audit_page(folder, arrays, summary)
     stated: dict[str, Any] = plain(summary)
     folder.write_text("summary.json", json.dumps(stated, indent=2) + "\n")
-    return AuditResult(folder.path, page, stated)
+    return Result(folder.path, page, stated)
 
 
 def _folder(settings: AuditSettings) -> Path:

@@ -1,6 +1,6 @@
 """The demo: digits and the paper's linear manifold, three answers side by side, in about two minutes."""
 
-from geomem.demo.run import DemoResult, run
+from geomem.demo.run import run
 from geomem.demo.settings import CaseSettings, DemoSettings
 
-__all__ = ["CaseSettings", "DemoResult", "DemoSettings", "run"]
+__all__ = ["CaseSettings", "DemoSettings", "run"]

@@ -1,7 +1,6 @@
 """`geomem demo`: train, measure and report on real digits and on the paper's linear manifold."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,12 @@ from geomem.networks import (
     save_checkpoint,
     train_together,
 )
-from geomem.records import Run
+from geomem.records import Result, Run
 from geomem.scores import GaussianScore
 from geomem.seeds import derived_generator
 from geomem.stages import Progress, Stages
 
-__all__ = ["DemoResult", "run"]
+__all__ = ["run"]
 
 _ARRAYS = ("digits_points", "digits_samples", "digits_directions", "manifold_points", "manifold_origin")
 # Share of the whole time that each stage takes, measured on two cores of a 2.4 GHz Zen 3.
@@ -41,15 +40,6 @@ _SHOWN = 3
 _STACK = 2
 
 
-@dataclass(frozen=True)
-class DemoResult:
-    """What a demo left: its folder, the page, and the numbers that the page states."""
-
-    folder: Path
-    page: Path
-    summary: dict[str, Any]
-
-
 def run(
     out: Path | str = "geomem-demo",
     *,
@@ -57,7 +47,7 @@ def run(
     quick: bool = False,
     force: bool = False,
     progress: Progress | None = None,
-) -> DemoResult:
+) -> Result:
     """Which dimensions do networks keep of digits and of a linear manifold, by theory, empirical score and network.
 
     Trains one small network for each of several training-set sizes, measures spectra at training and held-out points,
@@ -121,7 +111,7 @@ def _measure(folder: Run, settings: DemoSettings, stage: Stages) -> None:
     stage.say("writing figures and page")
 
 
-def finish(folder: Run) -> DemoResult:
+def finish(folder: Run) -> Result:
     """Summary, figures and page from the arrays of a complete run.
 
     Raises:
@@ -135,7 +125,7 @@ def finish(folder: Run) -> DemoResult:
     page = demo_page(folder, arrays, summary)
     stated: dict[str, Any] = plain(summary)
     folder.write_text("summary.json", json.dumps(stated, indent=2) + "\n")
-    return DemoResult(folder.path, page, stated)
+    return Result(folder.path, page, stated)
 
 
 def _digits_case(settings: DemoSettings) -> Case:

@@ -42,9 +42,17 @@ def dimension_by_size(rows: Sequence[Mapping[str, Any]], t: float, note: str) ->
                 parts = [row[prefix + key] for row in rows]
                 reach = [[p.value - p.low for p in parts], [p.high - p.value for p in parts]]
                 axis.errorbar(
-                    sizes, [p.value for p in parts], reach, fmt=line, ms=4, lw=1.4 if not prefix else 1, capsize=3,
-                    color=_COLOURS[name], alpha=1 if not prefix else 0.55, label=f"{name} points, {label}",
-                )  # fmt: skip
+                    sizes,
+                    [p.value for p in parts],
+                    reach,
+                    fmt=line,
+                    ms=4,
+                    lw=1.4 if not prefix else 1,
+                    capsize=3,
+                    color=_COLOURS[name],
+                    alpha=1 if not prefix else 0.55,
+                    label=f"{name} points, {label}",
+                )
         axis.set(xscale="log", xlabel="training samples N", ylabel=f"resolved dimension at t = {t:.3g}")
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axis.minorticks_off()

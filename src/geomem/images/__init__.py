@@ -3,7 +3,7 @@
 from geomem.images.bundled import digits
 from geomem.images.dataset import DataSet
 from geomem.images.folder import Preparation
-from geomem.images.load import load
+from geomem.images.load import holds_image_files, load
 from geomem.images.splits import Split, nested_split
 
-__all__ = ["DataSet", "Preparation", "Split", "digits", "load", "nested_split"]
+__all__ = ["DataSet", "Preparation", "Split", "digits", "holds_image_files", "load", "nested_split"]

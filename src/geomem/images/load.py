@@ -13,7 +13,7 @@ from geomem.images.dataset import DataSet
 from geomem.images.folder import Preparation, from_folder
 from geomem.images.hub import from_hub
 
-__all__ = ["load"]
+__all__ = ["holds_image_files", "load"]
 
 _FORMATS = (
     ".npy or .npz arrays, a folder of images, MNIST's *-idx3-ubyte[.gz] files or their folder, CIFAR-10's binary batches or "
@@ -51,6 +51,10 @@ def load(
     """
     preparation = Preparation(size, mode)
     text = str(source)
+    if preparation != Preparation() and not holds_image_files(source):
+        raise InputError(
+            f"{text}: --size and --mode are for image files and hub data; bring arrays to their form before they are saved."
+        )
     if text.startswith("hf:"):
         return from_hub(text[3:], split, preparation)
     if not text:
@@ -60,20 +64,29 @@ def load(
         raise InputError(f"--array: names an array of a .npz file, which {text} is not.")
     try:
         if text == "digits" and not path.exists():
-            data = DataSet("digits", "scikit-learn's handwritten digits", np.asarray(digits()))
-        elif not path.exists():
+            return DataSet("digits", "scikit-learn's handwritten digits", np.asarray(digits()))
+        if not path.exists():
             raise InputError(f"{path}: does not exist. Data may be {_FORMATS}.")
-        elif path.is_dir():
-            return _checked(_folder(path, preparation), preparation)
-        else:
-            data = _file(path, array)
+        return _folder(path, preparation) if path.is_dir() else _file(path, array)
     except PermissionError as error:
         raise InputError(f"{error.filename or path}: may not be read (permission denied).") from error
     except OSError as error:
         raise InputError(
             f"{error.filename or path}: cannot be read ({(error.strerror or str(error)).lower()})."
         ) from error
-    return _checked(data, preparation)
+
+
+def holds_image_files(source: str | Path) -> bool:
+    """Whether a source is made of image files, or of the hub's images, which can be scaled as they are read."""
+    if str(source).startswith("hf:"):
+        return True
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 - as in `load`
+    try:
+        if not path.exists():
+            return str(source) != "digits"  # `load` says that it is missing
+        return path.is_dir() and not idx_files(path) and not cifar_batches(path)
+    except OSError:
+        return True  # reading it will say what is wrong
 
 
 def _file(path: Path, array: str | None) -> DataSet:
@@ -105,12 +118,3 @@ def _folder(path: Path, preparation: Preparation) -> DataSet:
     if files := cifar_batches(path):
         return from_cifar(files)
     return from_folder(path, preparation)
-
-
-def _checked(data: DataSet, preparation: Preparation) -> DataSet:
-    """`data`, if nothing was asked of it that only image files and hub images can have done to them."""
-    if data.kind != "images" and preparation != Preparation():
-        raise InputError(
-            f"{data.name}: --size and --mode are for image files and hub data; bring arrays to their form before they are saved."
-        )
-    return data

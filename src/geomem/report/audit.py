@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from geomem.audit.findings import samples_needed
+from geomem.audit.findings import samples_needed, unit_of
 from geomem.figures import audit as figures
 from geomem.figures.pictures import local_directions
 from geomem.records import Run
@@ -36,7 +36,7 @@ def audit_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str,
     """
     config, environment = run.config, run.environment()
     note = f"geomem {environment['geomem']} audit {Path(config['data']).name}, commit {environment['commit']}, seed {config['seed']}"
-    found, unit = summary["findings"], "image" if summary["data"]["pictures"] else "sample"
+    found, unit = summary["findings"], unit_of(summary)
     sections = [
         *_samples(arrays, summary, note),
         _data(arrays, found["data"]),
@@ -70,6 +70,11 @@ def _lead(summary: Mapping[str, Any], config: Mapping[str, Any], unit: str) -> s
         "resampling, unless another is named; all of the data are one data set, so there they are over points alone. Numbers "
         "of rows, variances and distances describe these very data and have no interval; ranks, survivals in pictures (of single "
         "points) and curves drawn without bands are estimates without one."
+        + (
+            f" Principal axes and the plug-in covariance come from the first {data['fitted']:,} training {unit}s."
+            if data["fitted"] < data["training"]
+            else ""
+        )
     )
 
 
@@ -77,7 +82,7 @@ def _samples(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note:
     copies = summary["copies"]
     if copies is None:
         return []
-    unit = "image" if summary["data"]["pictures"] else "sample"
+    unit = unit_of(summary)
     pictures = []
     if summary["data"]["pictures"]:
         pictures.append(
