@@ -1,7 +1,10 @@
-r"""Deterministic sampling: the probability-flow ODE dx/dt = -s(x, t)/2 over any score.
+r"""Sampling over any score: the reverse diffusion of Eq. 2, and the probability-flow ODE that has the same marginals.
 
-In sigma = sqrt(t) it reads dx/dsigma = -sigma s = (x - D)/sigma with D = x + t s the denoised point, and is solved by
-Heun's second-order method on the noise levels of Karras et al. 2022.
+Both go through times t_0 > t_1 > ... down to t_min > 0 and end with the denoised point D = x + t s there.
+
+- Reverse diffusion, dx = -s dt + dZ with t falling: Euler-Maruyama, weak error of first order in the steps.
+- The flow, dx/dt = -s/2. In sigma = sqrt(t) it reads dx/dsigma = -sigma s = (x - D)/sigma, and is solved by Heun's
+  second-order method on the noise levels of Karras et al. 2022.
 """
 
 import torch
@@ -11,7 +14,7 @@ from torch import Tensor
 from geomem.errors import InputError
 from geomem.scores.base import Score
 
-__all__ = ["heun", "noise_levels"]
+__all__ = ["heun", "noise_levels", "reverse_diffusion"]
 
 
 def noise_levels(steps: int, *, t_min: float, t_max: float, rho: float = 7.0) -> Float[Tensor, " n"]:
@@ -48,4 +51,29 @@ def heun(score: Score, x: Float[Tensor, "n *shape"], levels: Float[Tensor, " k"]
         slope = -sigmas[i] * score(x, times[i])
         ahead = -sigmas[i + 1] * score(x + step * slope, times[i + 1])
         x = x + step * (slope + ahead) / 2
+    return x + times[-1].to(x.dtype) * score(x, times[-1])
+
+
+@torch.no_grad()
+def reverse_diffusion(
+    score: Score, x: Float[Tensor, "n *shape"], levels: Float[Tensor, " k"], *, generator: torch.Generator
+) -> Float[Tensor, "n *shape"]:
+    """Follow the reverse diffusion (Eq. 2) from x at levels[0] down to levels[-1], then take the denoised point there.
+
+    x <- x + (t_k - t_{k+1}) s(x, t_k) + sqrt(t_k - t_{k+1}) eps. Unlike the flow it forgets where it started: noise
+    that is added late is corrected by the score, and so are errors.
+
+    Args:
+        score: Any score.
+        x: Points (n, *shape) at noise variance levels[0].
+        levels: Descending times, see `noise_levels`; one score evaluation each.
+        generator: CPU generator of the noise.
+
+    Returns:
+        Samples (n, *shape), of x's dtype.
+    """
+    times = levels.to(device=x.device)
+    for now, ahead in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        x = x + (now - ahead) * score(x, now) + (now - ahead) ** 0.5 * noise
     return x + times[-1].to(x.dtype) * score(x, times[-1])
