@@ -7,7 +7,7 @@ output cannot be written, 130 interrupted.
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -171,6 +171,81 @@ def theory(
     _print_theory(result)
 
 
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="An experiment, as fig4, or all.", show_default=False)] = None,
+    scale: Annotated[
+        str, typer.Option(help="quick (80 seconds at most on two cores) or full (the paper's own parameters).")
+    ] = "quick",
+    list_: Annotated[bool, typer.Option("--list", help="List the experiments and how long they take.")] = False,
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps of the networks (fig5, fig15, fig16); the scale's by default.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run (for all: of the runs' folders); below geomem-reproduce/ by default."),
+    ] = None,
+    seed: Seed = 0,
+    json_: Json = False,
+    force: Force = False,
+) -> None:
+    """The paper's figures on synthetic data, with verdicts on what it says about them."""
+    from geomem.reproduce import EXPERIMENTS, expected_seconds, run, run_all
+
+    if list_:
+        _print_experiments()
+        return
+    if name is None:
+        raise InputError(f"give an experiment: {', '.join(EXPERIMENTS)}, or all (see --list).")
+    names = list(EXPERIMENTS) if name == "all" else [name]
+    seconds = sum(expected_seconds(n, scale, steps if name != "all" else None) for n in names)
+    if seconds > 120:
+        _say(f"{name} at {scale} scale takes about {_duration(seconds)} here; interrupted, it goes on where it was.")
+    if name == "all" and steps is not None:
+        raise InputError("--steps: give it with one experiment that trains networks.")
+    with _interruptible(), _progress() as progress:
+        if name == "all":
+            results = list(run_all(scale=scale, seed=seed, out=out, force=force, progress=progress))
+        else:
+            results = [run(name, scale=scale, steps=steps, seed=seed, out=out, force=force, progress=progress)]
+    if json_:
+        stated = [{"figure": str(r.page), **r.summary} for r in results]
+        print(json.dumps(stated if name == "all" else stated[0], indent=2))
+        return
+    for result in results:
+        _print_claims(result.summary["title"], result.summary["claims"])
+        print(f"Figure: {result.page}\n")
+
+
+@app.command()
+def claims(
+    records: Annotated[Path, typer.Option(help="Folder that holds a run of every experiment.")] = Path("docs/gallery"),
+    out: Annotated[Path, typer.Option(help="Folder of claims.md and errata.md.")] = Path("docs"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if the documents differ from the records.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """A verdict on every statement of the paper, from the records of its reproduction: docs/claims.md and errata.md."""
+    from geomem.claims.document import stale, verdicts_of, write
+
+    verdicts = verdicts_of(records)
+    if json_:
+        print(json.dumps([v.plain() for v in verdicts], indent=2))
+    else:
+        for v in verdicts:
+            print(f"{v.evidence.verdict:>14}  {v.claim.statement} ({v.claim.place})")
+    if not check:
+        for path in write(records, out):
+            _say(f"wrote {path}")
+        return
+    old = stale(records, out)
+    if old:
+        names = ", ".join(str(path) for path in old)
+        raise GeomemError(f"{names}: not what the records say; write them again with geomem claims.")
+    _say("the documents say what the records say.")
+
+
 def main() -> None:
     """Entry point: runs a command and turns its errors into one message and an exit code."""
     warnings.showwarning = lambda message, *rest, **named: _say(f"warning: {message}")
@@ -264,6 +339,44 @@ def _print_findings(page: Path, summary: Mapping[str, Any], json_: bool) -> None
     for sentence in dict.fromkeys(s for sentences in summary["findings"].values() for s in sentences):
         console.print(f"• {sentence}", markup=False, highlight=False)
     console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
+
+
+def _print_experiments() -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from geomem.reproduce import EXPERIMENTS
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in ("name", "place", "quick", "full", "what"):
+        table.add_column(column, no_wrap=column != "what")
+    for e in EXPERIMENTS.values():
+        names = ", ".join((e.name, *e.also))
+        table.add_row(names, e.place, _duration(e.seconds["quick"]), _duration(e.seconds["full"]), e.title)
+    Console().print(table)
+
+
+def _print_claims(title: str, claims: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"{title}.", style="bold", markup=False, highlight=False)
+    for claim in claims:
+        console.print(f"• {claim['statement']} {claim['place']}: {claim['verdict']}.", markup=False, highlight=False)
+        for sentence in claim["found"]:
+            console.print(f"  {sentence}", markup=False, highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in words, rounded as an estimate deserves.
+
+    >>> _duration(7), _duration(150), _duration(9000)
+    ('7 s', '2 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _print_theory(result: "Predictions") -> None:

@@ -177,9 +177,10 @@ def fixed_points(
         """Shifts t s (n, d), survivals ascending (n, d) and their directions as columns (n, d, d)."""
         where = rows.reshape(-1, *score.shape)
         shift = when[:, None] * score(where, when).reshape(rows.shape).to(torch.float64)
-        closed = isinstance(score, DensityScore)
-        j = score.jacobian(where, when) if closed else differentiated_jacobian(score, where, when)
-        j = j.to(torch.float64)
+        if isinstance(score, DensityScore):
+            j = score.jacobian(where, when).to(torch.float64)
+        else:
+            j = differentiated_jacobian(score, where, when).to(torch.float64)
         return shift, *torch.linalg.eigh(eye + t * (j + j.mT) / 2)
 
     moving = torch.arange(x.shape[0], device=x.device)

@@ -109,12 +109,14 @@ class TrainState:
         self.step = 0
 
 
-def train(state: TrainState, data: Float[Tensor, "n d"]) -> Iterator[TrainStep]:
+def train(state: TrainState, data: Float[Tensor, "n d"], *, compiled: bool = False) -> Iterator[TrainStep]:
     """Train from where `state` stands to the configuration's last step, changing `state`; yields after every step.
 
     Args:
         state: Networks and optimizer.
         data: Samples (n, d), n at least the largest size; converted to the weights' dtype.
+        compiled: Fuse the network's operations by `torch.compile`: half a minute at first and a third less for each
+            step, worth it from some 50,000 steps. Needs a C++ compiler; results differ by rounding.
 
     Raises:
         InputError: If the data are fewer than the largest size.
@@ -125,11 +127,12 @@ def train(state: TrainState, data: Float[Tensor, "n d"]) -> Iterator[TrainStep]:
         raise InputError(f"data: {tuple(data.shape)} does not hold the {int(sizes.max())} samples of the largest size.")
     parameters = list(state.ensemble.parameters.values())
     rows = data.to(parameters[0])
+    forward = torch.compile(state.ensemble.__call__, dynamic=False) if compiled else state.ensemble
     while state.step < config.steps:
         rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.steps))
         state.optimizer.param_groups[0]["lr"] = rate
         y, noise, t = _batch(rows, sizes, config, state.step)
-        predicted = state.ensemble(y + t.sqrt()[..., None] * noise, t)
+        predicted = forward(y + t.sqrt()[..., None] * noise, t)
         loss = torch.mean(state.network.loss_weight(t) * (predicted - noise).square().mean(-1), -1)
         if not bool(torch.isfinite(loss).all()):
             raise TrainingError(f"the loss is not finite at step {state.step + 1}; lower the learning rate.")

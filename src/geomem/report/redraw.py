@@ -9,7 +9,7 @@ __all__ = ["redraw"]
 
 
 def redraw(folder: Path | str) -> Path:
-    """Draw a run's figures and page again, as this version of geomem draws them; the page, or the figure of a theory run.
+    """Draw a run's figures and page again, as this version of geomem draws them; the page, or the figure of a run that has no page.
 
     Raises:
         InputError: If the folder holds no finished run of a command that makes a page.
@@ -38,5 +38,9 @@ def _redrawn(run: Run) -> Path:
             from geomem.predictions import finish as finish_theory
 
             return finish_theory(run).figure
+        case command if command.startswith("reproduce "):
+            from geomem.reproduce.run import finish as finish_reproduction
+
+            return finish_reproduction(run).page
         case other:
             raise InputError(f"{run.path}: was made by geomem {other}, which this version cannot draw.")

@@ -163,7 +163,8 @@ def jacobian_samples(
         t: One diffusion time.
         n_draws: Number of matrices.
         rng: Source of randomness.
-        form: "corrected", or "eq18" for the printed floor 1/N, which has the units of a number and not of 1/t.
+        form: "corrected"; "eq18" for the printed floor 1/N, which has the units of a number and not of 1/t; "eq41" for
+            the asymptotic phi without a floor.
         condensation: "exact" or "expansion" (Eq. 15) for t_c.
 
     Returns:
@@ -172,10 +173,10 @@ def jacobian_samples(
     Raises:
         InputError: For values out of range or unknown options.
     """
-    choice("form", form, ("corrected", "eq18"))
+    choice("form", form, ("corrected", "eq18", "eq41"))
     n_samples = one("n_samples", n_samples)
     s, tt = variances_of(variances), times(one("t", t))
-    floor = 1 / float(samples(n_samples)) / (float(tt) if form == "corrected" else 1.0)
+    floor = {"corrected": 1 / float(tt), "eq18": 1.0, "eq41": 0.0}[form] / float(samples(n_samples))
     noise = _noise_share(s, n_samples, tt, condensation, floor=np.full((1,), floor))
     scale = np.sqrt((s / (tt * (tt + s)))[:, None] * noise)
     draws = rng.standard_normal((n_draws, s.size, s.size)) * scale

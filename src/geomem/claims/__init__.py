@@ -1,0 +1,27 @@
+"""What the paper says, judged: claims from records, errata from the equations."""
+
+from collections.abc import Sequence
+
+from geomem.claims import networks, simulation
+from geomem.claims.verdict import Claim, Evidence, Records, Table, Verdict
+
+__all__ = ["CLAIMS", "Claim", "Evidence", "Records", "Table", "Verdict", "judged", "verdict_lines"]
+
+CLAIMS: tuple[Claim, ...] = (*simulation.CLAIMS, *networks.CLAIMS)
+
+
+def judged(records: Records) -> list[Verdict]:
+    """Verdicts on every claim, each on those of its experiments that are there."""
+    found = []
+    for claim in CLAIMS:
+        there = {name: records[name] for name in claim.needs if name in records}
+        if there:
+            found.append(Verdict(claim, claim.judge(there)))
+    return found
+
+
+def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line for each verdict."""
+    return [
+        f"{v.claim.statement} ({v.claim.place}): {v.evidence.verdict}. {' '.join(v.evidence.found)}" for v in verdicts
+    ]

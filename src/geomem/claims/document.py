@@ -1,0 +1,194 @@
+"""docs/claims.md, docs/errata.md and the gallery's page, written from records."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from geomem.claims import judged
+from geomem.claims.verdict import Table, Verdict
+from geomem.errors import InputError, OutputError
+from geomem.records import Run, atomic_path
+from geomem.reproduce.equations import ERRATA
+from geomem.reproduce.experiments import EXPERIMENTS
+from geomem.reproduce.run import records_of
+
+__all__ = ["documents", "stale", "verdicts_of", "write"]
+
+_GENERATED = "<!-- Written by `geomem claims` from the records in {records}; change those, not this page. -->\n"
+
+
+def verdicts_of(records: Path | str) -> list[Verdict]:
+    """Verdicts from the runs in the folders of `records` that have experiments' names.
+
+    Raises:
+        InputError: If the folder holds no run of an experiment, or one that is not finished.
+    """
+    return judged({name: arrays for name, (_, arrays) in _runs(Path(records)).items()})
+
+
+def documents(records: Path | str) -> dict[str, str]:
+    """File name, below the folder of documents, to text.
+
+    Raises:
+        InputError: As `verdicts_of`, and if an experiment that a claim needs is missing.
+    """
+    folder = Path(records)
+    runs = _runs(folder)
+    missing = [name for name in EXPERIMENTS if name not in runs]
+    if missing:
+        raise InputError(
+            f"{folder}: has no run of {', '.join(missing)}; make all of them with geomem reproduce all --out {folder}."
+        )
+    verdicts = judged({name: arrays for name, (_, arrays) in runs.items()})
+    head = _GENERATED.format(records=folder.name)
+    return {
+        "claims.md": head + _claims(verdicts, runs, folder.name),
+        "errata.md": head + _errata(runs["equations"][1]["numbers"], runs["equations"][0]),
+        f"{folder.name}/README.md": head + _gallery(runs),
+    }
+
+
+def write(records: Path | str, out: Path | str) -> list[Path]:
+    """Write the documents below `out`; their paths.
+
+    Raises:
+        InputError: As `documents`.
+        OutputError: If a file cannot be written.
+    """
+    paths = []
+    for name, text in documents(records).items():
+        path = Path(out) / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
+        paths.append(path)
+    return paths
+
+
+def stale(records: Path | str, out: Path | str) -> list[Path]:
+    """Documents below `out` that are missing or differ from what the records say."""
+    return [
+        Path(out) / name
+        for name, text in documents(records).items()
+        if not (Path(out) / name).is_file() or (Path(out) / name).read_text(encoding="utf-8") != text
+    ]
+
+
+_Runs = Mapping[str, tuple[Run, Mapping[str, xr.Dataset]]]
+
+
+def _runs(folder: Path) -> _Runs:
+    runs = {}
+    for name in EXPERIMENTS:
+        if (folder / name / "config.json").is_file():
+            run = Run.existing(folder / name)
+            runs[name] = (run, records_of(run))
+    if not runs:
+        raise InputError(
+            f"{folder}: holds no run of an experiment; make them with geomem reproduce all --out {folder}, or name the "
+            "folder that holds them with --records."
+        )
+    return runs
+
+
+def _claims(verdicts: Sequence[Verdict], runs: _Runs, gallery: str) -> str:
+    lines = [
+        "# What the paper says, and what holds\n",
+        "*Losing dimensions: geometric memorization in generative diffusion*, statement by statement: theory, simulation and "
+        "small trained networks on synthetic data. Every verdict is computed from records by a rule that is stated with it; "
+        f"figures are in the [gallery]({gallery}/README.md), misprints in the [errata](errata.md). Intervals are 95%; ± is a "
+        "standard error. Each network is one training run with one seed: its intervals are over points, not over trainings.\n",
+        "| statement | where | verdict |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| [{v.claim.statement}](#{v.claim.key}) | {v.claim.place} | **{v.evidence.verdict}** |" for v in verdicts
+    ]
+    for v in verdicts:
+        figures = ", ".join(f"[{name}]({gallery}/{name}/{name}.png)" for name in v.claim.needs)
+        lines += [
+            f'\n<a id="{v.claim.key}"></a>\n',
+            f"## {v.claim.statement}\n",
+            f"**{v.evidence.verdict[0].upper()}{v.evidence.verdict[1:]}.** {v.claim.place}; records: {figures}.\n",
+            f"*Decided by:* {v.claim.statistic}.\n",
+            *(f"- {sentence}" for sentence in v.evidence.found),
+        ]
+        if v.evidence.table is not None:
+            lines += ["", *_table(v.evidence.table)]
+    lines += ["\n## Records\n", *_table(_provenance(runs))]
+    return "\n".join(lines) + "\n"
+
+
+def _errata(numbers: xr.Dataset, run: Run) -> str:
+    lines = [
+        "# Errata\n",
+        "Equations of *Losing dimensions: geometric memorization in generative diffusion* whose printed form a number refutes. "
+        "The deciding number rests on neither form: its source is named. Simulations are over "
+        f"{run.config['datasets']:,} data sets (fewer where each takes long), ± one standard error. Where each equation is in "
+        "geomem: [equations.md](equations.md).\n",
+        "| where | printed | derived | number | by the printed form | by the derived form | decides |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for erratum in ERRATA:
+        row = numbers.sel(place=erratum.place)
+        printed, derived, decides, error = (float(row[k]) for k in ("printed", "derived", "decides", "error"))
+        decided = f"{decides:.4g}" + (f" ± {error:.1g}" if error else "")
+        cells = (
+            erratum.place,
+            erratum.printed,
+            erratum.derived,
+            erratum.number,
+            f"{printed:.4g}",
+            f"{derived:.4g}",
+            f"**{decided}** ({erratum.by})",
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines.append(
+        "\nCaption of Fig. 14: it is drawn from Eq. 18, not Eq. 10, which is a density. The text before Eq. 15 takes d much "
+        "smaller than N; what the expansion needs is ln N much smaller than the rank."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _gallery(runs: _Runs) -> str:
+    lines = [
+        "# Gallery\n",
+        "Every figure of the paper on synthetic data, and what it says without one, as `geomem reproduce all --scale full` draws "
+        "them. Verdicts: [claims.md](../claims.md).\n",
+    ]
+    for name, experiment in EXPERIMENTS.items():
+        also = f" (also {', '.join(experiment.also)})" if experiment.also else ""
+        lines += [
+            f"## {name}{also}: {experiment.place}\n",
+            f"{experiment.title[0].upper()}{experiment.title[1:]}.\n",
+            f"![{name}]({name}/{name}.png)\n",
+            f"`geomem reproduce {name} --scale full{_steps(runs[name][0])}`\n",
+        ]
+    lines += ["## Records\n", *_table(_provenance(runs))]
+    return "\n".join(lines) + "\n"
+
+
+def _steps(run: Run) -> str:
+    """The option that gave a run other training steps than the full scale's."""
+    steps, full = run.config.get("steps"), EXPERIMENTS[run.path.name].settings["full"]
+    return f" --steps {steps}" if isinstance(steps, int) and steps != full.steps else ""
+
+
+def _provenance(runs: _Runs) -> Table:
+    rows = []
+    for name, (run, _) in runs.items():
+        where: Mapping[str, Any] = run.environment()
+        steps = run.config.get("steps")
+        trained = f"{steps:,}" if isinstance(steps, int) else ""
+        rows.append((name, str(where["commit"]), str(run.config["seed"]), trained, str(where["started"])[:10]))
+    return Table(("experiment", "commit", "seed", "training steps", "date"), tuple(rows))
+
+
+def _table(table: Table) -> list[str]:
+    rows = [table.header, tuple("---" for _ in table.header), *table.rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
