@@ -124,7 +124,7 @@ def _lost_in_simulation(records: Records) -> Evidence:
             pair = mean(y[:, 0, k] - y[:, 1, k])
             sign = int(pair.low > 0) - int(pair.high < 0)
             signs.append(sign)
-            rows.append((name.replace("m", "m = "), f"{u:.3g}", f"{y[:, :, k].mean():.3f}", f"{pair:+.4f}"))
+            rows.append((name.replace("m", "m = "), f"{u:.3g}", f"{y[:, :, k].mean():.3f}", f"{pair:+.2g}"))
         above, below = signs.count(1), signs.count(-1)
         parts += [above > 0, below == 0]
         found.append(
@@ -286,14 +286,13 @@ def _latent(records: Records) -> Evidence:
     counts = {}
     for name in ("memorizing", "circle", "ellipse"):
         arrays = records["fig1"][name]
-        kept = arrays["point"].values[(arrays["stable"] & arrays["converged"]).values]
-        counts[name] = (np.unique(kept.round(3), axis=0).shape[0], arrays.sizes["start"])
+        counts[name] = (int(arrays.attrs["distinct"]), arrays.sizes["start"])
     few = records["fig1"]["memorizing"].sizes["row"]
     text = (
         f"From {counts['circle'][1]} starts the search ends at {counts['circle'][0]} distinct points of a circle, at "
         f"{counts['memorizing'][0]} for {few} samples, and, although the density along it is uniform, at only "
-        f"{counts['ellipse'][0]} of an ellipse, its sharp ends: there the curve's two sides are near each other, and smoothing makes "
-        "the density higher. The set of Eq. 3 is the manifold only where the curvature is constant."
+        f"{counts['ellipse'][0]} of an ellipse: smoothing keeps the density uniform along a curve only where the curvature is constant, and "
+        "there alone the set of Eq. 3 is the manifold."
     )
     distinct, starts = counts["circle"]
     parts = [distinct == starts, counts["memorizing"][0] <= few, counts["ellipse"][0] == counts["ellipse"][1]]

@@ -36,9 +36,10 @@ def latent_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
                 axis.plot(found[:, 0], found[:, 1], ".", color=_RED, ms=2)
                 _vectors(axis, arrays)
             else:
-                distinct = np.unique(found.round(3), axis=0)
-                axis.plot(distinct[:, 0], distinct[:, 1], "o", color=_RED, ms=3.5, mew=0)
-                axis.set_xlabel(f"{distinct.shape[0]} fixed points from {arrays.sizes['start']} starts", fontsize=8)
+                axis.plot(found[:, 0], found[:, 1], "o", color=_RED, ms=3.5, mew=0)
+                axis.set_xlabel(
+                    f"{arrays.attrs['distinct']} fixed points from {arrays.sizes['start']} starts", fontsize=8
+                )
             axis.set(title=title, xticks=[], yticks=[], aspect="equal")
         caption(figure, f"contours: log density, t = {arrays.attrs['t']:g}; red: stable fixed points. {note}")
     return figure
@@ -100,7 +101,7 @@ def plane_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
             length = np.linalg.norm(s, axis=-1, keepdims=True)
             arrow = s / np.maximum(length, 1e-9) * np.log1p(length) / np.log1p(length.max())
             grid = np.meshgrid(arrays["arrow_x"], arrays["arrow_y"], indexing="ij")
-            axis.quiver(*grid, arrow[..., 0], arrow[..., 1], color=_RED, scale=22, width=0.004)
+            axis.quiver(*grid, arrow[..., 0], arrow[..., 1], color=_RED, scale=16, width=0.005)
             axis.plot(*arrays["sample"].values.T, ".", color="white", ms=1.5)
             axis.set(title=f"{letter}  β = {beta:g}", xlim=(-6, 6), ylim=(-2, 2), xlabel="x", ylabel="y")
         beta = survival["beta"].values
@@ -112,7 +113,7 @@ def plane_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
                 beta, found.mean("dataset"), 2 * error, fmt="o-", color=colour, ms=4, label=f"{variance:g}"
             )
             axes[3].plot(beta, survival["exact"].sel(axis=name), ":", color=colour)
-        axes[3].set(xscale="log", xlabel="β", ylabel="survival", title="of each axis", ylim=(0, 1))
+        axes[3].set(xscale="log", xlabel="β", ylabel="survival", title="of each axis", ylim=(0, None))
         axes[3].legend(title="variance", fontsize=7, title_fontsize=7)
         n, sets = arrays.sizes["row"], survival.sizes["dataset"]
         text = (

@@ -91,8 +91,13 @@ def _landscape(samples: Tensor, settings: LatentSettings) -> xr.Dataset:
             "left_vector": (("start", "direction", "axis"), at.left.numpy()),
         },
         coords={"x": axis.numpy(), "y": axis.numpy(), "axis": _AXIS},
-        attrs={"t": t},
+        attrs={"t": t, "distinct": _distinct(found.points[found.stable & found.converged])},
     )
+
+
+def _distinct(points: Tensor) -> int:
+    """Number of points that differ by more than a thousandth."""
+    return torch.unique(points.round(decimals=3) + 0.0, dim=0).shape[0]
 
 
 @dataclass(frozen=True)
