@@ -199,7 +199,7 @@ def reproduce(
         raise InputError(f"give an experiment: {', '.join(EXPERIMENTS)}, or all (see --list).")
     names = list(EXPERIMENTS) if name == "all" else [name]
     seconds = sum(expected_seconds(n, scale, steps if name != "all" else None) for n in names)
-    if seconds > 120:
+    if scale == "full" or seconds > 120:
         _say(f"{name} at {scale} scale takes about {_duration(seconds)} here; interrupted, it goes on where it was.")
     if name == "all" and steps is not None:
         raise InputError("--steps: give it with one experiment that trains networks.")

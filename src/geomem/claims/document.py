@@ -1,6 +1,9 @@
 """docs/claims.md, docs/errata.md and the gallery's page, written from records."""
 
+import json
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from geomem.claims.verdict import Table, Verdict
 from geomem.errors import InputError, OutputError
 from geomem.records import Run, atomic_path
 from geomem.reproduce.equations import ERRATA
+from geomem.reproduce.experiment import Experiment
 from geomem.reproduce.experiments import EXPERIMENTS
 from geomem.reproduce.run import records_of
 
@@ -28,13 +32,13 @@ def verdicts_of(records: Path | str) -> list[Verdict]:
     return judged({name: arrays for name, (_, arrays) in _runs(Path(records)).items()})
 
 
-def documents(records: Path | str) -> dict[str, str]:
-    """File name, below the folder of documents, to text.
+def documents(records: Path | str, out: Path | str) -> dict[Path, str]:
+    """Path to text: claims.md and errata.md in `out`, and the README.md of the records' folder; links are relative.
 
     Raises:
         InputError: As `verdicts_of`, and if an experiment that a claim needs is missing.
     """
-    folder = Path(records)
+    folder, target = Path(records), Path(out)
     runs = _runs(folder)
     missing = [name for name in EXPERIMENTS if name not in runs]
     if missing:
@@ -42,40 +46,39 @@ def documents(records: Path | str) -> dict[str, str]:
             f"{folder}: has no run of {', '.join(missing)}; make all of them with geomem reproduce all --out {folder}."
         )
     verdicts = judged({name: arrays for name, (_, arrays) in runs.items()})
-    head = _GENERATED.format(records=folder.name)
+    gallery, back = (Path(os.path.relpath(*pair)).as_posix() for pair in ((folder, target), (target, folder)))
+    errata = _errata(runs["equations"][1]["numbers"], runs["equations"][0])
     return {
-        "claims.md": head + _claims(verdicts, runs, folder.name),
-        "errata.md": head + _errata(runs["equations"][1]["numbers"], runs["equations"][0]),
-        f"{folder.name}/README.md": head + _gallery(runs),
+        target / "claims.md": _GENERATED.format(records=gallery) + _claims(verdicts, runs, gallery),
+        target / "errata.md": _GENERATED.format(records=gallery) + errata,
+        folder / "README.md": _GENERATED.format(records="this folder") + _gallery(runs, back),
     }
 
 
 def write(records: Path | str, out: Path | str) -> list[Path]:
-    """Write the documents below `out`; their paths.
+    """Write the documents; their paths.
 
     Raises:
         InputError: As `documents`.
         OutputError: If a file cannot be written.
     """
-    paths = []
-    for name, text in documents(records).items():
-        path = Path(out) / name
+    texts = documents(records, out)
+    for path, text in texts.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
-        paths.append(path)
-    return paths
+    return list(texts)
 
 
 def stale(records: Path | str, out: Path | str) -> list[Path]:
-    """Documents below `out` that are missing or differ from what the records say."""
+    """Documents that are missing or differ from what the records say."""
     return [
-        Path(out) / name
-        for name, text in documents(records).items()
-        if not (Path(out) / name).is_file() or (Path(out) / name).read_text(encoding="utf-8") != text
+        path
+        for path, text in documents(records, out).items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
 
 
@@ -155,11 +158,12 @@ def _errata(numbers: xr.Dataset, run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _gallery(runs: _Runs) -> str:
+def _gallery(runs: _Runs, documents: str) -> str:
     lines = [
         "# Gallery\n",
         "Every figure of the paper on synthetic data, and what it says without one, as `geomem reproduce all --scale full` draws "
-        "them. Verdicts: [claims.md](../claims.md).\n",
+        "them, but where the command says otherwise. Verdicts: "
+        f"[claims.md]({documents}/claims.md).\n",
     ]
     for name, experiment in EXPERIMENTS.items():
         also = f" (also {', '.join(experiment.also)})" if experiment.also else ""
@@ -167,16 +171,20 @@ def _gallery(runs: _Runs) -> str:
             f"## {name}{also}: {experiment.place}\n",
             f"{experiment.title[0].upper()}{experiment.title[1:]}.\n",
             f"![{name}]({name}/{name}.png)\n",
-            f"`geomem reproduce {name} --scale full{_steps(runs[name][0])}`\n",
+            f"`geomem reproduce {name}{_options(runs[name][0], experiment)}`\n",
         ]
     lines += ["## Records\n", *_table(_provenance(runs))]
     return "\n".join(lines) + "\n"
 
 
-def _steps(run: Run) -> str:
-    """The option that gave a run other training steps than the full scale's."""
-    steps, full = run.config.get("steps"), EXPERIMENTS[run.path.name].settings["full"]
-    return f" --steps {steps}" if isinstance(steps, int) and steps != full.steps else ""
+def _options(run: Run, experiment: Experiment) -> str:
+    """Scale, training steps and seed of a run, as options."""
+    for scale, settings in experiment.settings.items():
+        held = json.loads(json.dumps(asdict(settings)))
+        other = {key for key, value in held.items() if run.config[key] != value}
+        if other <= {"seed", "steps"}:
+            return f" --scale {scale}" + "".join(f" --{key} {run.config[key]}" for key in sorted(other))
+    return " (with settings of its own)"
 
 
 def _provenance(runs: _Runs) -> Table:

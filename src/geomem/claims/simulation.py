@@ -127,9 +127,12 @@ def _lost_in_simulation(records: Records) -> Evidence:
             rows.append((name.replace("m", "m = "), f"{u:.3g}", f"{y[:, :, k].mean():.3f}", f"{pair:+.2g}"))
         above, below = signs.count(1), signs.count(-1)
         parts += [above > 0, below == 0]
+        mean_y, v = y.mean((0, 1)), arrays["variance"].values
+        largest = {sign: max((mean_y[k] for k, s in enumerate(signs) if s == sign), default=0.0) for sign in (1, -1)}
         found.append(
-            f"{name.replace('m', 'm = ')}: of {len(signs)} times, the high-variance subspace is the more condensed at {above}, "
-            f"the low-variance one at {below} (95% intervals, {y.shape[0]} data sets)."
+            f"{name.replace('m', 'm = ')}: of {len(signs)} times, the high-variance subspace is the more condensed at {above} (mean Y "
+            f"there at most {largest[1]:.2g}), the low-variance one at {below} (at most {largest[-1]:.2g}; 95% intervals, {y.shape[0]} data "
+            f"sets). By the annealed theory the sign changes at t = √(2 s_1 s_2) = {np.sqrt(2 * v[0] * v[1]):.2f}."
         )
     table = Table(("", "t", "mean Y", "Y(variance 1) − Y(variance 0.3)"), tuple(rows))
     return Evidence(graded(parts), tuple(found), table)
@@ -312,6 +315,13 @@ def _reverse(records: Records) -> Evidence:
             f"{sampler}: {near['empirical']:.1%} of the samples of the empirical score end within √t_min = {width:.3g} of a "
             f"training point, {near['exact']:.1%} of those of the exact score ({arrays.sizes['sample']:,} samples each; new "
             f"points: {(arrays['new_distance'].values < width).mean():.1%})."
+        )
+    weak = records["reverse"]["weak_error"]
+    for sampler in weak["sampler"].values:
+        error = np.abs(weak["error"].sel(sampler=sampler).isel(subspace=0).values)
+        order = -np.polyfit(np.log(weak["steps"].values), np.log(error), 1)[0]
+        found.append(
+            f"{sampler}, exact score: the error of a variance falls as steps^-{order:.2f} (from {error[0]:.2g} to {error[-1]:.2g})."
         )
     return Evidence(graded(parts), tuple(found))
 

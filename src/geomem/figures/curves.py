@@ -104,21 +104,33 @@ def network_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
     Below, the empirical score of the same samples at the same points.
     """
     arrays = next(iter(records.values()))
-    rows = [("network", "training"), ("network", "held_out"), ("empirical", "training")]
-    names = {"training": "training points", "held_out": "new points"}
+    rows = [
+        ("network", "training", "antithetic"),
+        ("network", "training", "orthonormal"),
+        ("network", "held_out", "antithetic"),
+        ("empirical", "training", "antithetic"),
+    ]
+    names = {
+        "training": "training points",
+        "held_out": "new points",
+        "antithetic": "Alg. 2",
+        "orthonormal": "orthonormal",
+    }
     with style():
-        figure = Figure(figsize=(13, 7), layout="constrained")
+        figure = Figure(figsize=(13, 9.2), layout="constrained")
         axes = figure.subplots(len(rows), arrays.sizes["t"], sharex=True, sharey=True)
         sizes = arrays["size"].values
-        for row, (score, place) in zip(axes, rows, strict=True):
-            values = arrays["scaled_value"].sel(score=score, place=place, probe="antithetic")
+        for row, (score, place, probe) in zip(axes, rows, strict=True):
+            values = arrays["scaled_value"].sel(score=score, place=place, probe=probe)
             _panels(row, sizes, [values.sel(size=n) for n in sizes], arrays["t"].values)
-            row[0].set_ylabel(f"{score}, {names[place]}\nt × singular value")
+            row[0].set_ylabel(f"{score}, {names[place]}\n{names[probe]}: t × singular value")
             for axis in row:
                 _gap_lines(axis, arrays.attrs | _counts(arrays))
         _legend(figure, sizes, gaps=True)
         points = int((arrays["where"] == "training").sum())
-        caption(figure, f"Alg. 2, K = 4d, means over {points} points; {arrays.attrs['steps']:,} training steps. {note}")
+        caption(
+            figure, f"Alg. 2 with K = 4d, means over {points} points; {arrays.attrs['steps']:,} training steps. {note}"
+        )
     return figure
 
 

@@ -39,6 +39,7 @@ from geomem.reproduce.spectra import (
 
 __all__ = ["EXPERIMENTS"]
 
+_PARTS = {7: M7, 15: M15}
 _QUICK_SIZES = (50, 250, 1000, 10_000)
 _FEW = {"sizes": (50, 500, 5000), "steps": 4000, "ema_decay": 0.995, "points": 8}
 _WIDE_SIZES = (100, 500, 1000, 10_000, 100_000)
@@ -51,6 +52,55 @@ def _both(settings: Any, **quick: Any) -> dict[str, Any]:
     return {"quick": replace(settings, **quick), "full": settings}
 
 
+def _compared(name: str, place: str, m: int, also: tuple[str, ...] = ()) -> Experiment:
+    return Experiment(
+        name,
+        place,
+        f"singular values over t for m = {m}: Eq. 19, Eq. 18, simulation, and corrected theory",
+        _both(CurveSettings(_PARTS[m]), datasets=60, draws=100),
+        {"quick": 4, "full": 16},
+        compared_parts,
+        curves.compared_figure,
+        also,
+    )
+
+
+def _simulated(name: str, place: str, m: int) -> Experiment:
+    return Experiment(
+        name,
+        place,
+        f"empirical spectra at several t and N for m = {m}",
+        _both(SizeSettings(_PARTS[m]), sizes=_QUICK_SIZES, realizations=5),
+        {"quick": 4, "full": 120},
+        simulated_parts,
+        curves.simulated_figure,
+    )
+
+
+def _predicted(name: str, place: str, m: int, printed: str) -> Experiment:
+    return Experiment(
+        name,
+        place,
+        f"Eq. {printed[2:]} at several t and N for m = {m}",
+        _both(SizeSettings(_PARTS[m]), realizations=10),
+        {"quick": 2, "full": 3},
+        lambda settings: theory_parts(settings, printed),
+        curves.theory_size_figure,
+    )
+
+
+def _trained(name: str, place: str, m: int) -> Experiment:
+    return Experiment(
+        name,
+        place,
+        f"networks trained on m = {m}: spectra at several t and N",
+        _both(NetworkSettings({f"m{m}": _PARTS[m]}), **_FEW),
+        {"quick": 18, "full": 10_800},
+        network_parts,
+        curves.network_figure,
+    )
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     e.name: e
     for e in (
@@ -59,7 +109,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             "Fig. 1, Eq. 3",
             "latent manifolds as fixed points of the score, and its singular vectors",
             _both(LatentSettings(), starts=60),
-            {"quick": 3, "full": 4},
+            {"quick": 2, "full": 4},
             latent_parts,
             latent_figures.latent_figure,
         ),
@@ -68,7 +118,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             "Fig. 2",
             "the gap that a manifold opens in the Jacobian's spectrum, and the well behind it",
             _both(GapSettings(), points=8),
-            {"quick": 2, "full": 3},
+            {"quick": 1, "full": 3},
             gap_parts,
             latent_figures.gap_figure,
         ),
@@ -77,29 +127,12 @@ EXPERIMENTS: dict[str, Experiment] = {
             "Fig. 3",
             "score and density of a bivariate of unequal variances, and the dimension that is lost",
             _both(PlaneSettings(), datasets=60),
-            {"quick": 5, "full": 10},
+            {"quick": 2, "full": 4},
             plane_parts,
             latent_figures.plane_figure,
         ),
-        Experiment(
-            "fig4",
-            "Figs. 4 and 11",
-            "singular values over t for m = 7: Eq. 19, Eq. 18, simulation, and corrected theory",
-            _both(CurveSettings(M7), datasets=60, draws=100),
-            {"quick": 10, "full": 40},
-            compared_parts,
-            curves.compared_figure,
-            also=("fig11",),
-        ),
-        Experiment(
-            "fig5",
-            "Fig. 5",
-            "networks trained on m = 7: spectra at several t and N",
-            _both(NetworkSettings({"m7": M7}), **_FEW),
-            {"quick": 30, "full": 9000},
-            network_parts,
-            curves.network_figure,
-        ),
+        _compared("fig4", "Figs. 4 and 11", 7, also=("fig11",)),
+        _trained("fig5", "Fig. 5", 7),
         Experiment(
             "fig8",
             "Fig. 8, Eq. 15",
@@ -109,78 +142,30 @@ EXPERIMENTS: dict[str, Experiment] = {
             condensation_parts,
             condensation_figures.condensation_figure,
         ),
-        Experiment(
-            "fig9",
-            "Fig. 9",
-            "empirical spectra at several t and N for m = 7",
-            _both(SizeSettings(M7), sizes=_QUICK_SIZES, realizations=5),
-            {"quick": 10, "full": 300},
-            simulated_parts,
-            curves.simulated_figure,
-        ),
-        Experiment(
-            "fig10",
-            "Fig. 10",
-            "empirical spectra at several t and N for m = 15",
-            _both(SizeSettings(M15), sizes=_QUICK_SIZES, realizations=5),
-            {"quick": 10, "full": 300},
-            simulated_parts,
-            curves.simulated_figure,
-        ),
-        Experiment(
-            "fig12",
-            "Fig. 12",
-            "singular values over t for m = 15: Eq. 19, Eq. 18, simulation, and corrected theory",
-            _both(CurveSettings(M15), datasets=60, draws=100),
-            {"quick": 10, "full": 40},
-            compared_parts,
-            curves.compared_figure,
-        ),
-        Experiment(
-            "fig13",
-            "Fig. 13",
-            "Eq. 19 at several t and N for m = 7",
-            _both(SizeSettings(M7), realizations=10),
-            {"quick": 3, "full": 5},
-            lambda settings: theory_parts(settings, "eq19"),
-            curves.theory_size_figure,
-        ),
-        Experiment(
-            "fig14",
-            "Fig. 14",
-            "Eq. 18 at several t and N for m = 15",
-            _both(SizeSettings(M15), realizations=10),
-            {"quick": 5, "full": 8},
-            lambda settings: theory_parts(settings, "eq18"),
-            curves.theory_size_figure,
-        ),
+        _simulated("fig9", "Fig. 9", 7),
+        _simulated("fig10", "Fig. 10", 15),
+        _compared("fig12", "Fig. 12", 15),
+        _predicted("fig13", "Fig. 13", 7, "eq19"),
+        _predicted("fig14", "Fig. 14", 15, "eq18"),
         Experiment(
             "fig15",
             "Fig. 15",
             "networks trained in d = 100 on three choices of m = 40 variances",
             _both(
-                NetworkSettings(_WIDE, dim=100, sizes=_WIDE_SIZES, times=_WIDE_TIMES, points=8),
+                NetworkSettings(_WIDE, dim=100, sizes=_WIDE_SIZES, times=_WIDE_TIMES, points=8, compared=False),
                 **(_FEW | {"sizes": (100, 1000, 10_000), "steps": 2000, "points": 4}),
             ),
-            {"quick": 60, "full": 30_000},
+            {"quick": 50, "full": 36_000},
             network_parts,
             curves.uniform_figure,
         ),
-        Experiment(
-            "fig16",
-            "Fig. 16",
-            "networks trained on m = 15: spectra at several t and N",
-            _both(NetworkSettings({"m15": M15}), **_FEW),
-            {"quick": 30, "full": 9000},
-            network_parts,
-            curves.network_figure,
-        ),
+        _trained("fig16", "Fig. 16", 15),
         Experiment(
             "order",
             "Sec. 5.4",
             "which subspace condenses first: participation ratios at e_j sqrt t",
             _both(OrderSettings(), datasets=150),
-            {"quick": 10, "full": 40},
+            {"quick": 2, "full": 8},
             order_parts,
             condensation_figures.order_figure,
         ),
@@ -189,7 +174,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             "Supp. C",
             "samples that keep the score from condensing, over m and over d",
             _both(ScalingSettings(), ranks=(4, 5, 6, 7, 8), dims=(16, 32, 64), datasets=100),
-            {"quick": 5, "full": 30},
+            {"quick": 1, "full": 6},
             scaling_parts,
             condensation_figures.scaling_figure,
         ),
@@ -198,7 +183,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             "Supp. B, Algs. 1 to 3",
             "scatter of the probes over repetitions, and errors of the gap rules",
             _both(AlgorithmSettings(), points=6, repeats=6),
-            {"quick": 20, "full": 200},
+            {"quick": 8, "full": 90},
             algorithm_parts,
             condensation_figures.algorithm_figure,
         ),
@@ -207,7 +192,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             "Eq. 2",
             "reverse diffusion beside the flow: weak error over steps, and where samples end",
             _both(ReverseSettings(), samples=20_000, drawn=300),
-            {"quick": 10, "full": 60},
+            {"quick": 11, "full": 80},
             reverse_parts,
             condensation_figures.reverse_figure,
         ),
@@ -216,7 +201,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             "errata",
             "printed and derived forms of the equations, and the numbers that decide",
             _both(EquationSettings(), datasets=400),
-            {"quick": 3, "full": 20},
+            {"quick": 3, "full": 10},
             equation_parts,
             errata_figure,
         ),

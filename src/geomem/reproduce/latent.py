@@ -97,7 +97,7 @@ def _landscape(samples: Tensor, settings: LatentSettings) -> xr.Dataset:
 
 def _distinct(points: Tensor) -> int:
     """Number of points that differ by more than a thousandth."""
-    return torch.unique(points.round(decimals=3) + 0.0, dim=0).shape[0]
+    return len(torch.unique(points.round(decimals=3) + 0.0, dim=0))
 
 
 @dataclass(frozen=True)
