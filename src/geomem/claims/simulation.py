@@ -222,7 +222,10 @@ def _spectra(records: Records) -> Evidence:
         error, draws = bootstrap(lambda r, a=theory, b=values: _errors(a, b, r), values.shape[0], draws=100)  # type: ignore[misc]
         t, t_c = theory["t"].values, theory.attrs["condensation_time"]
         for k, u in enumerate(t):
-            cells = [f"{error[f, k]:.2g} ± {draws[:, f, k].std():.1g}" for f in range(len(_FORMS))]
+            spread = draws[:, :, k].std(0)
+            cells = [
+                f"{error[f, k]:.2g}" + (f" ± {spread[f]:.1g}" if spread[f] > 5e-5 else "") for f in range(len(_FORMS))
+            ]
             rows.append((f"{theory.attrs['rank']}", f"{u:.3g}", *cells))
         printed = [list(_FORMS).index(form) for form in ("eq19", "eq43", "eq18 samples")]
         correlated = list(_FORMS).index("correlated")

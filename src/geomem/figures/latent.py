@@ -58,7 +58,7 @@ def _vectors(axis: Axes, arrays: xr.Dataset) -> None:
                 axis.annotate("", xy=tip, xytext=at, arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.4})
     axis.plot([], [], color=HELD_OUT, label="orthogonal")
     axis.plot([], [], color=TRAINING, label="tangent")
-    axis.legend(fontsize=7, loc="center", title="length: singular value", title_fontsize=7)
+    axis.legend(fontsize=6, loc="upper left", title="length: singular value", title_fontsize=6)
 
 
 def gap_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
