@@ -48,7 +48,8 @@ def latent_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
 def _vectors(axis: Axes, arrays: xr.Dataset) -> None:
     """-lambda_j v_j at four points: the pull back of a perturbation, as long as it is strong."""
     longest = float(arrays["singular_value"].max())
-    for start in np.linspace(0, arrays.sizes["start"], 4, endpoint=False).astype(int) + 7:
+    count = arrays.sizes["start"]
+    for start in (np.arange(4) * count // 4 + count // 16) % count:
         at = arrays["point"].values[start]
         for j, colour in ((0, HELD_OUT), (1, TRAINING)):
             size = 0.55 * float(arrays["singular_value"][start, j]) / longest

@@ -186,7 +186,7 @@ def plane_parts(settings: PlaneSettings) -> Mapping[str, Work]:
 
 
 def _plane(settings: PlaneSettings) -> xr.Dataset:
-    manifold = LinearManifold(settings.variances)
+    manifold = LinearManifold(torch.tensor(settings.variances))
     data = manifold.sample(settings.n_samples, generator=derived_generator(settings.seed, "data", 0))
     score = EmpiricalScore(data)
     x = torch.linspace(-6, 6, settings.grid, dtype=torch.float64)
@@ -219,7 +219,7 @@ def _plane(settings: PlaneSettings) -> xr.Dataset:
 
 def _axis_survival(settings: PlaneSettings, run: Run, tell: Telling) -> xr.Dataset:
     """Survival along each axis, [I + t J]_jj, at fresh noisy points of each data set."""
-    manifold = LinearManifold(settings.variances)
+    manifold = LinearManifold(torch.tensor(settings.variances))
     t = 1 / torch.tensor(settings.betas, dtype=torch.float64)
     out = np.empty((settings.datasets, len(settings.betas), settings.points, 2), dtype=np.float32)
     for i in range(settings.datasets):
