@@ -116,7 +116,8 @@ def _agree(records: Records) -> Evidence:
             )
         moderate = np.abs(difference[:, t >= 0.3].mean(-1)).max()
         small = difference[:, t <= 0.01].mean(-1)
-        parts += [bool(moderate < 0.5), bool((small > 0.5).all())]
+        beyond = [mean(d).low > 0 for d in difference[:, t <= 0.01].reshape(-1, difference.shape[-1])]
+        parts += [bool(moderate < 0.5), all(beyond)]
         found.append(
             f"m = {arrays.attrs['rank']}: at t ≥ 0.3 the two differ by {moderate:.2f} dimensions at most (means over training points); "
             f"at t ≤ 0.01 the network has {small.min():.1f} to {small.max():.1f} more."
@@ -271,7 +272,8 @@ CLAIMS = (
         "networks-agree",
         "Networks agree with the empirical score at moderate t and generalize beyond it at small t.",
         "Sec. 6.2, Supp. E",
-        "difference of the sum of survival at training points, network less empirical: below 0.5 at t ≥ 0.3, above 0.5 at t ≤ 0.01",
+        "difference of the sum of survival at training points, network less empirical: below 0.5 at t ≥ 0.3, above 0 by its interval "
+        "at t ≤ 0.01",
         ("fig5", "fig16"),
         _agree,
     ),

@@ -24,7 +24,14 @@ from geomem.spectra import spectrum
 
 __all__ = ["AlgorithmSettings", "ReverseSettings", "algorithm_parts", "reverse_parts"]
 
-_PROBES = ("score-matrix", "antithetic", "orthonormal")
+# Name to probe and its directions, in units of d. Alg. 2 evaluates the score twice for each: with half as many directions
+# it costs as much as Alg. 1.
+_PROBES = {
+    "Alg. 1": ("score-matrix", 4),
+    "Alg. 2": ("antithetic", 4),
+    "Alg. 2, half": ("antithetic", 2),
+    "orthonormal": ("orthonormal", 1),
+}
 _TIME = {"units": "data units squared"}
 
 
@@ -73,11 +80,12 @@ def _repeated(settings: AlgorithmSettings, manifold: LinearManifold, tell: Telli
     values = np.empty((*shape, manifold.dim))
     for i, score in enumerate(scores.values()):
         for r in range(settings.repeats):
-            for k, probe in enumerate(_PROBES):
-                # The same noise for Algs. 1 and 2, a fresh one for each repetition.
+            for k, (probe, share) in enumerate(_PROBES.values()):
+                # The same noise for Algs. 1 and 2 and for all points, a fresh one for each repetition.
                 generator = derived_generator(settings.seed, "probe", r)
                 at, times = x.expand(t.numel(), -1, -1), t[:, None].expand(-1, settings.points)
-                values[i, k, r] = spectrum(score, at, times, probe=probe, generator=generator).values.numpy()
+                found = spectrum(score, at, times, probe=probe, probes=share * manifold.dim, generator=generator)
+                values[i, k, r] = found.values.numpy()
             tell((i * settings.repeats + r + 1) / (len(scores) * settings.repeats))
     rules = {"normal bundle": normal_bundle(torch.from_numpy(values)).value}
     for c in settings.thresholds:
@@ -88,17 +96,16 @@ def _repeated(settings: AlgorithmSettings, manifold: LinearManifold, tell: Telli
     dims = ("score", "probe", "repeat", "t", "point")
     return xr.Dataset(
         {
-            "scatter": (
-                ("score", "probe", "t", "point"),
-                np.sqrt(logs.var(2, ddof=1).mean(-1)),
-                {"note": "standard deviation over repetitions of ln singular value, r.m.s. over directions"},
+            "deviation": (
+                dims,
+                np.sqrt(np.square(logs - logs.mean(2, keepdims=True)).mean(-1)).astype(np.float32),
+                {"note": "r.m.s. over directions of ln singular value less its mean over repetitions"},
             ),
             "bias": (
                 ("probe", "t", "point"),
                 np.sqrt(np.square(logs[0].mean(1) - truth).mean(-1)),
                 {"note": "exact score: r.m.s. over directions of the mean error of ln singular value"},
             ),
-            "largest": (dims, values[..., 0].astype(np.float32) * t[:, None].numpy().astype(np.float32), {"units": ""}),
             "dimension": (("rule", *dims), np.stack(list(rules.values())).astype(np.float32)),
         },
         coords={

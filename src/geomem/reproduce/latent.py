@@ -34,6 +34,7 @@ class LatentSettings:
 
     Attributes:
         t: Diffusion time.
+        t_few: That of the memorizing score, small enough that its samples stay apart.
         few: Samples of the memorizing score.
         dense: Samples of the curves, evenly spaced along them: so many that their spacing is far below sqrt t.
         starts: Number of starts of the search for fixed points.
@@ -42,6 +43,7 @@ class LatentSettings:
     """
 
     t: float = 0.02
+    t_few: float = 0.002
     few: int = 9
     dense: int = 2000
     starts: int = 120
@@ -54,9 +56,9 @@ def latent_parts(settings: LatentSettings) -> Mapping[str, Work]:
     angles = torch.rand(settings.few, generator=derived_generator(settings.seed, "few"), dtype=torch.float64)
     few = torch.stack([(2 * math.pi * angles).cos(), (2 * math.pi * angles).sin()], 1)
     return {
-        "memorizing": lambda run, tell: _landscape(few, settings),
-        "circle": lambda run, tell: _landscape(_evenly(settings.dense, 1.0), settings),
-        "ellipse": lambda run, tell: _landscape(_evenly(settings.dense, 0.6), settings),
+        "memorizing": lambda run, tell: _landscape(few, settings.t_few, settings),
+        "circle": lambda run, tell: _landscape(_evenly(settings.dense, 1.0), settings.t, settings),
+        "ellipse": lambda run, tell: _landscape(_evenly(settings.dense, 0.6), settings.t, settings),
     }
 
 
@@ -70,9 +72,9 @@ def _evenly(count: int, height: float) -> Tensor:
     return torch.stack([even.cos(), height * even.sin()], 1)
 
 
-def _landscape(samples: Tensor, settings: LatentSettings) -> xr.Dataset:
+def _landscape(samples: Tensor, t: float, settings: LatentSettings) -> xr.Dataset:
     """Log density on a grid, fixed points from starts around the circle, and singular vectors at the first of them."""
-    score, t = EmpiricalScore(samples), settings.t
+    score = EmpiricalScore(samples)
     axis = torch.linspace(-1.6, 1.6, settings.grid, dtype=torch.float64)
     density = score.log_density(torch.cartesian_prod(axis, axis), t).reshape(settings.grid, settings.grid)
     angle = 2 * math.pi * torch.arange(settings.starts, dtype=torch.float64) / settings.starts

@@ -16,9 +16,10 @@ import xarray as xr
 from torch import Tensor
 
 from geomem.dimension import largest_gap
+from geomem.errors import InputError
 from geomem.manifolds import LinearManifold
 from geomem.networks import TrainConfig, TrainState, load_checkpoint, save_checkpoint, train
-from geomem.records import Run
+from geomem.records import Run, environment
 from geomem.reproduce.experiment import Telling, Work
 from geomem.reproduce.spectra import PLACES, SIZES, TIMES
 from geomem.scores import EmpiricalScore, NetworkScore, Score
@@ -160,8 +161,11 @@ def _trained(settings: NetworkSettings, name: str, data: Tensor, run: Run, tell:
     path = run.path / f"{name}.safetensors"
     config = settings.training
     state = load_checkpoint(path) if path.exists() else TrainState(config, data.shape[1], float(data.std(correction=0)))
+    if state.config != config:
+        raise InputError(f"{path}: holds networks trained otherwise than this run asks for; delete it to train anew.")
     if state.step == settings.steps:
         return state
+    run.log(networks=name, step=state.step, commit=str(environment()["commit"]))
     compiled = settings.steps >= _COMPILED_FROM and shutil.which("c++") is not None
     saved, every, total = time.monotonic(), max(1, settings.steps // 200), torch.zeros(len(config.sizes))
 

@@ -33,7 +33,7 @@ __all__ = [
 M7 = ((2, 1.0), (5, 0.3))
 M15 = ((5, 1.0), (10, 0.3))
 SIZES = (50, 100, 250, 500, 1000, 10_000, 100_000)
-TIMES = (1.0, 0.3, 0.1, 0.03, 0.01, 1e-5)
+TIMES = (1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-5)
 PLACES = ("origin", "training", "held_out")
 _UNITS = {"units": "1 / data units squared"}
 _TIME = {"units": "data units squared"}
@@ -101,22 +101,40 @@ def _theory(settings: CurveSettings, tell: Telling) -> xr.Dataset:
 
 
 def _simulated_curves(settings: CurveSettings, tell: Telling) -> xr.Dataset:
-    """Ordered singular values at the origin of every data set, float32: smoothed (Eq. 5) and by Alg. 2."""
+    """Ordered singular values at the origin of every data set, float32: smoothed (Eq. 5) and by Alg. 2.
+
+    And the survival 1 + t J_jj of every axis of the manifold, whose subspace is known; sorted values have none.
+    """
     manifold = LinearManifold.subspaces(settings.dim, settings.parts)
     t = torch.tensor(settings.times, dtype=torch.float64)
     origin = torch.zeros(t.numel(), settings.dim, dtype=torch.float64)
     probes = ("smoothed", "antithetic")
     out = np.empty((settings.datasets, len(probes), t.numel(), settings.dim), dtype=np.float32)
+    axes = torch.eye(settings.dim, dtype=torch.float64)[: manifold.rank]
+    block = np.repeat(np.arange(len(settings.parts)), [m for m, _ in settings.parts])
+    survival = np.empty((settings.datasets, len(settings.parts), t.numel()), dtype=np.float32)
     for i in range(settings.datasets):
         data = manifold.sample(settings.n_samples, generator=derived_generator(settings.seed, "data", i))
         score = EmpiricalScore(data)
         for k, probe in enumerate(probes):
             generator = derived_generator(settings.seed, "probe", i)
             out[i, k] = spectrum(score, origin, t, probe=probe, generator=generator).values.numpy()
+        moved = score(t.sqrt()[:, None, None] * axes, t[:, None].expand(-1, manifold.rank))
+        change = (moved - score(origin, t)[:, None]).mul(axes).sum(-1)
+        each = (1 + t.sqrt()[:, None] * change).numpy()
+        survival[i] = [each[:, block == b].mean(1) for b in range(len(settings.parts))]
         tell((i + 1) / settings.datasets)
     return xr.Dataset(
-        {"singular_value": (("dataset", "probe", "t", "direction"), out, _UNITS)},
-        coords={"probe": list(probes), "t": ("t", t.numpy(), _TIME), "direction": np.arange(1, settings.dim + 1)},
+        {
+            "singular_value": (("dataset", "probe", "t", "direction"), out, _UNITS),
+            "axis_survival": (("dataset", "subspace", "t"), survival),
+        },
+        coords={
+            "probe": list(probes),
+            "t": ("t", t.numpy(), _TIME),
+            "direction": np.arange(1, settings.dim + 1),
+            "variance": ("subspace", [v for _, v in settings.parts]),
+        },
     )
 
 
