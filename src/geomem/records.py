@@ -245,13 +245,19 @@ def environment() -> dict[str, str | None]:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout that geomem runs from, marked when files were changed; None for an installed package."""
+    """Commit of the checkout that geomem runs from, marked when its source was changed; None for an installed package."""
     where = Path(__file__).resolve().parents[2]
     if not (where / ".git").exists():
         return None
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", *command], cwd=where, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
     try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(command, cwd=where, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        # Records that are kept in the checkout change while it makes them; only the package's own files count.
+        changed = git("status", "--porcelain", "--", "src")
+        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
