@@ -197,24 +197,25 @@ def reproduce(
         return
     if name is None:
         raise InputError(f"give an experiment: {', '.join(EXPERIMENTS)}, or all (see --list).")
-    names = list(EXPERIMENTS) if name == "all" else [name]
-    seconds = sum(expected_seconds(n, scale, steps if name != "all" else None) for n in names)
-    if scale == "full" or seconds > 120:
-        _say(f"{name} at {scale} scale takes about {_duration(seconds)} here; interrupted, it goes on where it was.")
     if name == "all" and steps is not None:
         raise InputError("--steps: give it with one experiment that trains networks.")
+    names = list(EXPERIMENTS) if name == "all" else [name]
+    stated = []
     with _interruptible(), _progress() as progress:
-        if name == "all":
-            results = list(run_all(scale=scale, seed=seed, out=out, force=force, progress=progress))
-        else:
-            results = [run(name, scale=scale, steps=steps, seed=seed, out=out, force=force, progress=progress)]
+        seconds = sum(expected_seconds(n, scale, steps) for n in names)
+        if scale == "full" or seconds > 120:
+            took = _duration(seconds)
+            _say(
+                f"{name} at {scale} scale takes about {took} here from the start; interrupted, it goes on where it was."
+            )
+        options: dict[str, Any] = {"scale": scale, "seed": seed, "out": out, "force": force, "progress": progress}
+        for result in run_all(**options) if name == "all" else (run(name, steps=steps, **options),):
+            stated.append({"figure": str(result.page), **result.summary})
+            if not json_:
+                _print_claims(result.summary["title"], result.summary["claims"])
+                print(f"Figure: {result.page}\n")
     if json_:
-        stated = [{"figure": str(r.page), **r.summary} for r in results]
         print(json.dumps(stated if name == "all" else stated[0], indent=2))
-        return
-    for result in results:
-        _print_claims(result.summary["title"], result.summary["claims"])
-        print(f"Figure: {result.page}\n")
 
 
 @app.command()

@@ -131,7 +131,8 @@ def _errata(numbers: xr.Dataset, run: Run) -> str:
     lines = [
         "# Errata\n",
         "Equations of *Losing dimensions: geometric memorization in generative diffusion* whose printed form a number refutes. "
-        "The deciding number rests on neither form: its source is named. Simulations are over "
+        "The source of the deciding number is named with it. A derived form marked *heuristic* is nearer, and not right either. Printed "
+        "forms that need a condensation time have the exact one. Simulations are over "
         f"{run.config['datasets']:,} data sets (fewer where each takes long), ± one standard error. Where each equation is in "
         "geomem: [equations.md](equations.md).\n",
         "| where | printed | derived | number | by the printed form | by the derived form | decides |",
@@ -147,7 +148,7 @@ def _errata(numbers: xr.Dataset, run: Run) -> str:
             erratum.derived,
             erratum.number,
             f"{printed:.4g}",
-            f"{derived:.4g}",
+            f"{derived:.4g}" + (" (heuristic)" if erratum.heuristic else ""),
             f"**{decided}** ({erratum.by})",
         )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
@@ -192,9 +193,17 @@ def _provenance(runs: _Runs) -> Table:
     for name, (run, _) in runs.items():
         where: Mapping[str, Any] = run.environment()
         steps = run.config.get("steps")
-        trained = f"{steps:,}" if isinstance(steps, int) else ""
+        trained = f"{steps:,}, begun {_training(run)}" if isinstance(steps, int) else ""
         rows.append((name, str(where["commit"]), str(run.config["seed"]), trained, str(where["started"])[:10]))
     return Table(("experiment", "commit", "seed", "training steps", "date"), tuple(rows))
+
+
+def _training(run: Run) -> str:
+    """When and at which commit the training of a run's networks began, from its log."""
+    log = run.path / "metrics.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    begun = [line for line in lines if "commit" in line]
+    return f"{begun[0]['time'][:10]} at {begun[0]['commit']}" if begun else "unknown"
 
 
 def _table(table: Table) -> list[str]:

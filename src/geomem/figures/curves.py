@@ -41,7 +41,7 @@ def compared_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
                 if title in dashed:
                     other = dashed[title].sel(t=u)
                     axis.plot(other["direction"], u * other, "--", color=colours(norm(u)), lw=0.6)
-            axis.set(title=title, xlabel="direction", yscale="log", ylim=(2e-2, 1e3 if axis is axes[0] else 20))
+            axis.set(title=title, xlabel="direction", yscale="log", ylim=(1e-2, 2e4))
             _gap_lines(axis, records["theory"].attrs)
         lines = {"empirical score": ("smoothed (Eq. 5)", "Alg. 2"), "corrected theory": ("correlated", "row form")}
         for axis in axes[2:]:
@@ -74,7 +74,7 @@ def simulated_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
             _panels(row, sizes, [v.mean("realization") * v["t"] for v in values], first["t"].values)
             row[0].set_ylabel(f"{label}\nt × singular value")
         _legend(figure, sizes)
-        caption(figure, f"means over {first.sizes['realization']} realizations. {note}")
+        caption(figure, f"means over {first.sizes['realization']} realizations; values above 1.9 are cut. {note}")
     return figure
 
 
@@ -86,13 +86,12 @@ def theory_size_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
     shown = [str(form) for form in values["form"].values if form in names]
     with style():
         figure = Figure(figsize=(13, 4.9), layout="constrained")
-        axes = figure.subplots(2, values.sizes["t"], sharex=True, sharey="row")
+        axes = figure.subplots(2, values.sizes["t"], sharex=True)
         for row, form in zip(axes, shown, strict=True):
-            highest = max(4.0, 1.2 * float(values.sel(form=form).max()))
             _panels(row, sizes, [values.sel(form=form, size=n) for n in sizes], values["t"].values)
             row[0].set_ylabel(f"{names[form]}\nt × singular value")
-            for axis in row:
-                axis.set(yscale="log", ylim=(3e-2, highest))
+            for axis, t in zip(row, values["t"].values, strict=True):
+                axis.set(yscale="log", ylim=(1e-2, max(4.0, 2 * float(values.sel(form=form, t=t).max()))))
         _legend(figure, sizes)
         caption(figure, f"at the origin. {note}")
     return figure

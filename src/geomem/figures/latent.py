@@ -17,10 +17,10 @@ _RED = "#C1272D"
 def latent_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
     """Fig. 1: energy contours with the fixed points in red (A), singular vectors at them (B); and an ellipse."""
     with style():
-        figure = Figure(figsize=(11.5, 3.3), layout="constrained")
+        figure = Figure(figsize=(11.5, 3.7), layout="constrained")
         axes = figure.subplots(1, 4)
         titles = {
-            "memorizing": "A  memorizing: 9 samples",
+            "memorizing": "A  memorizing",
             "circle": "A  one-dimensional: a circle",
             "vectors": "B  singular vectors of the score",
             "ellipse": "beyond: an ellipse",
@@ -30,18 +30,21 @@ def latent_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
             density = arrays["log_density"]
             top = float(density.max())
             levels = top - np.array([64, 32, 16, 8, 4, 2, 1, 0.5, 0.25, 0.1])
-            axis.contour(arrays["x"], arrays["y"], density.T, levels=levels, colors="#888888", linewidths=0.6)
+            axis.contour(
+                arrays["x"], arrays["y"], density.T, levels=levels, colors="#888888", linewidths=0.6, linestyles="solid"
+            )
             found = arrays["point"].values[(arrays["stable"] & arrays["converged"]).values]
             if name == "vectors":
                 axis.plot(found[:, 0], found[:, 1], ".", color=_RED, ms=2)
                 _vectors(axis, arrays)
             else:
                 axis.plot(found[:, 0], found[:, 1], "o", color=_RED, ms=3.5, mew=0)
-                axis.set_xlabel(
-                    f"{arrays.attrs['distinct']} fixed points from {arrays.sizes['start']} starts", fontsize=8
-                )
+                if name == "memorizing":
+                    axis.plot(*arrays["sample"].values.T, "x", color="#1b1b1b", ms=7, mew=0.8)
+                what = f"{arrays.attrs['distinct']} fixed points from {arrays.sizes['start']} starts, t = {arrays.attrs['t']:g}"
+                axis.set_xlabel(what, fontsize=8)
             axis.set(title=title, xticks=[], yticks=[], aspect="equal")
-        caption(figure, f"contours: log density, t = {arrays.attrs['t']:g}; red: stable fixed points. {note}")
+        caption(figure, f"contours: log density; crosses: samples; red: stable fixed points. {note}")
     return figure
 
 
@@ -102,7 +105,7 @@ def plane_figure(records: Mapping[str, xr.Dataset], note: str) -> Figure:
             length = np.linalg.norm(s, axis=-1, keepdims=True)
             arrow = s / np.maximum(length, 1e-9) * np.log1p(length) / np.log1p(length.max())
             grid = np.meshgrid(arrays["arrow_x"], arrays["arrow_y"], indexing="ij")
-            axis.quiver(*grid, arrow[..., 0], arrow[..., 1], color=_RED, scale=16, width=0.005)
+            axis.quiver(*grid, arrow[..., 0], arrow[..., 1], color=_RED, scale=16, width=0.005, angles="xy")
             axis.plot(*arrays["sample"].values.T, ".", color="white", ms=1.5)
             axis.set(title=f"{letter}  β = {beta:g}", xlim=(-6, 6), ylim=(-2, 2), xlabel="x", ylabel="y")
         beta = survival["beta"].values
