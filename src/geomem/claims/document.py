@@ -16,6 +16,7 @@ from geomem.records import Run, atomic_path
 from geomem.reproduce.equations import ERRATA
 from geomem.reproduce.experiment import Experiment
 from geomem.reproduce.experiments import EXPERIMENTS
+from geomem.reproduce.networks import NetworkSettings
 from geomem.reproduce.run import records_of
 
 __all__ = ["documents", "stale", "verdicts_of", "write"]
@@ -90,6 +91,10 @@ def _runs(folder: Path) -> _Runs:
     for name in EXPERIMENTS:
         if (folder / name / "config.json").is_file():
             run = Run.existing(folder / name)
+            if run.config["command"] != f"reproduce {name}":
+                raise InputError(
+                    f"{folder / name}: was made by geomem {run.config['command']}; move it to a folder of its name."
+                )
             runs[name] = (run, records_of(run))
     if not runs:
         raise InputError(
@@ -183,7 +188,7 @@ def _options(run: Run, experiment: Experiment) -> str:
     for scale, settings in experiment.settings.items():
         held = json.loads(json.dumps(asdict(settings)))
         other = {key for key, value in held.items() if run.config[key] != value}
-        if other <= {"seed", "steps"}:
+        if other <= ({"seed", "steps"} if isinstance(settings, NetworkSettings) else {"seed"}):
             return f" --scale {scale}" + "".join(f" --{key} {run.config[key]}" for key in sorted(other))
     return " (with settings of its own)"
 

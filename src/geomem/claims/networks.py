@@ -81,6 +81,8 @@ def _total_gap(records: Records) -> Evidence:
             for place in ("training", "held_out")
             for probe in _PROBES
         ]
+        if not large:
+            continue
         parts += [share > 0.9 for share in kept]
         least = [
             n

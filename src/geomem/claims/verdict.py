@@ -14,7 +14,7 @@ __all__ = ["Claim", "Evidence", "Records", "Table", "Verdict", "bootstrap", "gra
 
 # Experiment to its records by name.
 Records = Mapping[str, Mapping[str, xr.Dataset]]
-HOLDS, IN_PART, FAILS = "holds", "holds in part", "does not hold"
+HOLDS, IN_PART, FAILS, UNDECIDED = "holds", "holds in part", "does not hold", "undecided"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class Verdict:
 
 
 def graded(parts: Sequence[bool]) -> str:
-    """The verdict on a statement from those on its parts."""
+    """The verdict on a statement from those on its parts; undecided where there are none."""
+    if not parts:
+        return UNDECIDED
     return HOLDS if all(parts) else IN_PART if any(parts) else FAILS
 
 

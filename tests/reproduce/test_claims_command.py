@@ -1,0 +1,84 @@
+"""`geomem claims` and `geomem reproduce` as their users meet them, and the documents of this repository."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands import assert_refused, geomem
+from geomem.claims import CLAIMS
+from geomem.reproduce import EXPERIMENTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_claims_are_distinct_and_rest_on_experiments_that_exist() -> None:
+    assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)
+    assert {name for claim in CLAIMS for name in claim.needs} <= set(EXPERIMENTS)
+
+
+def test_the_repository_s_documents_say_what_its_records_say() -> None:
+    result = geomem("claims", "--check", cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert "lost first" in result.stdout
+
+
+def test_an_edited_document_fails_the_check_and_is_written_again(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    page = tmp_path / "docs" / "claims.md"
+    page.write_text(page.read_text() + "edited\n")
+    result = geomem("claims", "--check", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "claims.md" in result.stderr
+    assert "Traceback" not in result.stderr
+    page.unlink()
+    assert geomem("claims", cwd=tmp_path).returncode == 0
+    assert page.read_text() == (ROOT / "docs" / "claims.md").read_text()
+
+
+def test_reproduce_says_what_there_is(tmp_path: Path) -> None:
+    listed = geomem("reproduce", "--list", cwd=tmp_path)
+    assert listed.returncode == 0
+    for name in (*EXPERIMENTS, "fig11"):
+        assert name in listed.stdout
+    assert_refused(geomem("reproduce", cwd=tmp_path), 2, "fig4", "--list")
+    assert_refused(geomem("reproduce", "fig7", cwd=tmp_path), 2, "fig7", "fig8")
+    assert_refused(geomem("reproduce", "fig2", "--scale", "big", cwd=tmp_path), 2, "big", "quick")
+    assert_refused(geomem("reproduce", "all", "--steps", "5", cwd=tmp_path), 2, "--steps")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reproduce_prints_verdicts_and_json(tmp_path: Path) -> None:
+    plain = geomem("reproduce", "fig8", cwd=tmp_path)
+    assert plain.returncode == 0, plain.stderr
+    assert "does not hold" in plain.stdout
+    assert (tmp_path / "geomem-reproduce" / "quick" / "fig8" / "fig8.png").exists()
+    stated = json.loads(geomem("reproduce", "fig8", "--json", cwd=tmp_path).stdout)
+    assert {c["claim"] for c in stated["claims"]} == {"expansion", "position"}
+
+
+def test_claims_without_records_are_refused(tmp_path: Path) -> None:
+    assert_refused(geomem("claims", cwd=tmp_path), 2, "docs/gallery", "reproduce all")
+    (tmp_path / "fig1").mkdir()
+    (tmp_path / "fig1" / "config.json").write_text("{}")
+    assert_refused(geomem("claims", "--records", ".", cwd=tmp_path), 2, "fig1")
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_training_takes_the_same_steps() -> None:
+    # A process of its own: annotations that are checked at run time cannot be compiled.
+    script = """
+import torch
+config = TrainConfig((50, 300), steps=4, batch_size=16, hidden=16)
+data = torch.randn(300, 30, generator=torch.Generator().manual_seed(0))
+losses = [
+    torch.stack([step.loss for step in train(TrainState(config, 30, 1.0), data, compiled=compiled)])
+    for compiled in (False, True)
+]
+torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr

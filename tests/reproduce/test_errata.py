@@ -1,0 +1,18 @@
+"""Every erratum: the deciding number is nearer the derived form than the printed one, beyond its own error."""
+
+import math
+
+import pytest
+
+from geomem.reproduce.equations import ERRATA, EquationSettings
+
+
+@pytest.mark.parametrize("erratum", ERRATA, ids=[e.place for e in ERRATA])
+def test_the_number_decides_for_the_derived_form(erratum):
+    found = erratum.check(EquationSettings(datasets=400))
+    assert all(map(math.isfinite, found))
+    printed, derived, error = found.printed - found.decides, found.derived - found.decides, found.error
+    if min(found) >= 0 and found.printed > 0:  # numbers of one sign are far apart by their ratio
+        printed, derived = math.log(found.printed / found.decides), math.log(found.derived / found.decides)
+        error /= found.decides
+    assert abs(printed) > abs(derived) + 4 * error
