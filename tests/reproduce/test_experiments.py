@@ -279,7 +279,7 @@ def test_probes_are_as_exact_as_they_are_known_to_be(gallery: Path) -> None:
         assert float(arrays["bias"].sel(probe="Alg. 2, half").min()) > float(arrays["bias"].sel(probe="Alg. 2").max())
         if name != "uniform":  # whose smallest variances leave no gap
             read = exact["dimension"].sel(probe="orthonormal", rule="normal bundle", t=0.01)
-            assert (read == m).all()
+            assert (read == arrays.attrs["rank"]).all()
 
 
 def test_halves_of_uniform_variances() -> None:
@@ -400,7 +400,7 @@ def test_steps_and_seed_of_networks_are_taken_and_recorded(tmp_path: Path) -> No
     manifold = LinearManifold.subspaces(30, M15)
     data = manifold.sample(5000, generator=derived_generator(4, "data"))
     state = TrainState(settings_of("fig16", steps=3, seed=4).training, 30, float(data.std(correction=0)))
-    for line, step in zip(lines, train(state, data), strict=True):
+    for line, step in zip(lines[1:], train(state, data), strict=True):
         assert line["loss"] == pytest.approx(step.loss.tolist())
 
 
