@@ -237,10 +237,10 @@ def claims(
         for v in verdicts:
             print(f"{v.evidence.verdict:>14}  {v.claim.statement} ({v.claim.place})")
     if not check:
-        for path in write(records, out):
+        for path in write(records, out, verdicts):
             _say(f"wrote {path}")
         return
-    old = stale(records, out)
+    old = stale(records, out, verdicts)
     if old:
         names = ", ".join(str(path) for path in old)
         raise GeomemError(f"{names}: not what the records say; write them again with geomem claims.")

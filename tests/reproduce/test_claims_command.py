@@ -72,6 +72,8 @@ def test_compiled_training_takes_the_same_steps() -> None:
     # A process of its own: annotations that are checked at run time cannot be compiled.
     script = """
 import torch
+from geomem.networks import TrainConfig, TrainState, train
+
 config = TrainConfig((50, 300), steps=4, batch_size=16, hidden=16)
 data = torch.randn(300, 30, generator=torch.Generator().manual_seed(0))
 losses = [

@@ -33,8 +33,10 @@ def verdicts_of(records: Path | str) -> list[Verdict]:
     return judged({name: arrays for name, (_, arrays) in _runs(Path(records)).items()})
 
 
-def documents(records: Path | str, out: Path | str) -> dict[Path, str]:
+def documents(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] | None = None) -> dict[Path, str]:
     """Path to text: claims.md and errata.md in `out`, and the README.md of the records' folder; links are relative.
+
+    `verdicts` are those of `verdicts_of`, where they are known already.
 
     Raises:
         InputError: As `verdicts_of`, and if an experiment that a claim needs is missing.
@@ -46,7 +48,8 @@ def documents(records: Path | str, out: Path | str) -> dict[Path, str]:
         raise InputError(
             f"{folder}: has no run of {', '.join(missing)}; make all of them with geomem reproduce all --out {folder}."
         )
-    verdicts = judged({name: arrays for name, (_, arrays) in runs.items()})
+    if verdicts is None:
+        verdicts = judged({name: arrays for name, (_, arrays) in runs.items()})
     gallery, back = (Path(os.path.relpath(*pair)).as_posix() for pair in ((folder, target), (target, folder)))
     errata = _errata(runs["equations"][1]["numbers"], runs["equations"][0])
     return {
@@ -56,14 +59,14 @@ def documents(records: Path | str, out: Path | str) -> dict[Path, str]:
     }
 
 
-def write(records: Path | str, out: Path | str) -> list[Path]:
+def write(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] | None = None) -> list[Path]:
     """Write the documents; their paths.
 
     Raises:
         InputError: As `documents`.
         OutputError: If a file cannot be written.
     """
-    texts = documents(records, out)
+    texts = documents(records, out, verdicts)
     for path, text in texts.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +77,11 @@ def write(records: Path | str, out: Path | str) -> list[Path]:
     return list(texts)
 
 
-def stale(records: Path | str, out: Path | str) -> list[Path]:
+def stale(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] | None = None) -> list[Path]:
     """Documents that are missing or differ from what the records say."""
     return [
         path
-        for path, text in documents(records, out).items()
+        for path, text in documents(records, out, verdicts).items()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
 

@@ -260,7 +260,7 @@ def _closer(records: Records) -> Evidence:
             error = _errors(theory, values, rows)[0]
             return np.asarray(error[eq41] - error[eq43])
 
-        value, draws = bootstrap(advantage, values.shape[0])
+        value, draws = bootstrap(advantage, values.shape[0], draws=200)
         t, s_e = theory["t"].values, np.maximum(draws.std(0), 1e-9)
         limit = norm.ppf(1 - 0.025 / t.size)
         better, worse = t[value > limit * s_e], t[value < -limit * s_e]
