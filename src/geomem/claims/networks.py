@@ -203,7 +203,7 @@ def _lost_first(records: Records) -> Evidence:
                     signs.append(int(pair.low > 0) - int(pair.high < 0))
                 cells.append(f"{pair:+.2f}" if judged[i, k] else "")
             rows.append((f"{arrays.attrs['rank']}", f"{n:,}", *cells))
-        parts += [signs.count(1) > 0, signs.count(-1) == 0]
+        parts += [signs.count(1) > 0, signs.count(-1) == 0] if signs else []
         found.append(
             f"m = {arrays.attrs['rank']}: of {len(signs)} pairs of N and t at which a tenth or more is lost, the network keeps less of the "
             f"high-variance subspace at {signs.count(1)}, less of the low-variance one at {signs.count(-1)} (training points, 95% for all "
@@ -232,7 +232,7 @@ def _learned_first(records: Records) -> Evidence:
                 signs.append(int(pair.low > 0) - int(pair.high < 0))
                 cells = (f"{mean(wrong[k, :, high]):.3f}", f"{mean(wrong[k, :, low]):.3f}", f"{pair:+.3f}")
                 rows.append((name, f"{n:,}", f"{arrays['t'].values[k]:g}", *cells))
-        parts += [signs.count(1) > 0, signs.count(-1) == 0]
+        parts += [signs.count(1) > 0, signs.count(-1) == 0] if signs else []
         found.append(
             f"{name} (variances {s[high]:.2g} and {s[low]:.2g} on average): of {len(signs)} pairs of N and t the survival of the higher variance is "
             f"nearer the exact one at {signs.count(1)}, of the lower at {signs.count(-1)} (new points, {arrays.attrs['steps']:,} steps, 95% for "

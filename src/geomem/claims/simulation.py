@@ -125,12 +125,12 @@ def _lost_in_simulation(records: Records) -> Evidence:
         judged = mean_y > 0.01
         signs = []
         for k, u in enumerate(t):
-            pair = mean(y[:, 0, k] - y[:, 1, k], confidence=1 - 0.05 / judged.sum())
+            pair = mean(y[:, 0, k] - y[:, 1, k], confidence=1 - 0.05 / max(1, judged.sum()))
             if judged[k]:
                 signs.append(int(pair.low > 0) - int(pair.high < 0))
             rows.append((label, f"{u:.3g}", f"{mean_y[k]:.3f}", f"{pair:+.2g}", "" if judged[k] else "not judged"))
         above, below = signs.count(1), signs.count(-1)
-        parts += [above > 0, below == 0]
+        parts += [above > 0, below == 0] if signs else []
         found.append(
             f"{label}: of the {len(signs)} times with mean Y above 0.01, the high-variance subspace is the more condensed at {above}, the "
             f"low-variance one at {below} (intervals at 95% for all together, {y.shape[0]} data sets). At t ≥ 1, where Y ≤ 0.003 and "
