@@ -148,7 +148,7 @@ def fixed_points(
         t: Diffusion time.
         starts: Positions to climb from (n, *shape); float64 unless the score is a network of lower precision, whose
             round-off `tolerance` must then exceed.
-        tolerance: Of `pull` for convergence; the negative semi-definite test allows its square root.
+        tolerance: of `pull` for convergence; the negative semi-definite test allows ten times as much.
         steps: Most steps from a start.
 
     Returns:
@@ -198,5 +198,5 @@ def fixed_points(
         x[moving] += step.to(x.dtype)
     shift, kappa, _ = at(x, times)
     pull = shift.norm(dim=1) / reach
-    stable = kappa[:, -1] <= 1 + tolerance**0.5
+    stable = kappa[:, -1] <= 1 + 10 * tolerance
     return FixedPoints(x.reshape(starts.shape), pull, kappa.flip(-1), pull <= tolerance, stable)
