@@ -148,7 +148,7 @@ def fixed_points(
         t: Diffusion time.
         starts: Positions to climb from (n, *shape); float64 unless the score is a network of lower precision, whose
             round-off `tolerance` must then exceed.
-        tolerance: of `pull` for convergence; the negative semi-definite test allows ten times as much.
+        tolerance: Of `pull` for convergence; the negative semi-definite test allows ten times as much.
         steps: Most steps from a start.
 
     Returns:
