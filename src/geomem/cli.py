@@ -7,18 +7,22 @@ output cannot be written, 130 interrupted.
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from geomem.errors import GeomemError, InputError, Interrupted
-
-if TYPE_CHECKING:
-    from geomem.predictions import Predictions
-    from geomem.stages import Progress
+from geomem.terminal import (
+    duration,
+    interruptible,
+    print_claims,
+    print_experiments,
+    print_findings,
+    print_theory,
+    progress_bar,
+    say,
+)
 
 __all__ = ["app", "main", "parse_sizes", "parse_times", "parse_variances"]
 
@@ -66,9 +70,9 @@ def demo(
     """Train, measure and report on real digits and the paper's linear manifold, in about two minutes."""
     from geomem.demo import run
 
-    with _interruptible(), _progress() as progress:
+    with interruptible(), progress_bar() as progress:
         result = run(out, seed=seed, quick=quick, force=force, progress=progress)
-    _print_findings(result.page, result.summary, json_)
+    print_findings(result.page, result.summary, json_)
 
 
 @app.command()
@@ -112,7 +116,7 @@ def audit(
     """Is there memorization in these data, or in samples of a model trained on them? Which images, which features?"""
     from geomem.audit.run import run
 
-    with _interruptible(), _progress() as progress:
+    with interruptible(), progress_bar() as progress:
         result = run(
             data,
             samples=samples,
@@ -131,7 +135,7 @@ def audit(
             force=force,
             progress=progress,
         )
-    _print_findings(result.page, result.summary, json_)
+    print_findings(result.page, result.summary, json_)
 
 
 @app.command()
@@ -168,7 +172,7 @@ def theory(
         arrays = result.arrays.to_dict()
         print(json.dumps({"figure": str(result.figure), **arrays}, indent=2))
         return
-    _print_theory(result)
+    print_theory(result)
 
 
 @app.command()
@@ -193,7 +197,7 @@ def reproduce(
     from geomem.reproduce import EXPERIMENTS, expected_seconds, run, run_all
 
     if list_:
-        _print_experiments()
+        print_experiments()
         return
     if name is None:
         raise InputError(f"give an experiment: {', '.join(EXPERIMENTS)}, or all (see --list).")
@@ -201,18 +205,18 @@ def reproduce(
         raise InputError("--steps: give it with one experiment that trains networks.")
     names = list(EXPERIMENTS) if name == "all" else [name]
     stated = []
-    with _interruptible(), _progress() as progress:
-        seconds = sum(expected_seconds(n, scale, steps) for n in names)
+    with interruptible(), progress_bar() as progress:
+        seconds = sum(expected_seconds(n, scale, steps, seed) for n in names)
         if scale == "full" or seconds > 120:
-            took = _duration(seconds)
-            _say(
+            took = duration(seconds)
+            say(
                 f"{name} at {scale} scale takes about {took} here from the start; interrupted, it goes on where it was."
             )
         options: dict[str, Any] = {"scale": scale, "seed": seed, "out": out, "force": force, "progress": progress}
         for result in run_all(**options) if name == "all" else (run(name, steps=steps, **options),):
             stated.append({"figure": str(result.page), **result.summary})
             if not json_:
-                _print_claims(result.summary["title"], result.summary["claims"])
+                print_claims(result.summary["title"], result.summary["claims"])
                 print(f"Figure: {result.page}\n")
     if json_:
         print(json.dumps(stated if name == "all" else stated[0], indent=2))
@@ -238,25 +242,25 @@ def claims(
             print(f"{v.evidence.verdict:>14}  {v.claim.statement} ({v.claim.place})")
     if not check:
         for path in write(records, out, verdicts):
-            _say(f"wrote {path}")
+            say(f"wrote {path}")
         return
     old = stale(records, out, verdicts)
     if old:
         names = ", ".join(str(path) for path in old)
         raise GeomemError(f"{names}: not what the records say; write them again with geomem claims.")
-    _say("the documents say what the records say.")
+    say("the documents say what the records say.")
 
 
 def main() -> None:
     """Entry point: runs a command and turns its errors into one message and an exit code."""
-    warnings.showwarning = lambda message, *rest, **named: _say(f"warning: {message}")
+    warnings.showwarning = lambda message, *rest, **named: say(f"warning: {message}")
     try:
         app()
     except Interrupted as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(error.exit_code)
     except GeomemError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         sys.exit(error.exit_code)
 
 
@@ -325,125 +329,3 @@ def parse_times(text: str) -> list[float]:
     if not times or not all(0 < t < float("inf") for t in times):
         raise wrong
     return times
-
-
-def _print_findings(page: Path, summary: Mapping[str, Any], json_: bool) -> None:
-    """The title and the findings of a summary, and where the page is."""
-    if json_:
-        print(json.dumps({"page": str(page), **summary}, indent=2))
-        return
-    from rich.console import Console
-
-    console = Console()
-    console.print(f"\n{summary['title']}.\n", style="bold", markup=False, highlight=False)
-    # Some stand both among the short findings and in their own section.
-    for sentence in dict.fromkeys(s for sentences in summary["findings"].values() for s in sentences):
-        console.print(f"• {sentence}", markup=False, highlight=False)
-    console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
-
-
-def _print_experiments() -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    from geomem.reproduce import EXPERIMENTS
-
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for column in ("name", "place", "quick", "full", "what"):
-        table.add_column(column, no_wrap=column != "what")
-    for e in EXPERIMENTS.values():
-        names = ", ".join((e.name, *e.also))
-        table.add_row(names, e.place, _duration(e.seconds["quick"]), _duration(e.seconds["full"]), e.title)
-    Console().print(table)
-
-
-def _print_claims(title: str, claims: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.print(f"{title}.", style="bold", markup=False, highlight=False)
-    for claim in claims:
-        console.print(f"• {claim['statement']} {claim['place']}: {claim['verdict']}.", markup=False, highlight=False)
-        for sentence in claim["found"]:
-            console.print(f"  {sentence}", markup=False, highlight=False)
-
-
-def _duration(seconds: float) -> str:
-    """Seconds in words, rounded as an estimate deserves.
-
-    >>> _duration(7), _duration(150), _duration(9000)
-    ('7 s', '2 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _print_theory(result: "Predictions") -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    arrays = result.arrays
-    console = Console()
-    n = arrays.attrs["n_samples"]
-    console.print(
-        f"d = {arrays.attrs['dim']}, m = {arrays.attrs['rank']}, N = {n:,.0f}. Condensation time at the origin "
-        f"{float(arrays['condensation_time']):.6g} (Eq. 15: {float(arrays['expansion']):.6g}); a training point holds half of "
-        f"its weight at {float(arrays['half_weight_time']):.6g}.",
-        highlight=False,
-    )
-    console.print(
-        "Effective samples by three estimates; singular values of the empirical score's Jacobian by variance s (row form "
-        "of Eq. 18; the exact score's are 1/(t + s)).",
-        highlight=False,
-    )
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("t", justify="right", no_wrap=True)
-    for method in arrays["estimator"].values:
-        table.add_column(str(method), justify="right", no_wrap=True)
-    for level in arrays["level"].values:
-        table.add_column(f"s = {level:g}", justify="right", no_wrap=True)
-    for i, t in enumerate(arrays["t"].values):
-        active = [f"{float(v):.3g}" for v in arrays["effective_samples"][:, i]]
-        values = [f"{v:.4g}" for v in arrays["singular_values"].sel(form="row").values[i]]
-        table.add_row(f"{t:.3g}", *active, *values)
-    console.print(table)
-    console.print(f"Figure: {result.figure}", soft_wrap=True, highlight=False)
-
-
-def _say(text: str) -> None:
-    print(f"geomem: {text}", file=sys.stderr)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C as an error with its own words and exit code."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; what was done is kept. Run the same command again to go on.") from None
-
-
-@contextmanager
-def _progress() -> Iterator["Progress"]:
-    """A bar with what is being done and the time left; a line for each stage where there is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        said: list[str] = []
-
-        def line(label: str, share: float) -> None:
-            if said[-1:] != [label]:
-                said.append(label)
-                _say(f"{share:4.0%} {label}")
-
-        yield line
-        return
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()]
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
-        task = bars.add_task("starting", total=1.0)
-        yield lambda label, share: bars.update(task, description=label, completed=share)

@@ -15,7 +15,7 @@ from geomem.claims.document import _options, documents, stale, verdicts_of, writ
 from geomem.errors import InputError, OutputError
 from geomem.records import Run
 from geomem.reproduce import EXPERIMENTS
-from geomem.reproduce.equations import ERRATA
+from geomem.reproduce.errata import ERRATA
 
 LINK = re.compile(r"\]\(([^)#]*)(#[^)]*)?\)")
 
@@ -228,18 +228,18 @@ def test_the_check_fails_and_writes_nothing_and_without_it_all_is_written(own: P
 
 
 def test_an_interrupted_experiment_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Stopped after the first of two parts it says so; asked again it keeps that part."""
-    first = tmp_path / "run" / "plane.nc"
-    code, said = stopped("reproduce", "fig3", "--out", "run", cwd=tmp_path, when=first.exists, by=signal.SIGINT)
+    """Stopped after the first of several parts it says so; asked again it keeps that part."""
+    first = tmp_path / "run" / "samples-50.nc"
+    code, said = stopped("reproduce", "fig10", "--out", "run", cwd=tmp_path, when=first.exists, by=signal.SIGINT)
     assert code == 130, said
     assert "interrupted; what was done is kept" in said
     assert "Traceback" not in said
     assert {p.suffix for p in first.parent.iterdir()} == {".json", ".nc"}
-    assert [p.name for p in first.parent.glob("*.nc")] == ["plane.nc"]
+    assert [p.name for p in first.parent.glob("*.nc")] == ["samples-50.nc"]
     made = first.stat().st_mtime_ns
-    result = geomem("reproduce", "fig3", "--out", "run", cwd=tmp_path)
+    result = geomem("reproduce", "fig10", "--out", "run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert first.stat().st_mtime_ns == made
-    assert "fig3: plane" not in result.stderr
-    assert "fig3: survival" in result.stderr
-    assert "".join(result.stdout.split()).endswith(f"Figure:{tmp_path / 'run' / 'fig3.png'}")
+    assert "fig10: samples-50\n" not in result.stderr
+    assert "fig10: samples-250" in result.stderr
+    assert "".join(result.stdout.split()).endswith(f"Figure:{tmp_path / 'run' / 'fig10.png'}")

@@ -4,12 +4,14 @@ import math
 
 import pytest
 
-from geomem.reproduce.equations import ERRATA, EquationSettings
+from geomem.reproduce.equations import EquationSettings
+from geomem.reproduce.errata import ERRATA
 
 
 @pytest.mark.parametrize("erratum", ERRATA, ids=[e.place for e in ERRATA])
 def test_the_number_decides_for_the_derived_form(erratum):
-    found = erratum.check(EquationSettings(datasets=400))
+    # The finite rank's correction is the smallest difference, and takes the most data sets to see.
+    found = erratum.check(EquationSettings(datasets=2500 if erratum.place == "Eqs. 36, 37" else 400))
     assert all(map(math.isfinite, found))
     printed, derived, error = found.printed - found.decides, found.derived - found.decides, found.error
     if min(found) >= 0 and found.printed > 0:  # numbers of one sign are far apart by their ratio

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.stats import norm
 
 from geomem.claims import CLAIMS, judged, verdict_lines
-from geomem.claims.simulation import _FORMS, _opened
+from geomem.claims.spectra import _FORMS, _opened
 from geomem.claims.verdict import FAILS, HOLDS, IN_PART, UNDECIDED, bootstrap, graded, interval
 
 Made = Mapping[str, Mapping[str, xr.Dataset]]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest, fisher_exact, norm
 
-from geomem.audit.intervals import Interval
 from geomem.errors import InputError
+from geomem.intervals import Interval
 
 __all__ = ["Rate", "Verdict", "copy_rate", "neighbour_distances", "rate_of_copies", "ratios", "superiority", "verdict"]
 

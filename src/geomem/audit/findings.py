@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from geomem.audit.copying import Rate
-from geomem.audit.intervals import Interval
+from geomem.intervals import Interval
 
 __all__ = ["findings", "number", "samples_needed", "title", "unit_of"]
 

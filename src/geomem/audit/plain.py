@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from geomem.audit.copying import Rate
-from geomem.audit.intervals import Interval
+from geomem.intervals import Interval
 
 __all__ = ["plain"]
 

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 
-from geomem.claims import networks, simulation
+from geomem.claims import condensation, latent, networks, spectra
 from geomem.claims.verdict import Claim, Evidence, Records, Table, Verdict
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "Records", "Table", "Verdict", "judged", "verdict_lines"]
 
-CLAIMS: tuple[Claim, ...] = (*simulation.CLAIMS, *networks.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (
+    *latent.CLAIMS,
+    *spectra.CLAIMS,
+    *condensation.CLAIMS,
+    *networks.CLAIMS,
+)
 
 
 def judged(records: Records) -> list[Verdict]:

@@ -13,7 +13,7 @@ from geomem.claims import judged
 from geomem.claims.verdict import Table, Verdict
 from geomem.errors import InputError, OutputError
 from geomem.records import Run, atomic_path
-from geomem.reproduce.equations import ERRATA
+from geomem.reproduce.errata import ERRATA
 from geomem.reproduce.experiment import Experiment
 from geomem.reproduce.experiments import EXPERIMENTS
 from geomem.reproduce.networks import NetworkSettings

@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from geomem.audit.intervals import Interval, mean
 from geomem.claims.verdict import Claim, Evidence, Records, Table, graded, interval
+from geomem.intervals import Interval, mean
 
 __all__ = ["CLAIMS"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geomem.audit.intervals import Interval, resampled
+from geomem.intervals import Interval, resampled
 from geomem.seeds import derived_seed
 
 __all__ = ["Claim", "Evidence", "Records", "Table", "Verdict", "bootstrap", "graded", "interval"]

@@ -6,6 +6,7 @@ error. Gap rules are asked for the dimension of linear manifolds.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from geomem.dimension import normal_bundle, second_difference
 from geomem.manifolds import LinearManifold
+from geomem.records import Run
 from geomem.reproduce.experiment import Telling, Work
 from geomem.reproduce.spectra import M7, M15
 from geomem.sampling import heun, noise_levels, reverse_diffusion
@@ -65,13 +67,10 @@ def algorithm_parts(settings: AlgorithmSettings) -> Mapping[str, Work]:
         "m15": LinearManifold.subspaces(settings.dim, M15),
         "uniform": LinearManifold.uniform(100, 40, generator=derived_generator(settings.seed, "variances")),
     }
-    return {
-        name: lambda run, tell, manifold=manifold: _repeated(settings, manifold, tell)  # type: ignore[misc]
-        for name, manifold in manifolds.items()
-    }
+    return {name: partial(_repeated, settings, manifold) for name, manifold in manifolds.items()}
 
 
-def _repeated(settings: AlgorithmSettings, manifold: LinearManifold, tell: Telling) -> xr.Dataset:
+def _repeated(settings: AlgorithmSettings, manifold: LinearManifold, run: Run, tell: Telling) -> xr.Dataset:
     data = manifold.sample(settings.n_samples, generator=derived_generator(settings.seed, "data"))
     scores: dict[str, Score] = {"exact": manifold.score, "empirical": EmpiricalScore(data)}
     x = data[: settings.points]

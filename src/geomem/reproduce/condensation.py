@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ import xarray as xr
 
 from geomem import theory
 from geomem.manifolds import LinearManifold
+from geomem.records import Run
 from geomem.reproduce.experiment import Telling, Work
 from geomem.reproduce.spectra import M7, M15
 from geomem.scores import EmpiricalScore
@@ -120,13 +122,10 @@ class OrderSettings:
 
 def order_parts(settings: OrderSettings) -> Mapping[str, Work]:
     """Participation ratios at e_j sqrt t, by simulation and theory, one record for each manifold."""
-    return {
-        f"m{sum(m for m, _ in parts)}": lambda run, tell, parts=parts: _order(settings, parts, tell)  # type: ignore[misc]
-        for parts in settings.sets
-    }
+    return {f"m{sum(m for m, _ in parts)}": partial(_order, settings, parts) for parts in settings.sets}
 
 
-def _order(settings: OrderSettings, parts: tuple[tuple[int, float], ...], tell: Telling) -> xr.Dataset:
+def _order(settings: OrderSettings, parts: tuple[tuple[int, float], ...], run: Run, tell: Telling) -> xr.Dataset:
     """Mean over the axes of each subspace of Y = sum w^2 at e_j sqrt t, for every data set; t_c and N~ there."""
     manifold = LinearManifold.subspaces(settings.dim, parts)
     rank, s = manifold.rank, manifold.variances.numpy()

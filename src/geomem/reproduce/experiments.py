@@ -16,7 +16,8 @@ from geomem.reproduce.condensation import (
     order_parts,
     scaling_parts,
 )
-from geomem.reproduce.equations import EquationSettings, equation_parts
+from geomem.reproduce.equations import EquationSettings
+from geomem.reproduce.errata import equation_parts
 from geomem.reproduce.experiment import Experiment
 from geomem.reproduce.latent import (
     GapSettings,

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -87,10 +88,7 @@ class NetworkSettings:
 
 def network_parts(settings: NetworkSettings) -> Mapping[str, Work]:
     """Train the networks of each manifold, then measure them."""
-    return {
-        name: lambda run, tell, name=name: _measured(settings, name, run, tell)  # type: ignore[misc]
-        for name in settings.manifolds
-    }
+    return {name: partial(_measured, settings, name) for name in settings.manifolds}
 
 
 def training_seconds(settings: NetworkSettings) -> float:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def run(
         scale: "quick" (80 seconds at most on two cores) or "full" (the paper's own parameters).
         steps: Optimizer steps of the networks instead of the scale's.
         seed: Seed of everything random.
-        out: Folder of the run; None is geomem-reproduce/<scale>/<name>.
+        out: Folder of the run; None is geomem-reproduce/<scale>/<name>, with the seed or steps where they are changed.
         force: Replace another run in the folder.
         progress: Called with what is being done and the share that is done.
 
@@ -74,7 +75,7 @@ def run(
             if not folder.has(part):
                 label = f"{experiment.name}: {part.replace('_', ' ')}"
                 stages.begin(part, label)
-                folder.save(part, work(folder, lambda share, p=part, s=label: stages.begin(p, s, share)))  # type: ignore[misc]
+                folder.save(part, work(folder, partial(stages.begin, part, label)))
             stages.done(part)
         stages.say(f"{experiment.name}: drawing")
         return finish(folder)
@@ -89,9 +90,9 @@ def run_all(
     progress: Progress | None = None,
 ) -> Iterator[Result]:
     """Every experiment, each in a folder below `out` that has its name; yields after each. Arguments are `run`'s."""
-    parent = Path("geomem-reproduce") / scale if out is None else Path(out)
     for name in EXPERIMENTS:
-        yield run(name, scale=scale, seed=seed, out=parent / name, force=force, progress=progress)
+        folder = None if out is None else Path(out) / name
+        yield run(name, scale=scale, seed=seed, out=folder, force=force, progress=progress)
 
 
 def finish(folder: Run) -> Result:
@@ -118,10 +119,10 @@ def finish(folder: Run) -> Result:
     return Result(folder.path, folder.path / picture, summary)
 
 
-def expected_seconds(name: str, scale: str, steps: int | None = None) -> float:
+def expected_seconds(name: str, scale: str, steps: int | None = None, seed: int = 0) -> float:
     """About how long an experiment takes here; for networks from a few steps of their training."""
     experiment = experiment_named(name)
-    settings = _settings(experiment, scale, steps, 0)
+    settings = _settings(experiment, scale, steps, seed)
     if scale == "full" and isinstance(settings, NetworkSettings):
         with one_thread():
             return training_seconds(settings) + 600

@@ -6,6 +6,7 @@ size is shown. Eqs. 18, 19 and 43 are of the origin, and there they are compared
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ import xarray as xr
 
 from geomem import theory
 from geomem.manifolds import LinearManifold
+from geomem.records import Run
 from geomem.reproduce.experiment import Telling, Work
 from geomem.scores import EmpiricalScore
 from geomem.seeds import derived_generator, derived_seed
@@ -161,13 +163,10 @@ class SizeSettings:
 
 def simulated_parts(settings: SizeSettings) -> Mapping[str, Work]:
     """Alg. 2 on the empirical score, one record for each number of samples."""
-    return {
-        f"samples-{n}": lambda run, tell, n=n: _realizations(settings, n, tell)  # type: ignore[misc]
-        for n in settings.sizes
-    }
+    return {f"samples-{n}": partial(_realizations, settings, n) for n in settings.sizes}
 
 
-def _realizations(settings: SizeSettings, n: int, tell: Telling) -> xr.Dataset:
+def _realizations(settings: SizeSettings, n: int, run: Run, tell: Telling) -> xr.Dataset:
     """Ordered singular values around the origin, a sample and a new point by Alg. 2; smoothed (Eq. 5) at the origin.
 
     Alg. 2's Gaussian probes smear the values, which fills gaps; the smoothed Jacobian shows whether they are there.
