@@ -198,5 +198,5 @@ class ExactDenoiser(nn.Module):
         z = (x.flatten(1) / a - self.mean) @ self.basis
         eps = (t.sqrt()[:, None] * z / (self.s + t[:, None])) @ self.basis.T
         clean = self.mean + (self.s * z / (self.s + t[:, None])) @ self.basis.T
-        out = {"noise": eps, "denoised": clean, "v": a * eps - b * clean, "velocity": eps - clean}[self.prediction]
-        return self.one * out.reshape(x.shape)
+        words = {"noise": eps, "denoised": clean, "v": a * eps - b * clean, "velocity": eps - clean, "score": -eps / b}
+        return self.one * words[self.prediction].reshape(x.shape)

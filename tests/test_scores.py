@@ -180,7 +180,7 @@ def test_parametrisations_agree_at_matched_time(dtype, tol):
     t = torch.tensor([0.5, 2.0, 8.0] if dtype == torch.float32 else [0.003, 0.5, 50.0], dtype=torch.float64)
     x = truth.mean + (VARIANCES.max() + t).sqrt()[:, None] * torch.randn(3, 6, generator=seeded(8), dtype=torch.float64)
     scores = {f"{p} {n}": closed_form(dtype, p, n) for p in PREDICTIONS for n in NOISE_KINDS}
-    assert len(scores) == 12
+    assert len(scores) == 15
     laws.same_in_every_parametrisation(scores, truth, x, t, tol)
 
 
@@ -246,7 +246,7 @@ def test_noise_is_read_from_every_prediction(prediction, noise):
     """x' = a y + b eps, from the definitions of v and velocity."""
     a, b = coefficients(0.7, noise)
     y, eps = torch.tensor([1.0, -2.0]).double(), torch.tensor([0.3, 0.4]).double()
-    out = {"noise": eps, "denoised": y, "v": a * eps - b * y, "velocity": eps - y}[prediction]
+    out = {"noise": eps, "denoised": y, "v": a * eps - b * y, "velocity": eps - y, "score": -eps / b}[prediction]
     assert torch.allclose(PREDICTIONS[prediction](out, a * y + b * eps, a, b), eps, rtol=1e-14)
 
 

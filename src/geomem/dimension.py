@@ -20,7 +20,9 @@ from geomem.spectra.spectrum import Spectrum
 
 __all__ = [
     "ESTIMATORS",
+    "PRESETS",
     "DimensionEstimate",
+    "Preset",
     "degrees_of_freedom",
     "flipd",
     "largest_gap",
@@ -145,6 +147,24 @@ ESTIMATORS: dict[str, Callable[[Spectrum], DimensionEstimate]] = {
     "resolved": resolved,
     "degrees_of_freedom": degrees_of_freedom,
 }
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How the paper reads the dimension of a network of one data set (Supp. A).
+
+    Attributes:
+        discard: Largest singular values left out of Alg. 3 (d-bar).
+        threshold: Threshold of Alg. 3, in medians of the second difference (c).
+        step: DDPM step at which the score is probed.
+    """
+
+    discard: int
+    threshold: float
+    step: int
+
+
+PRESETS = {"mnist": Preset(100, 15, 0), "cifar10": Preset(1000, 10, 15), "celeba": Preset(1000, 10, 0)}
 
 
 def _values(spectrum: Spectrum | Tensor) -> tuple[NDArray[np.float64], bool]:

@@ -9,7 +9,7 @@ from scipy.stats import ttest_ind
 
 from geomem.errors import InputError
 
-__all__ = ["Interval", "difference", "mean", "resampled"]
+__all__ = ["Interval", "difference", "mean", "ratio", "resampled"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,32 @@ def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95)
         return Interval(value, value, value, n)
     interval = ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
     return Interval(value, float(interval.low), float(interval.high), n)
+
+
+def ratio(above: ArrayLike, below: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Ratio of the means of two values of the same points, with Fieller's interval.
+
+    All ratios rho for which the mean of above - rho below is within Student's interval of 0: exact for normal values, and
+    infinite where the lower mean is not told from 0.
+
+    Raises:
+        InputError: For fewer than two points, or unequal numbers.
+
+    >>> print(f"{ratio([1.0, 2.0, 3.1, 2.0], [2.0, 4.1, 6.0, 4.2]):.2f}")
+    0.50 [0.43, 0.53]
+    """
+    a, b = np.asarray(above, dtype=np.float64).ravel(), np.asarray(below, dtype=np.float64).ravel()
+    if a.size != b.size or a.size < 2:
+        raise InputError(f"above, below: a ratio needs the same points, two at least, got {a.size} and {b.size}.")
+    n = a.size
+    q = float(student.ppf(0.5 + confidence / 2, n - 1)) ** 2 / n
+    (vaa, vab), (_, vbb) = np.cov(a, b) * q
+    # (A - rho B)^2 <= vaa - 2 rho vab + rho^2 vbb.
+    second, first, last = b.mean() ** 2 - vbb, a.mean() * b.mean() - vab, a.mean() ** 2 - vaa
+    if second <= 0:
+        return Interval(float(a.mean() / b.mean()) if b.mean() else np.nan, -np.inf, np.inf, n)
+    root = np.sqrt(max(0.0, first**2 - second * last))
+    return Interval(float(a.mean() / b.mean()), float((first - root) / second), float((first + root) / second), n)
 
 
 def resampled(value: float, draws: ArrayLike, n: int, *, confidence: float = 0.95) -> Interval:

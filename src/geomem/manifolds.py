@@ -13,7 +13,7 @@ from geomem.errors import InputError
 from geomem.scores.base import DensityScore, Score, events
 from geomem.scores.gaussian import GaussianScore
 
-__all__ = ["FixedPoints", "LinearManifold", "fixed_points", "random_rotation"]
+__all__ = ["FixedPoints", "LinearManifold", "fixed_points", "random_frame", "random_rotation"]
 
 
 class LinearManifold:
@@ -104,7 +104,12 @@ class LinearManifold:
 
 def random_rotation(dim: int, *, generator: torch.Generator) -> Float[Tensor, "d d"]:
     """A Haar-distributed orthogonal matrix (dim, dim), float64."""
-    q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64) / math.sqrt(dim))
+    return random_frame(dim, dim, generator=generator)
+
+
+def random_frame(dim: int, count: int, *, generator: torch.Generator) -> Float[Tensor, "d k"]:
+    """`count` random orthonormal columns (dim, count), float64: those of a Haar-distributed orthogonal matrix."""
+    q, r = torch.linalg.qr(torch.randn(dim, count, generator=generator, dtype=torch.float64) / math.sqrt(dim))
     return torch.mul(q, torch.sign(torch.diagonal(r)))
 
 

@@ -11,6 +11,7 @@ x' = a x_0 + b eps with a, b > 0, so x'/a is a variance-exploding point at t = b
 A DDPM index is called `step`, never t. These conversions live here alone.
 """
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 from geomem.errors import InputError
 
 __all__ = [
+    "CONDITIONS",
     "NOISE_KINDS",
     "coefficients",
     "ddpm_step",
@@ -31,6 +33,14 @@ __all__ = [
 ]
 
 NOISE_KINDS = ("ve", "vp", "flow")
+
+# What networks are told of the noise level, from t; EDM's is ln(sigma)/4.
+CONDITIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "t": lambda t: t,
+    "sigma": lambda t: t.sqrt(),
+    "log-sigma": lambda t: t.log() / 8,
+    "flow": lambda t: t.sqrt() / (1 + t.sqrt()),
+}
 
 Number = TypeVar("Number", float, NDArray[np.float64], Tensor)
 

@@ -1,12 +1,14 @@
-"""The score of a trained network, whatever it predicts and in whichever noise parametrisation."""
+"""The score of a trained network, whatever it predicts, in whichever noise parametrisation and on whichever scale."""
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geomem.errors import InputError
-from geomem.noise import NOISE_KINDS, coefficients
+from geomem.noise import CONDITIONS, NOISE_KINDS, coefficients
 from geomem.scores.base import events
 
 __all__ = ["PREDICTIONS", "NetworkScore"]
@@ -18,54 +20,92 @@ PREDICTIONS: dict[str, _Reading] = {
     "denoised": lambda out, x, a, b: (x - a * out) / b,
     "v": lambda out, x, a, b: (a * out + b * x) / (a**2 + b**2),  # v = a eps - b x_0 (Salimans and Ho 2022)
     "velocity": lambda out, x, a, b: (x + a * out) / (a + b),  # eps - x_0, flow matching
+    "score": lambda out, x, a, b: -b * out,  # the gradient of the log density of x' itself
 }
 
 
 class NetworkScore:
-    """Score s(x, t) = -eps^(x, t)/sqrt(t) of a module that predicts the noise, the denoised point, v or a velocity.
+    """Score s(x, t) = -eps^(x, t)/sqrt(t) of a module that predicts the noise, the denoised point, v, a velocity or a score.
 
-    The module sees x' = a x, a(t) the signal coefficient of its noise parametrisation, and the variance-exploding t of
-    each row; a module that is conditioned on something else (a DDPM step, EDM's ln sigma) is wrapped by its user, with
-    the conversions of `geomem.noise`. It is evaluated in its own dtype and device, results have those of x. Gradients
-    flow; wrap calls in `torch.no_grad()` where they are not needed.
+    The module sees u' = a u, with u = slope x + offset the point on its own scale and a the signal coefficient of its
+    noise parametrisation at slope^2 t, and what it is told of the noise level. It is evaluated in its own dtype and
+    device, results have those of x. Gradients flow; wrap calls in `torch.no_grad()` where they are not needed.
 
     Args:
-        module: Called as module(x', t) with x' (n, *shape) and t (n,), returns (n, *shape).
+        module: Called as module(u', condition) with u' (n, *shape) and condition (n,), returns (n, *shape).
         shape: Event shape.
-        prediction: "noise", "denoised", "v" (a eps - b x_0) or "velocity" (eps - x_0).
-        noise: Parametrisation x' = a x_0 + b eps: "ve", "vp" or "flow".
+        prediction: "noise", "denoised", "v" (a eps - b x_0), "velocity" (eps - x_0) or "score".
+        noise: Parametrisation u' = a u_0 + b eps: "ve", "vp" or "flow".
+        condition: What the module is told of the noise level on its own scale: a name in `noise.CONDITIONS` ("t",
+            "sigma", "log-sigma", "flow") or a function of t (n,), float64.
+        scale: (slope, offset) of the module's own scale: (0.5, 0.5) for one that works on [0, 1] where data are in
+            [-1, 1].
+        times: Noise levels (k,) that the network was trained at, ascending, as t of the data; None for all.
+        reach: Least and greatest t at which the network can be asked; None for the ends of `times`, or no bounds.
 
     Raises:
-        InputError: For an unknown option, or, when called, a module whose output has another shape.
+        InputError: For an unknown option, or, when called, a t out of reach, or a module whose output has another shape.
     """
 
     def __init__(
-        self, module: nn.Module, shape: tuple[int, ...], *, prediction: str = "noise", noise: str = "ve"
+        self,
+        module: nn.Module,
+        shape: tuple[int, ...],
+        *,
+        prediction: str = "noise",
+        noise: str = "ve",
+        condition: str | Callable[[Tensor], Tensor] = "t",
+        scale: tuple[float, float] = (1.0, 0.0),
+        times: NDArray[np.float64] | None = None,
+        reach: tuple[float, float] | None = None,
     ) -> None:
-        if prediction not in PREDICTIONS:
-            raise InputError(f"prediction: {prediction!r} is not known; choose one of {', '.join(PREDICTIONS)}.")
-        if noise not in NOISE_KINDS:
-            raise InputError(f"noise: {noise!r} is not known; choose one of {', '.join(NOISE_KINDS)}.")
+        for name, value, known in (("prediction", prediction, PREDICTIONS), ("noise", noise, NOISE_KINDS)):
+            if value not in known:
+                raise InputError(f"{name}: {value!r} is not known; choose one of {', '.join(known)}.")
+        if isinstance(condition, str) and condition not in CONDITIONS:
+            raise InputError(f"condition: {condition!r} is not known; choose one of {', '.join(CONDITIONS)}.")
+        if scale[0] <= 0:
+            raise InputError(f"scale: its slope must be above 0, got {scale[0]:g}.")
         self.module = module
         self.shape = tuple(shape)
         self.prediction = prediction
         self.noise = noise
+        self.condition = CONDITIONS[condition] if isinstance(condition, str) else condition
+        self.scale = scale
+        self.times = times
+        ends = (0.0, np.inf) if times is None else (float(times[0]), float(times[-1]))
+        self.reach = ends if reach is None else reach
 
     def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
         """Score (*b, *shape) at x (*b, *shape) and t, () or (*b)."""
-        rows, times, _ = events(x, t, self.shape)
+        rows, exact, _ = events(x, t, self.shape)
+        low, high = self.reach
+        # A t that was a trained level may come back with float32's rounding.
+        if not bool(torch.all((exact >= low * (1 - 1e-6)) & (exact <= high * (1 + 1e-6)))):
+            raise InputError(
+                f"t: between {float(exact.min()):.6g} and {float(exact.max()):.6g}, but this network was trained from "
+                f"{low:.6g} to {high:.6g}; stay within."
+            )
+        exact = exact.clamp(low, high)
+        slope, offset = self.scale
         weight = next(self.module.parameters(), rows)
-        rows, times = rows.to(weight), times.to(weight)
-        a, b = (c[:, None] for c in coefficients(times, self.noise))
-        scaled = a * rows
-        out = self.module(scaled.reshape(rows.shape[0], *self.shape), times)
+        told = self.condition(slope**2 * exact).to(weight)
+        a, b = (c.to(weight)[:, None] for c in coefficients(slope**2 * exact, self.noise))
+        scaled = a * (slope * rows.to(weight) + offset)
+        out = self.module(scaled.reshape(rows.shape[0], *self.shape), told)
         if not isinstance(out, Tensor) or out.shape != (rows.shape[0], *self.shape):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise InputError(f"module: returned {found} for events of shape {self.shape}; it must return their shape.")
         eps = PREDICTIONS[self.prediction](out.reshape(rows.shape), scaled, a, b)
-        return (-eps / times.sqrt()[:, None]).reshape(x.shape).to(x)
+        return (-eps / exact.sqrt().to(weight)[:, None]).reshape(x.shape).to(x)
 
     def denoised(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The denoised point E[y|x] = x + t s(x, t) (Tweedie), of x's shape."""
         times = torch.as_tensor(t, dtype=x.dtype, device=x.device)
         return x + times.reshape(*times.shape, *[1] * (x.ndim - times.ndim)) * self(x, t)
+
+    def nearest(self, t: float) -> float:
+        """The noise level nearest to t, in ln t, at which the network was trained; t itself, within reach, for all levels."""
+        if self.times is None:
+            return float(np.clip(t, *self.reach))
+        return float(self.times[np.argmin(np.abs(np.log(self.times / t)))])

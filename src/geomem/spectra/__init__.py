@@ -1,7 +1,23 @@
 """Spectra of a score's Jacobian: exact, and by the probes of Eq. 5 and Algs. 1 and 2."""
 
+from geomem.spectra.cost import MEMORY, Cost, batch_within, measured_cost
 from geomem.spectra.exact import differentiated_jacobian
 from geomem.spectra.probes import PROBES, Measurement, Probe, spectrum
 from geomem.spectra.spectrum import KINDS, Spectrum
+from geomem.spectra.trace import Trace, trace
 
-__all__ = ["KINDS", "PROBES", "Measurement", "Probe", "Spectrum", "differentiated_jacobian", "spectrum"]
+__all__ = [
+    "KINDS",
+    "MEMORY",
+    "PROBES",
+    "Cost",
+    "Measurement",
+    "Probe",
+    "Spectrum",
+    "Trace",
+    "batch_within",
+    "differentiated_jacobian",
+    "measured_cost",
+    "spectrum",
+    "trace",
+]

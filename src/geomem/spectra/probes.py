@@ -20,7 +20,6 @@ differences between points are free of the probes' noise.
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -30,10 +29,12 @@ from torch import Tensor
 from geomem.errors import InputError
 from geomem.manifolds import random_rotation
 from geomem.scores.base import DensityScore, Score, events
+from geomem.spectra.cost import MEMORY, batch_within
 from geomem.spectra.exact import dense_spectrum, exact
+from geomem.spectra.precision import full_precision
 from geomem.spectra.spectrum import Spectrum
 
-__all__ = ["PROBES", "Measurement", "Probe", "spectrum"]
+__all__ = ["PROBES", "Measurement", "Probe", "mirrored", "spectrum"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def spectrum(
     probes: int | None = None,
     radius: Tensor | float | None = None,
     vectors: bool = False,
-    batch_size: int = 4096,
+    batch_size: int | None = None,
+    memory: int = MEMORY,
     generator: torch.Generator | None = None,
 ) -> Spectrum:
     """Spectrum of the score's Jacobian at each point, singular values in J units and survival.
@@ -81,15 +83,16 @@ def spectrum(
             leaves survival out; smoothed and exact always take all).
         radius: Length of the perturbations, () or (*b); None is the probe's own, see the head of this module.
         vectors: Also return singular vectors.
-        batch_size: Scores evaluated at once.
+        batch_size: Scores evaluated at once; None for as many as the memory holds, 4,096 at most.
+        memory: Bytes that evaluations of a network may hold at once (see `batch_within`).
         generator: CPU generator of random directions; None is one seeded with 0.
 
     Returns:
         A `Spectrum` batched over (*b).
 
     Raises:
-        InputError: For an unknown probe, a number of probes that does not fit it, a radius that is not positive, or x
-            and t that do not fit the score.
+        InputError: For an unknown probe, a number of probes that does not fit it, a radius that is not positive, x and t
+            that do not fit the score, a score that is not finite, or a network that does not fit into the memory.
 
     >>> from geomem.manifolds import LinearManifold
     >>> s = LinearManifold.subspaces(4, [(1, 1.0), (1, 0.25)]).score
@@ -101,7 +104,7 @@ def spectrum(
         raise InputError(f"probe: {name!r} is not known; choose one of {', '.join(PROBES)}.")
     if x.dtype in (torch.bfloat16, torch.float16):
         raise InputError(f"x: is of {x.dtype}, too coarse for a spectrum; convert points and network to float32.")
-    if batch_size < 1 or (probes is not None and probes < 1):
+    if (batch_size is not None and batch_size < 1) or (probes is not None and probes < 1):
         raise InputError("batch_size, probes: must be at least 1.")
     rows, times, batch = events(x, t, score.shape)
     length = None
@@ -115,8 +118,9 @@ def spectrum(
             raise InputError(
                 f"radius: has shape {tuple(length.shape)}, which does not fit x's batch {tuple(batch)}."
             ) from None
-    with torch.no_grad(), _full_precision():
+    with torch.no_grad(), full_precision():
         generator = generator or torch.Generator().manual_seed(0)
+        batch_size = batch_size or batch_within(score, memory, dtype=x.dtype, device=str(x.device))
         flat = PROBES[name](Measurement(score, rows, times, probes, length, vectors, batch_size, generator))
 
     def shaped(a: Tensor | None) -> Tensor | None:
@@ -238,19 +242,35 @@ def _scores(m: Measurement, r: Tensor, directions: Tensor, signs: tuple[float, .
     for part in torch.arange(n * k, device=m.x.device).split(m.batch_size):
         point, step = part // k, part % k
         moved = m.x[point].to(torch.float64) + r[point, None] * steps[step]
-        s = m.score(moved.to(m.x.dtype).reshape(part.numel(), *m.score.shape), m.t[point])
-        out[part] = s.reshape(part.numel(), d).to(torch.float64)
+        out[part] = _evaluated(m.score, moved.to(m.x.dtype), m.t[point])
     return iter(out.reshape(n, len(signs), k // len(signs), d).unbind(1))
 
 
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """No autocast and no tf32 inside: their eight to eleven bits of mantissa show up as spurious dimensions."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = False
-    try:
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+def _evaluated(score: Score, rows: Tensor, t: Tensor) -> Tensor:
+    """Scores (n, d) of rows (n, d), float64 and finite."""
+    s = score(rows.reshape(rows.shape[0], *score.shape), t).reshape(rows.shape).to(torch.float64)
+    if not bool(torch.isfinite(s).all()):
+        bad = int(torch.argmin(torch.isfinite(s).all(1).to(torch.int8)))
+        raise InputError(
+            f"score: is not finite (NaN or infinity) near t = {float(t[bad]):.3g}; its weights may be damaged, or out of the "
+            "range of half precision when they were saved."
+        )
+    return s
+
+
+@torch.no_grad()
+def mirrored(
+    score: Score, x: Float[Tensor, "n d"], t: Float[Tensor, " n"], r: Float[Tensor, " n"], q: Tensor, batch_size: int
+) -> Float[Tensor, "n k"]:
+    """q_j^T J q_j by central differences of length r, for the columns q_j of q (d, k); scores are not kept."""
+    n, k = x.shape[0], q.shape[1]
+    out = torch.empty(n * k, dtype=torch.float64, device=x.device)
+    with full_precision():
+        for part in torch.arange(n * k, device=x.device).split(max(1, batch_size // 2)):
+            point, direction = part // k, q.T[part % k]
+            step = r[point, None] * direction
+            here = x[point].to(torch.float64)
+            ends = torch.cat([here + step, here - step]).to(x.dtype)
+            plus, minus = _evaluated(score, ends, t[point].repeat(2)).chunk(2)
+            out[part] = torch.sum(direction * (plus - minus), 1) / (2 * r[point])
+    return out.reshape(n, k)

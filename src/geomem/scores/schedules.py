@@ -1,0 +1,246 @@
+r"""What a diffusers scheduler says of its network: which noise it saw, what it was told of it, what it predicts.
+
+Only the process that the network was trained on is read, never how samples are drawn from it: clipping, thresholding and
+the choice of sampling steps do not belong to a score. In the variance-exploding t of geomem:
+
+    variance-preserving (DDPM, DDIM, PNDM, DPM-Solver, UniPC, Euler, Heun ...)   t_k = prod_{j<=k} 1/(1 - beta_j) - 1,
+        told the step k. A t between two steps is interpolated: the network is told the fractional step, linear in ln t.
+        A network with a learned vector for each step is asked at those steps alone.
+    EDM (Karras et al. 2022), cosine DPM-Solver   t = sigma^2, any; D = c_skip x + c_out F(c_in x, c_noise(sigma))
+    variance-exploding (Song et al. 2021)         t = sigma^2, any; told sigma; data on [0, 1]; F is the score itself
+    flow matching                                 t = (tau/(1 - tau))^2, any; told tau times the number of steps
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geomem.errors import InputError
+from geomem.noise import CONDITIONS, ddpm_step, t_from_flow, t_from_integrated_beta
+
+__all__ = ["SCHEDULERS", "Schedule", "schedule"]
+
+_PREDICTIONS = {"epsilon": "noise", "sample": "denoised", "v_prediction": "v", "flow_prediction": "velocity"}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The noise process of a network, in the words of `NetworkScore`.
+
+    Attributes:
+        prediction: What the network predicts.
+        noise: Parametrisation of the noisy point.
+        condition: What it is told of the noise level.
+        reach: Least and greatest t, data units squared.
+        times: Noise levels of its steps, ascending; None where it was trained at all.
+        scale: (slope, offset) of its own scale.
+        preconditioning: (sigma_data, sign of c_out) of Karras et al. 2022; None for none.
+        words: What it is, for people.
+    """
+
+    prediction: str
+    noise: str
+    condition: Callable[[Tensor], Tensor]
+    reach: tuple[float, float]
+    words: str
+    times: NDArray[np.float64] | None = None
+    scale: tuple[float, float] = (1.0, 0.0)
+    preconditioning: tuple[float, float] | None = None
+
+
+def schedule(config: Mapping[str, Any], embedding: str, where: str) -> Schedule:
+    """The process behind a scheduler's configuration.
+
+    Args:
+        config: Content of scheduler_config.json.
+        embedding: The network's `time_embedding_type`: "positional", "fourier" or "learned".
+        where: Its place, for messages.
+
+    Raises:
+        InputError: For a scheduler that is not known, or does not fit the network.
+    """
+    name = str(config.get("_class_name"))
+    if name not in SCHEDULERS:
+        why = " (it has no score: its network maps noise to samples in one step)" if name in _DISTILLED else ""
+        raise InputError(
+            f"{where}: the scheduler {name} cannot be read as a noise process{why}; known are {', '.join(SCHEDULERS)}. Give "
+            "the one that the network was trained with, as a folder with its scheduler_config.json."
+        )
+    found = SCHEDULERS[name](config, where)
+    if embedding == "fourier" and (found.times is not None or found.preconditioning is not None):
+        raise InputError(
+            f"{where}: {name} does not fit the network, which takes the logarithm of what it is told (fourier time embedding) "
+            "and would be told 0 or less. Give the scheduler that it was trained with."
+        )
+    if embedding == "learned" and found.times is None:
+        raise InputError(
+            f"{where}: {name} does not fit the network, which knows whole steps alone (learned time embedding)."
+        )
+    return replace(found, condition=_whole(found.condition)) if embedding == "learned" else found
+
+
+def _whole(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Steps as they are where they are whole, and a refusal of all others."""
+
+    def told(t: Tensor) -> Tensor:
+        asked = step(t)
+        if bool(torch.any((asked - asked.round()).abs() > 1e-3)):
+            raise InputError(
+                "t: lies between two steps, which this network cannot be asked (learned time embedding); take one of the "
+                "score's `times`, or `nearest(t)`."
+            )
+        return asked.round()
+
+    return told
+
+
+def _known(config: Mapping[str, Any], where: str) -> str:
+    """The prediction type."""
+    kind = config.get("prediction_type", "epsilon")
+    if kind not in _PREDICTIONS:
+        raise InputError(f"{where}: prediction_type {kind!r} is not known; known are {', '.join(_PREDICTIONS)}.")
+    return _PREDICTIONS[kind]
+
+
+def _preserving(config: Mapping[str, Any], where: str) -> Schedule:
+    prediction = _known(config, where)
+    if prediction == "velocity":  # DPM-Solver and its like sample flow models too
+        return _flow(config, where)
+    betas = _betas(config, where)
+    times = t_from_integrated_beta(np.cumsum(-np.log1p(-betas)))
+    words = f"variance-preserving, {times.size:,} steps"
+    if config.get("timestep_type") == "continuous":
+        reach = (float(times[0]), float(times[-1]))
+        return Schedule(prediction, "vp", CONDITIONS["log-sigma"], reach, "variance-preserving, continuous")
+
+    def step(t: Tensor) -> Tensor:
+        return torch.as_tensor(ddpm_step(t.cpu().numpy(), times)).to(t.device)
+
+    return Schedule(prediction, "vp", step, (float(times[0]), float(times[-1])), words, times=times)
+
+
+def _betas(config: Mapping[str, Any], where: str) -> NDArray[np.float64]:
+    """Noise added by each step, as diffusers computes them, without a last step that leaves no signal."""
+    import diffusers
+
+    try:
+        scheduler = getattr(diffusers, str(config["_class_name"])).from_config(dict(config))
+        betas = np.asarray(scheduler.betas, dtype=np.float64)
+    except (ValueError, TypeError, NotImplementedError, AttributeError, ImportError, RuntimeError) as error:
+        raise InputError(
+            f"{where}: the scheduler {config['_class_name']} cannot be set up ({_line(error)})."
+        ) from error
+    if betas[-1] >= 1:  # zero terminal signal-to-noise ratio: t is infinite there
+        betas = betas[:-1]
+    if betas.ndim != 1 or betas.size < 2 or not np.all((betas > 0) & (betas < 1)):
+        raise InputError(f"{where}: its betas must be at least two numbers between 0 and 1.")
+    return betas
+
+
+def _edm(config: Mapping[str, Any], where: str) -> Schedule:
+    return _preconditioned(config, where, CONDITIONS["log-sigma"], 0.5, (0.002, 80.0), "EDM")
+
+
+def _cosine(config: Mapping[str, Any], where: str) -> Schedule:
+    def told(t: Tensor) -> Tensor:
+        return t.sqrt().atan() * (2 / math.pi)
+
+    return _preconditioned(config, where, told, 1.0, (0.3, 500.0), "cosine")
+
+
+def _preconditioned(
+    config: Mapping[str, Any],
+    where: str,
+    told: Callable[[Tensor], Tensor],
+    sigma_data: float,
+    ends: tuple[float, float],
+    name: str,
+) -> Schedule:
+    signs = {"noise": 1.0, "v": -1.0}
+    prediction = _known({"prediction_type": "v_prediction" if name == "cosine" else "epsilon", **config}, where)
+    if prediction not in signs:
+        raise InputError(f"{where}: prediction_type {config['prediction_type']!r} does not fit {name} preconditioning.")
+    low, high = (float(config.get(key, end)) for key, end in zip(("sigma_min", "sigma_max"), ends, strict=True))
+    sigma = float(config.get("sigma_data", sigma_data))
+    if not (0 < low < high < math.inf and 0 < sigma < math.inf):
+        raise InputError(f"{where}: needs 0 < sigma_min < sigma_max and sigma_data above 0.")
+    words = f"{name}, any noise level from {low:g} to {high:g}"
+    return Schedule("denoised", "ve", told, (low**2, high**2), words, preconditioning=(sigma, signs[prediction]))
+
+
+def _exploding(config: Mapping[str, Any], where: str) -> Schedule:
+    low, high = float(config.get("sigma_min", 0.01)), float(config.get("sigma_max", 1348.0))
+    return _on_unit_scale(low, high, where)
+
+
+def _karras(config: Mapping[str, Any], where: str) -> Schedule:
+    # Its levels are on the scale of the data, [-1, 1]; the network's are half of them.
+    low, high = float(config.get("sigma_min", 0.02)), float(config.get("sigma_max", 100.0))
+    return _on_unit_scale(low / 2, high / 2, where)
+
+
+def _on_unit_scale(low: float, high: float, where: str) -> Schedule:
+    if not 0 < low < high < math.inf:
+        raise InputError(f"{where}: needs 0 < sigma_min < sigma_max, got {low:g} and {high:g}.")
+    words = f"variance-exploding on [0, 1], any noise level from {low:g} to {high:g}"
+    reach = ((2 * low) ** 2, (2 * high) ** 2)
+    return Schedule("score", "ve", CONDITIONS["sigma"], reach, words, scale=(0.5, 0.5))
+
+
+def _flow(config: Mapping[str, Any], where: str) -> Schedule:
+    if config.get("invert_sigmas"):
+        raise InputError(f"{where}: a flow with invert_sigmas counts its time from the data; that is not supported.")
+    steps = int(config.get("num_train_timesteps", 1000))
+    if steps < 2:
+        raise InputError(f"{where}: num_train_timesteps must be at least 2, got {steps}.")
+
+    def told(t: Tensor) -> Tensor:
+        return steps * CONDITIONS["flow"](t)
+
+    reach = (t_from_flow(1 / steps), t_from_flow(1 - 1 / steps))
+    return Schedule("velocity", "flow", told, reach, f"flow matching, time from {1 / steps:g} to {1 - 1 / steps:g}")
+
+
+_PRESERVING = (
+    "DDPM",
+    "DDPMParallel",
+    "DDIM",
+    "DDIMParallel",
+    "DDIMInverse",
+    "PNDM",
+    "DEISMultistep",
+    "DPMSolverMultistep",
+    "DPMSolverMultistepInverse",
+    "DPMSolverSinglestep",
+    "DPMSolverSDE",
+    "EulerAncestralDiscrete",
+    "EulerDiscrete",
+    "HeunDiscrete",
+    "KDPM2AncestralDiscrete",
+    "KDPM2Discrete",
+    "LMSDiscrete",
+    "SASolver",
+    "UniPCMultistep",
+)
+_DISTILLED = ("CMStochasticIterativeScheduler", "LCMScheduler", "TCDScheduler")
+SCHEDULERS: dict[str, Callable[[Mapping[str, Any], str], Schedule]] = {
+    **{f"{name}Scheduler": _preserving for name in _PRESERVING},
+    "EDMEulerScheduler": _edm,
+    "EDMDPMSolverMultistepScheduler": _edm,
+    "CosineDPMSolverMultistepScheduler": _cosine,
+    "ScoreSdeVeScheduler": _exploding,
+    "KarrasVeScheduler": _karras,
+    "FlowMatchEulerDiscreteScheduler": _flow,
+    "FlowMatchHeunDiscreteScheduler": _flow,
+}
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error's text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
