@@ -37,6 +37,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+_MODEL = "Of a model"
 Force = Annotated[bool, typer.Option("--force", help="Replace another run in the output folder.")]
 
 
@@ -107,14 +108,71 @@ def audit(
         float | None,
         typer.Option("--t", help="Noise variance (sigma squared) to report at; by default where memorization sets in."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model trained on the data: diffusers folder or hub id.", rich_help_panel=_MODEL),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Folder of the scheduler, where the model has none.", rich_help_panel=_MODEL)
+    ] = None,
+    label: Annotated[
+        int | None, typer.Option(help="Class of the data, for a class-conditional model.", rich_help_panel=_MODEL)
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(help="Training and new images whose spectra are taken; 32.", rich_help_panel=_MODEL)
+    ] = None,
+    times: Annotated[
+        str | None,
+        typer.Option(
+            help="Noise variances of the spectra, as 0.1,1 or from:to:count; five around where memorization sets in.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="The paper's thresholds: mnist, cifar10 or celeba.", rich_help_panel=_MODEL)
+    ] = None,
+    probe: Annotated[
+        str,
+        typer.Option(help="How its Jacobian is measured; antithetic is the paper's Alg. 2.", rich_help_panel=_MODEL),
+    ] = "orthonormal",
+    directions: Annotated[
+        int | None,
+        typer.Option(
+            help="Random directions, where all would be too many: sums of survival alone.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="Samples to draw and compare with the data; 128.", rich_help_panel=_MODEL)
+    ] = None,
+    memory: Annotated[float, typer.Option(help="GiB that its evaluations may hold.", rich_help_panel=_MODEL)] = 2.0,
+    device: Annotated[
+        str | None, typer.Option(help="Where it runs; a GPU by default where there is one.", rich_help_panel=_MODEL)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; below geomem-audit/ by default.")] = None,
     seed: Seed = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A rough answer in seconds, with wide intervals.")] = False,
     json_: Json = False,
     force: Force = False,
 ) -> None:
-    """Is there memorization in these data, or in samples of a model trained on them? Which images, which features?"""
+    """Is a model memorizing these data, or would one? Which images, which features, how many more samples are needed?"""
+    from geomem.audit.options import ModelOptions
     from geomem.audit.run import run
+
+    options = ModelOptions(
+        scheduler=scheduler,
+        label=label,
+        points=points,
+        times=() if times is None else tuple(parse_times(times)),
+        preset=preset,
+        probe=probe,
+        directions=directions,
+        draws=draws,
+        memory=memory,
+        device=device,
+    )
+
+    def tell(what: str, seconds: float) -> None:
+        say(f"spectra of the model: {what}: about {duration(seconds)}. Interrupted, they go on where they were.")
 
     with interruptible(), progress_bar() as progress:
         result = run(
@@ -131,9 +189,12 @@ def audit(
             t=t,
             seed=seed,
             quick=quick,
+            model=model,
+            options=options,
             out=out,
             force=force,
             progress=progress,
+            tell=tell,
         )
     print_findings(result.page, result.summary, json_)
 

@@ -11,7 +11,7 @@ from geomem.audit.settings import APART, CONTROLS, LEAST, SMALLEST, kept_apart
 from geomem.errors import InputError
 from geomem.images import DataSet, holds_image_files, load
 
-__all__ = ["enough", "like", "unseen"]
+__all__ = ["enough", "like", "scale_of", "unseen"]
 
 # Beyond these, squares and their inverses leave the range in which screens are computed.
 _HUGE = 1e15
@@ -115,7 +115,7 @@ def _of_channels(other: DataSet, axes: int, read: Callable[[str | None], DataSet
 
 def _same_scale(real: DataSet, other: DataSet, name: str) -> None:
     """Refuse pixels on another scale: they would be far from all data and never look like copies."""
-    scales = [_scale(real), _scale(other)]
+    scales = [scale_of(real), scale_of(other)]
     if None not in scales and scales[0] != scales[1]:
         raise InputError(
             f"--{name}: the values of {other.name} look like pixels from {scales[1]}, those of {real.name} like pixels from "
@@ -123,7 +123,7 @@ def _same_scale(real: DataSet, other: DataSet, name: str) -> None:
         )
 
 
-def _scale(data: DataSet) -> str | None:
+def scale_of(data: DataSet) -> str | None:
     """The range that values fill if they look like pixels."""
     if data.pixels:
         return "-1 to 1"

@@ -5,15 +5,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from geomem.audit.copying import Rate
+from geomem.audit.model_findings import model_findings, model_title, unit_of
 from geomem.intervals import Interval
 
-__all__ = ["findings", "number", "samples_needed", "title", "unit_of"]
+__all__ = ["findings", "number", "samples_needed", "title"]
 
 Summary = Mapping[str, Any]
+# Sentences on a model that are among the short findings.
+_SHORT = 3
 
 
 def title(summary: Summary) -> str:
-    """The finding in one sentence: the verdict on samples where there are any, else on the data."""
+    """The finding in one sentence: the verdict on a model, else on samples, else on the data."""
+    if summary["model"] is not None:
+        return model_title(summary)
     copies, unit = summary["copies"], unit_of(summary)
     if copies is not None:
         generated: Rate = copies["generated"]
@@ -47,13 +52,14 @@ def title(summary: Summary) -> str:
 def findings(summary: Summary) -> dict[str, list[str]]:
     """Sentences by section of the page; "short" holds the most important one of each."""
     sections = {
+        "model": [] if summary["model"] is None else model_findings(summary),
         "samples": _samples(summary),
         "data": _data(summary),
         "condensation": _condensation(summary),
         "dimensions": _dimensions(summary),
         "needed": _needed(summary),
     }
-    short = list(sections["samples"])
+    short = [*sections["model"][:_SHORT], *sections["samples"]]
     if not short:
         short.append(
             "This tells what memorizing these data would look like, not whether a model does it: give its samples with --samples "
@@ -87,11 +93,6 @@ def samples_needed(row: Mapping[str, Any], name: str, beyond: str) -> str:
         return f"more than a thousand times what was looked at [{number(interval.low)}, unlimited]"
     shown = f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
     return shown + (beyond if row[f"{name}_beyond"] else "")
-
-
-def unit_of(summary: Summary) -> str:
-    """What one datum is called."""
-    return "image" if summary["data"]["pictures"] else "sample"
 
 
 def _sigma(summary: Summary, t: float) -> str:

@@ -2,17 +2,22 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from geomem.audit.checks import enough, like, unseen
+from geomem.audit.model import opened
+from geomem.audit.options import ModelOptions
 from geomem.audit.plain import plain
+from geomem.audit.probing import MODEL_ARRAYS, MODEL_SHARES, Probing
 from geomem.audit.settings import LEAST, AuditSettings
 from geomem.audit.summary import summarise
 from geomem.audit.work import ARRAYS, SHARES, Work
 from geomem.errors import InputError
 from geomem.images import load
 from geomem.records import Result, Run, digest
+from geomem.scores import Score
 from geomem.stages import Progress, Stages
 
 __all__ = ["finish", "run"]
@@ -33,16 +38,20 @@ def run(
     t: float | None = None,
     seed: int = 0,
     quick: bool = False,
+    model: str | Path | Score | None = None,
+    options: ModelOptions | None = None,
     out: Path | str | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str, float], None] | None = None,
 ) -> Result:
-    """Audit data, and samples of a model trained on them where given: duplicates, condensation, dimensions, copies.
+    """Audit data, and a model trained on them or its samples: duplicates, condensation, dimensions, copies, the verdict.
 
     Args:
         data: What `images.load` reads.
         samples: Generated samples of the same form, or embeddings where `data` are embeddings; None audits data alone.
-        control: Real samples that the model was not trained on; None compares rows of the data with all others.
+        control: Real samples that the model was not trained on; None compares rows of the data with all others, and leaves
+            a model's dimensions without anything to be compared with.
         size: Cut and scale image files to this side.
         mode: "gray" or "rgb" for image files.
         array: Array of a .npz file.
@@ -53,9 +62,12 @@ def run(
         t: Noise variance that the findings speak of, data units squared; None is where Σw² = 1/2 at held-out points.
         seed: Seed of everything random.
         quick: Fewer points, times and subsets.
+        model: A diffusers folder or hub id, see `scores.load`, or a score: trained on all of `data`.
+        options: What is asked of it; None for the defaults.
         out: Folder of the run; None is one below geomem-audit/ that is named after what is asked.
         force: Replace another run in the folder.
         progress: Called with what is being done and the share that is done.
+        tell: Called with what the model's spectra consist of and the seconds that they will take, before they are begun.
 
     Returns:
         Folder, page, and summary.
@@ -73,10 +85,19 @@ def run(
     enough(real, limit, sizes, held_out)
     made = None if samples is None else like(real, samples, "samples", mode, array)
     other = None if control is None else like(real, control, "control", mode, array)
-    if other is not None and made is None:
-        raise InputError("--control: is for judging samples; give them with --samples.")
+    if other is not None and made is None and model is None:
+        raise InputError("--control: is for judging a model or samples; give them with --model or --samples.")
     if other is not None:
         unseen(real, other)
+    asked = options or ModelOptions()
+    if model is None and asked != ModelOptions():
+        raise InputError(
+            "--scheduler, --label, --points, --times, --preset, --probe, --directions, --draws, --device: are for --model."
+        )
+    chosen = None
+    if model is not None:
+        asked.check()
+        chosen = opened(model, real, scheduler=asked.scheduler, label=asked.label, device=asked.device)
     settings = AuditSettings(
         data=str(data),
         fingerprint=real.fingerprint(),
@@ -98,12 +119,20 @@ def run(
         samples_fingerprint=None if made is None else made.fingerprint(),
         control=None if control is None else str(control),
         control_fingerprint=None if other is None else other.fingerprint(),
+        model=None if chosen is None else asked.settings(chosen, quick=quick, draws=made is None),
         seed=seed,
         quick=quick,
     )
     folder = Run.open(_folder(settings) if out is None else out, "audit", settings, force=force)
-    stage = Stages(progress, SHARES)
-    Work(folder, settings, real, made, other, stage).all()
+    shares = SHARES
+    if chosen is not None:
+        first = MODEL_SHARES["data stages"]
+        shares = {**{name: first * share for name, share in SHARES.items()}, **MODEL_SHARES}
+    stage = Stages(progress, shares)
+    work = Work(folder, settings, real, made, other, stage)
+    work.all()
+    if chosen is not None:
+        Probing(work, chosen, memory=int(asked.memory * 2**30), tell=tell).all()
     stage.say("writing figures and page")
     return finish(folder)
 
@@ -116,9 +145,11 @@ def finish(folder: Run) -> Result:
     """
     from geomem.report import audit_page
 
-    names = [*ARRAYS, *(["copies"] if folder.config["samples"] is not None else [])]
+    asked = folder.config["model"]
+    names = [*ARRAYS, *(MODEL_ARRAYS if asked is not None else [])]
+    names += ["copies"] if folder.config["samples"] is not None or (asked and asked["draws"]) else []
     arrays = folder.load_all(names)
-    summary = summarise(arrays, int(folder.config["seed"]))
+    summary = summarise(arrays, int(folder.config["seed"]), None if asked is None else asked["preset"])
     page = audit_page(folder, arrays, summary)
     stated: dict[str, Any] = plain(summary)
     folder.write_text("summary.json", json.dumps(stated, indent=2) + "\n")

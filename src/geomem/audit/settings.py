@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["APART", "CONTROLS", "LEAST", "SMALLEST", "AuditSettings", "kept_apart", "steps_of_sizes"]
+__all__ = ["APART", "CONTROLS", "LEAST", "SMALLEST", "AuditSettings", "ModelSettings", "kept_apart", "steps_of_sizes"]
 
 # Fewest distinct rows that an audit can say anything about, and the smallest training subset.
 LEAST, SMALLEST = 40, 16
@@ -12,6 +12,37 @@ APART, _HELD_OUT = 5, 1000
 CONTROLS = 20
 # Training-set sizes by default, each a fourth of the next.
 _SIZES, _STEP = 6, 4
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What is asked of a model.
+
+    Attributes:
+        path: The model, as named by the user.
+        fingerprint: A digest of its weights.
+        scheduler: Its scheduler, where another than its own was given.
+        label: Class of a class-conditional model.
+        points: Training images and images never seen, at which its spectra are taken.
+        times: Noise variances of the spectra; () for five around the one at which Y = 1/2.
+        preset: Thresholds of Alg. 3, one of `dimension.PRESETS`.
+        probe: One of `spectra.PROBES`.
+        directions: Random directions where the space is too large for all; None for all.
+        draws: Samples drawn from it; 0 where samples were given.
+        sampling_steps: Noise levels on the way of a sample.
+    """
+
+    path: str
+    fingerprint: str
+    scheduler: str | None
+    label: int | None
+    points: int
+    times: tuple[float, ...]
+    preset: str | None
+    probe: str
+    directions: int | None
+    draws: int
+    sampling_steps: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +70,7 @@ class AuditSettings:
         samples_fingerprint: A digest of them.
         control: Real samples that were not trained on.
         control_fingerprint: A digest of them.
+        model: What is asked of a model; None for none.
         seed: Seed of everything random.
         quick: Whether fewer points, times and subsets were asked for.
     """
@@ -63,6 +95,7 @@ class AuditSettings:
     samples_fingerprint: str | None
     control: str | None
     control_fingerprint: str | None
+    model: ModelSettings | None
     seed: int
     quick: bool
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from geomem.audit import Interval, Rate, mean, rate_of_copies, resampled, verdict
 from geomem.audit.condensation import crossing, resampled_means
 from geomem.audit.findings import findings, title
+from geomem.audit.model_summary import summarise_model
 from geomem.seeds import derived_seed
 
 __all__ = ["summarise"]
@@ -23,12 +24,12 @@ _LAST, _FAR = 3, 1000.0
 _TARGETS = (2.0, 4.0)
 
 
-def summarise(arrays: Mapping[str, xr.Dataset], seed: int) -> dict[str, Any]:
+def summarise(arrays: Mapping[str, xr.Dataset], seed: int, preset: str | None = None) -> dict[str, Any]:
     """All statements of the page as numbers with intervals, and its findings as sentences.
 
     Returns:
         "title" and "findings" in words; "data", "duplicates", "condensation", "dimensions" (rows by size), "needed"
-        (rows by time), "memorized", and "copies" where samples were given.
+        (rows by time), "memorized", "copies" where there are samples, and "model" where there is one.
     """
     data, cells = arrays["data"], arrays["posterior"]
     focus = float(data.attrs["focus"])
@@ -44,6 +45,7 @@ def summarise(arrays: Mapping[str, xr.Dataset], seed: int) -> dict[str, Any]:
         "copies": _copies(arrays["copies"]) if "copies" in arrays else None,
     }
     out["needed"] = _needed(arrays, curves)
+    out["model"] = summarise_model(arrays, out["copies"], preset) if "model" in arrays else None
     return out | {"findings": findings(out), "title": title(out)}
 
 

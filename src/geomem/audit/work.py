@@ -1,7 +1,8 @@
 """The stages of an audit, each saved when it is done."""
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from time import perf_counter
 
 import numpy as np
@@ -27,7 +28,7 @@ from geomem.records import Run
 from geomem.seeds import derived_seed
 from geomem.stages import Stages
 
-__all__ = ["ARRAYS", "SHARES", "Work"]
+__all__ = ["ARRAYS", "SHARES", "Piece", "Work"]
 
 # Share of the whole time that each stage takes, measured on 60,000 images of 28x28 pixels.
 SHARES = {
@@ -51,6 +52,23 @@ _NAMED = 10
 _CONTROLS = 5000
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of a stage that is saved by itself, so that a killed run loses one at most.
+
+    Attributes:
+        name: Under which it is saved.
+        label: What is being done, for people.
+        cost: Its share of the stage, in any unit.
+        make: Makes it.
+    """
+
+    name: str
+    label: str
+    cost: float
+    make: Callable[[], xr.Dataset]
+
+
 class Work:
     """The stages of an audit: each is made once, from what the earlier ones saved, and skipped where its arrays are there."""
 
@@ -68,19 +86,24 @@ class Work:
 
     def all(self) -> None:
         """Every stage in order."""
-        self._stage("duplicates", "looking for duplicates", self._duplicates)
-        self._stage("condensation", "when the score condenses", self._condensation)
-        self._stage("data", "describing the data", self._described)
+        self.make("duplicates", "looking for duplicates", self._duplicates)
+        self.make("condensation", "when the score condenses", self._condensation)
+        self.make("data", "describing the data", self._described)
         self._cells()
-        self._stage("theory", "what theory predicts", self._theory)
-        self._stage(
+        self.make("theory", "what theory predicts", self._theory)
+        self.make(
             "directions", "which directions are kept and lost", lambda: local_directions(self.data, self._focus, _SHOWN)
         )
-        self._stage("memorized", "ranking training points", self._ranked)
+        self.make("memorized", "ranking training points", self._ranked)
         if self.made is not None:
-            self._stage("copies", "comparing samples with the data", lambda: self._compared(self.made))
+            self.compare(self.made)
 
-    def _stage(self, name: str, label: str, make: Callable[[], xr.Dataset]) -> None:
+    def compare(self, made: DataSet) -> None:
+        """Look for copies among samples."""
+        self.make("copies", "comparing samples with the data", lambda: self._compared(made))
+
+    def make(self, name: str, label: str, make: Callable[[], xr.Dataset]) -> None:
+        """One stage: made and saved unless its arrays are there."""
         if not self.folder.has(name):
             self.stage.begin(name, label)
             start = perf_counter()
@@ -221,34 +244,44 @@ class Work:
     def _focus(self) -> float:
         return self.settings.t or float(self.folder.load("condensation")["half"])
 
+    def gather(self, name: str, pieces: Sequence[Piece], join: Callable[[list[xr.Dataset]], xr.Dataset]) -> None:
+        """A stage of pieces, joined and saved as one when all are there."""
+        if not self.folder.has(name):
+            whole, finished = sum(piece.cost for piece in pieces), 0.0
+            for piece in pieces:
+                if not self.folder.has(piece.name):
+                    self.stage.begin(name, piece.label, finished / whole)
+                    start = perf_counter()
+                    self.folder.save(piece.name, piece.make())
+                    self.folder.log(stage=piece.name, seconds=round(perf_counter() - start, 2))
+                finished += piece.cost
+            self.folder.save(name, join([self.folder.load(piece.name) for piece in pieces]))
+            for piece in pieces:
+                self.folder.remove(piece.name)
+        self.stage.done(name)
+
     def _cells(self) -> None:
-        """The posterior for every size and subset, each saved by itself, so that a killed run loses one at most."""
+        """The posterior for every size and subset."""
         n, sizes = self.split.order.size, sorted(self.sizes, reverse=True)
         seeds = [derived_seed(self.settings.seed, "subset", k) for k in range(1, self.settings.repeats)]
         orders = [np.arange(n), *(np.random.default_rng(seed).permutation(n) for seed in seeds)]
-        cells = [(size, k) for size in sizes for k in range(1 if size == n else self.settings.repeats)]
-        if not self.folder.has(_CELLS):
-            whole = sum(size for size, _ in cells)
-            finished = 0
-            parts = []
-            for size, k in cells:
-                name = f"{_CELLS}_{size}_{k}"
-                if not self.folder.has(name):
-                    label = f"posterior of {size:,} samples" + (f", subset {k + 1}" if size < n else "")
-                    self.stage.begin(_CELLS, label, finished / whole)
-                    start = perf_counter()
-                    points, spectra = self.points, min(self.settings.spectra, self.points)
-                    cell = posterior_cell(self.data, orders[k][:size], self.times, points, spectra)
-                    self.folder.save(name, cell.expand_dims(size=[size], subset=[k]))
-                    self.folder.log(stage=name, seconds=round(perf_counter() - start, 2))
-                parts.append(self.folder.load(name))
-                finished += size
-            joined = xr.combine_by_coords(parts, join="outer", combine_attrs="override")
-            assert isinstance(joined, xr.Dataset)
-            self.folder.save(_CELLS, joined)
-            for size, k in cells:
-                self.folder.remove(f"{_CELLS}_{size}_{k}")
-        self.stage.done(_CELLS)
+
+        def cell(size: int, k: int) -> xr.Dataset:
+            points, spectra = self.points, min(self.settings.spectra, self.points)
+            made = posterior_cell(self.data, orders[k][:size], self.times, points, spectra)
+            return made.expand_dims(size=[size], subset=[k])
+
+        def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+            out = xr.combine_by_coords(parts, join="outer", combine_attrs="override")
+            assert isinstance(out, xr.Dataset)
+            return out
+
+        pieces = []
+        for size in sizes:
+            for k in range(1 if size == n else self.settings.repeats):
+                label = f"posterior of {size:,} samples" + (f", subset {k + 1}" if size < n else "")
+                pieces.append(Piece(f"{_CELLS}_{size}_{k}", label, size, partial(cell, size, k)))
+        self.gather(_CELLS, pieces, joined)
 
     def _theory(self) -> xr.Dataset:
         parts = predicted(self.data, self.sizes, self.times, self.points, self.settings.seed)
@@ -274,9 +307,8 @@ class Work:
             }
         )
 
-    def _compared(self, made: DataSet | None) -> xr.Dataset:
+    def _compared(self, made: DataSet) -> xr.Dataset:
         """Nearest and second-nearest training rows of samples and of their control, and the closest pairs as pictures."""
-        assert made is not None
         # One row of each group of near duplicates: two of them at the same distance would hide a copy.
         places = np.unique(self.duplicates["group"].values)
         unused = np.setdiff1d(distinct_rows(self.real)[0], self.keep)  # a limit on the audit is none on copies

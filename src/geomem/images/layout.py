@@ -1,9 +1,14 @@
 """How the shape of a sample reads as an image."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["as_images", "image_shape"]
+from geomem.errors import InputError
+
+__all__ = ["as_images", "channels_first", "image_shape"]
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -26,3 +31,23 @@ def as_images(rows: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.f
     if len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
         return rows.reshape(-1, *shape).transpose(0, 2, 3, 1)
     return rows.reshape(-1, *target)
+
+
+def channels_first(rows: Tensor, shape: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
+    """Flat samples (n, d) of `shape` as (n, *wanted): the same values, channels last moved first, one channel added.
+
+    Raises:
+        InputError: If samples of `shape` are no such events.
+
+    >>> import torch
+    >>> channels_first(torch.zeros(5, 64), (8, 8), (1, 8, 8)).shape
+    torch.Size([5, 1, 8, 8])
+    """
+    if shape == wanted or (len(wanted) == 1 and math.prod(shape) == wanted[0]):
+        return rows.reshape(-1, *wanted)
+    found = image_shape(shape)
+    if len(wanted) == 3 and found == (wanted if wanted[0] != 1 else wanted[1:]):
+        return rows.reshape(-1, *wanted)
+    if len(wanted) == 3 and found == (*wanted[1:], wanted[0]):
+        return rows.reshape(-1, *found).permute(0, 3, 1, 2).contiguous()
+    raise InputError(f"samples: of shape {shape} are no events of shape {wanted}.")

@@ -8,10 +8,12 @@ from typing import Any
 
 import xarray as xr
 
-from geomem.audit.findings import samples_needed, unit_of
+from geomem.audit.findings import samples_needed
+from geomem.audit.model_findings import unit_of
 from geomem.figures import audit as figures
 from geomem.figures.pictures import local_directions
 from geomem.records import Run
+from geomem.report.model import model_sections
 from geomem.report.page import Picture, Section, Table, write_page
 
 __all__ = ["audit_page"]
@@ -38,6 +40,7 @@ def audit_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str,
     note = f"geomem {environment['geomem']} audit {Path(config['data']).name}, commit {environment['commit']}, seed {config['seed']}"
     found, unit = summary["findings"], unit_of(summary)
     sections = [
+        *model_sections(arrays, summary, note),
         *_samples(arrays, summary, note),
         _data(arrays, found["data"]),
         _condensation(arrays, summary, note),
@@ -300,6 +303,8 @@ def _again(run: Run) -> str:
             words += [f"--{option}", str(config[option])]
     if config["split"] != "train":
         words += ["--split", str(config["split"])]
+    if config["model"] is not None:
+        words += _of_model(config["model"])
     if config["sizes"]:
         words += ["--sizes", ",".join(map(str, config["sizes"]))]
     if config["held_out"] is not None:
@@ -307,3 +312,14 @@ def _again(run: Run) -> str:
     words += ["--seed", str(config["seed"])]
     words += ["--quick"] if config["quick"] else []
     return shlex.join([*words, "--out", run.path.name])
+
+
+def _of_model(asked: Mapping[str, Any]) -> list[str]:
+    """The options of a model."""
+    words = ["--model", asked["path"]]
+    for option in ("scheduler", "label", "points", "preset", "directions"):
+        if asked[option] is not None:
+            words += [f"--{option}", str(asked[option])]
+    words += ["--times", ",".join(f"{t:.6g}" for t in asked["times"])] if asked["times"] else []
+    words += ["--probe", asked["probe"]] if asked["probe"] != "orthonormal" else []
+    return [*words, "--draws", str(asked["draws"])]

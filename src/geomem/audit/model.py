@@ -1,0 +1,352 @@
+"""What a trained model is asked at points of its data, and the empirical score of the same data beside it.
+
+K images that it was trained on, and as many that it never saw, each paired with one of the others so that the squared
+distances within pairs are least: pairs that look alike have dimensions that are alike, so their difference says more
+than that of two means. Both scores are seen by the same probe along the same directions.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from geomem.audit.checks import scale_of
+from geomem.audit.directions import example, kept_and_lost
+from geomem.audit.settings import ModelSettings
+from geomem.dimension import PRESETS
+from geomem.errors import InputError
+from geomem.images import DataSet
+from geomem.images.layout import channels_first
+from geomem.noise import ddpm_times
+from geomem.sampling import heun, noise_levels
+from geomem.scores import NetworkScore, PipelineScore, Score, load, principal_components
+from geomem.seeds import derived_generator, derived_seed
+from geomem.spectra import spectrum, trace
+
+__all__ = [
+    "SETS",
+    "Axes",
+    "Model",
+    "Points",
+    "drawn",
+    "fingerprint",
+    "grid",
+    "opened",
+    "points",
+    "preset_time",
+    "probed",
+]
+
+SETS = ("training", "held-out")
+# Factors of the time at which half of the weights at held-out points fall on one sample, at which spectra are taken.
+_AROUND = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5)
+# Draws of noise behind a denoising error, rows from which principal axes come, directions of each kind that are shown.
+_NOISE, _FITTED, _SHOWN = 16, 3200, 3
+# Principal axes along which a direction is kept or lost: those with more than this share of t.
+_SMALL, _AXES = 0.02, 384
+# Standard deviations of the noise that sampling starts from, where the data are forgotten, and ends with (Karras et al. 2022).
+_SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to be audited: its score, and where it runs.
+
+    Attributes:
+        score: Its score at images (channels, height, width) as `shape` says.
+        name: What the user called it.
+        words: Its noise process, for people.
+        parameters: Number of parameters; 0 where that is not known.
+        device: Where it is evaluated.
+    """
+
+    score: Score
+    name: str
+    words: str
+    parameters: int
+    device: str
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Least and greatest t at which it can be asked."""
+        return getattr(self.score, "reach", (0.0, float("inf")))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type it is computed in."""
+        return _dtype(self.score)
+
+    def nearest(self, t: float) -> float:
+        """The noise level nearest to t at which it was trained."""
+        return self.score.nearest(t) if isinstance(self.score, NetworkScore) else t
+
+    def images(self, data: DataSet, index: NDArray[np.int64] | slice) -> Tensor:
+        """Rows of the data (n, *shape), as the model takes them."""
+        return channels_first(data.rows(index), data.shape, self.score.shape)
+
+
+def opened(
+    source: str | Path | Score, data: DataSet, *, scheduler: str | None, label: int | None, device: str | None
+) -> Model:
+    """The model, once its images are known to be those of the data.
+
+    Raises:
+        InputError: If it cannot be opened, or takes images of another size, channels or scale.
+    """
+    if isinstance(source, str | Path):
+        score: Score = load(source, scheduler=scheduler, label=label)
+    elif scheduler is not None or label is not None:
+        raise InputError("scheduler, label: are for models that are opened from a folder; bind them in the score.")
+    else:
+        score = source
+    named = isinstance(score, PipelineScore)
+    name = score.name if isinstance(score, PipelineScore) else type(score).__name__
+    wanted, size = score.shape, "x".join(map(str, score.shape))
+    try:
+        channels_first(data.rows(slice(0, 1)), data.shape, wanted)
+    except InputError:
+        latent = isinstance(score, PipelineScore) and score.latent
+        hint = "save the latents of your images with numpy.save and give those" if latent else ""
+        if not latent and len(wanted) == 3 and wanted[0] in (1, 3):
+            square = wanted[1] == wanted[2]
+            hint = f"bring image files to its form with {f'--size {wanted[1]} and ' if square else ''}--mode {'gray' if wanted[0] == 1 else 'rgb'}"
+        raise InputError(
+            f"--model: {name} takes {'latents' if latent else 'images'} of {size} (channels, height, width), but {data.name} has samples of shape "
+            f"{data.shape}; {hint or 'give data of that shape'}."
+        ) from None
+    found = scale_of(data)
+    if named and not getattr(score, "latent", False) and found not in (None, "-1 to 1"):
+        raise InputError(
+            f"--model: {name} works on pixels from -1 to 1, but the values of {data.name} look like pixels from {found}; save "
+            "them as bytes (uint8), which are read as v/127.5 - 1."
+        )
+    module = getattr(score, "module", None)
+    where = device or ("cuda" if torch.cuda.is_available() and isinstance(module, nn.Module) else "cpu")
+    count = 0
+    if isinstance(module, nn.Module):
+        count = sum(p.numel() for p in module.parameters())
+        try:
+            module.to(where)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"--device: {where!r} cannot be used ({str(error).splitlines()[0]}).") from error
+    words = score.words if isinstance(score, PipelineScore) else "as it was given"
+    return Model(score, name, words, count, where)
+
+
+def fingerprint(score: Score) -> str:
+    """A digest of what a score is: of its weights, or of its values at fixed points where it has none."""
+    digest = hashlib.blake2b(repr((type(score).__name__, score.shape)).encode(), digest_size=8)
+    module = getattr(score, "module", None)
+    if isinstance(module, nn.Module):
+        for key in ("prediction", "noise", "scale", "reach"):
+            digest.update(repr(getattr(score, key, None)).encode())
+        for name, tensor in module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        label = getattr(module, "label", None)
+        digest.update(repr(label).encode())
+    else:
+        x = torch.randn(4, *score.shape, generator=derived_generator(0, "fingerprint"), dtype=torch.float64)
+        digest.update(score(x, 1.0).detach().cpu().to(torch.float64).numpy().data)
+    return digest.hexdigest()
+
+
+def grid(model: Model, settings: ModelSettings, half: float) -> NDArray[np.float64]:
+    """Times at which spectra are taken, ascending: those asked for or around `half`, and the preset's; the model's own levels."""
+    low, high = model.reach
+    asked = settings.times or tuple(half * factor for factor in _AROUND)
+    chosen = [float(np.clip(t, low, high)) for t in asked]
+    of_preset = preset_time(model, settings)
+    if of_preset is not None:
+        chosen.append(of_preset)
+    return np.unique([model.nearest(t) for t in chosen])
+
+
+def preset_time(model: Model, settings: ModelSettings) -> float | None:
+    """The time of the preset's step, in the model's own schedule or in DDPM's; None without a preset."""
+    if settings.preset is None:
+        return None
+    own = getattr(model.score, "times", None)
+    times = ddpm_times() if own is None else own
+    return model.nearest(float(np.clip(times[min(PRESETS[settings.preset].step, len(times) - 1)], *model.reach)))
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where scores are probed.
+
+    Attributes:
+        rows: Row numbers in the training data and in the images never seen, by set.
+        images: Points (k, *shape) by set.
+        partner: For each training point, the place of its held-out partner; empty where nothing is held out.
+    """
+
+    rows: dict[str, NDArray[np.int64]]
+    images: dict[str, Tensor]
+    partner: NDArray[np.int64]
+
+
+def points(
+    model: Model, real: DataSet, keep: NDArray[np.int64], unseen: DataSet | None, count: int, seed: int
+) -> Points:
+    """The same number of training rows, among `keep`, and of rows never seen, drawn by the seed, and their pairs."""
+    if unseen is not None:
+        count = min(count, len(unseen))
+    rows = {SETS[0]: _some(keep, count, seed, SETS[0])}
+    if unseen is not None:
+        rows[SETS[1]] = _some(np.arange(len(unseen)), rows[SETS[0]].size, seed, SETS[1])
+    sources = {SETS[0]: real, SETS[1]: unseen}
+    images = {}
+    for name, index in rows.items():
+        source = sources[name]
+        assert source is not None
+        images[name] = model.images(source, index)
+    if unseen is None:
+        return Points(rows, images, np.zeros(0, dtype=np.int64))
+    first, second = (images[name].flatten(1).to(torch.float64) for name in SETS)
+    return Points(rows, images, linear_sum_assignment(torch.cdist(first, second).square().numpy())[1])
+
+
+def _some(rows: NDArray[np.int64], count: int, seed: int, name: str) -> NDArray[np.int64]:
+    order = np.random.default_rng(derived_seed(seed, f"model, {name}")).permutation(rows.size)
+    return np.asarray(rows[order[:count]])
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Principal axes of the training images, along which directions are kept or lost.
+
+    Attributes:
+        mean: Their mean (d,).
+        variances: Along the axes (k,), descending.
+        columns: The axes (d, k).
+    """
+
+    mean: Tensor
+    variances: NDArray[np.float64]
+    columns: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, images: Tensor) -> "Axes":
+        """Of images (n, *shape), the first 3,200 of them."""
+        mean, variances, columns = principal_components(images[:_FITTED].flatten(1))
+        return cls(mean, variances.numpy(), columns.to(torch.float64).numpy())
+
+    def linear_error(self, t: float) -> float:
+        """Mean squared error of the best linear denoiser, E |D - y|^2 = sum s t/(s + t)."""
+        return float(np.sum(self.variances * t / (self.variances + t)))
+
+
+def probed(
+    score: Score,
+    x: Tensor,
+    times: NDArray[np.float64],
+    settings: ModelSettings,
+    *,
+    seed: int,
+    batch: int,
+    device: str = "cpu",
+    directions: tuple[float, Axes] | None = None,
+) -> xr.Dataset:
+    """Everything that is asked of a score at one point x (*shape), at all times.
+
+    Variables over t: `pull` (t |s|^2), `denoising` (squared error of the denoised point over 16 draws of noise, in data
+    units squared, summed over entries); over (t, direction) `survival` and `singular_value`; or, where `settings.directions`
+    are fewer than all, `degrees_of_freedom` and its standard `error`. With `directions` (a time, axes)
+    what `directions.example` says at that time.
+    """
+    at = x.to(device).to(_dtype(score))
+    parts, shown = [], None
+    for t in times.tolist():
+        noise = torch.randn(_NOISE, *x.shape, generator=derived_generator(seed, "denoising"), dtype=torch.float64).to(
+            at
+        )
+        with torch.no_grad():
+            still = score(at, t).flatten().to(torch.float64)
+            noisy = at + t**0.5 * noise
+            error = noisy + t * torch.cat([score(part, t) for part in noisy.split(batch)]) - at
+        found: dict[str, Any] = {
+            "pull": ((), float(t * still.square().sum()), {"units": "dimensions"}),
+            "denoising": (
+                (),
+                float(error.to(torch.float64).flatten(1).square().sum(1).mean()),
+                {"units": "data units squared"},
+            ),
+        }
+        generator = derived_generator(seed, "probe")
+        if settings.directions is not None:
+            sum_ = trace(score, at, t, probes=settings.directions, batch_size=batch, generator=generator)
+            found["degrees_of_freedom"] = ((), float(sum_.degrees_of_freedom), {"units": "dimensions"})
+            found["error"] = ((), float(t * sum_.error), {"units": "dimensions"})
+        else:
+            wanted = directions is not None and t == directions[0]
+            seen = spectrum(score, at, t, probe=settings.probe, vectors=wanted, batch_size=batch, generator=generator)
+            assert seen.survival is not None
+            units = {"units": "1 / data units squared"}
+            found["survival"] = ("direction", seen.survival.cpu().numpy(), {"units": "1"})
+            found["singular_value"] = ("direction", seen.values.cpu().numpy(), units)
+            if wanted:
+                assert directions is not None
+                shown = _shown(seen.left, seen.values, seen.right, at, still, t, directions)
+        parts.append(xr.Dataset(found))
+    out = xr.concat(parts, xr.Variable("t", times, {"units": "data units squared"}))
+    return out if shown is None else out.merge(shown)
+
+
+def _dtype(score: Score) -> torch.dtype:
+    """The type that a score is computed in: a network's own, float64 for others."""
+    weight = next(iter(score.module.parameters()), None) if isinstance(score, NetworkScore) else None
+    return torch.float64 if weight is None else weight.dtype
+
+
+def _shown(
+    left: Tensor | None,
+    values: Tensor,
+    right: Tensor | None,
+    x: Tensor,
+    score: Tensor,
+    t: float,
+    directions: tuple[float, Axes],
+) -> xr.Dataset:
+    """Directions kept and lost at a point, in the principal axes along which the data vary."""
+    _, axes = directions
+    assert left is not None
+    assert right is not None
+    chosen = np.flatnonzero(axes.variances > _SMALL * t)[:_AXES]
+    columns = axes.columns[:, chosen if chosen.size else slice(0, 1)]
+    kept = axes.variances[chosen] if chosen.size else axes.variances[:1]
+    u, v = (side.cpu().numpy() @ columns for side in (left, right))
+    survival = np.eye(columns.shape[1]) + t * (u.T * values.cpu().numpy()) @ v
+    found = kept_and_lost(survival, kept, columns, _SHOWN)
+    flat = x.flatten().to(torch.float64)
+    return example("", flat.cpu().numpy(), (flat + t * score).cpu().numpy(), found).drop_vars("set")
+
+
+def drawn(model: Model, axes: Axes, settings: ModelSettings, numbers: range, *, seed: int) -> Tensor:
+    """The samples of these numbers by the model's flow, each from its own noise: (n, *shape), float32, not clipped.
+
+    Raises:
+        InputError: If they are not finite.
+    """
+    low, high = model.reach
+    levels = noise_levels(settings.sampling_steps, t_min=max(low, _SIGMA_MIN**2), t_max=min(high, _SIGMA_MAX**2))
+    known = sorted({model.nearest(t) for t in levels.tolist()}, reverse=True)
+    noise = [
+        torch.randn(model.score.shape, generator=derived_generator(seed, "drawn", i), dtype=torch.float64)
+        for i in numbers
+    ]
+    x = axes.mean.reshape(model.score.shape) + known[0] ** 0.5 * torch.stack(noise)
+    start = x.to(model.dtype).to(model.device)
+    out = heun(model.score, start, torch.tensor(known, dtype=torch.float64))
+    if not bool(torch.isfinite(out).all()):
+        raise InputError(
+            f"--model: {model.name} draws samples that are not finite (NaN or infinity); its weights may be damaged."
+        )
+    return out.float().cpu()

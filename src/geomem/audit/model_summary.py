@@ -1,0 +1,173 @@
+"""The numbers that a page states of a model: dimensions by noise level, the verdict, each image, every rule."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from geomem.audit.copying import Rate
+from geomem.audit.loss import judged, lost, lost_by_image
+from geomem.audit.model import SETS
+from geomem.audit.probing import main_reading
+from geomem.dimension import ESTIMATORS, PRESETS, second_difference
+from geomem.intervals import Interval, mean
+from geomem.spectra import Spectrum
+
+__all__ = ["SOURCES", "summarise_model"]
+
+SOURCES = ("model", "empirical")
+_BOUNDS = (0.0, math.inf)
+
+
+def summarise_model(
+    arrays: Mapping[str, xr.Dataset], copies: Mapping[str, Any] | None, preset: str | None
+) -> dict[str, Any]:
+    """Statements on a model as numbers with intervals.
+
+    Args:
+        arrays: "points", "empirical" and "model" of a finished run.
+        copies: What was found of its samples; None for none.
+        preset: Thresholds of Alg. 3.
+
+    Returns:
+        "word", "reason" and "pairs_needed" of the verdict, "t" at which it is judged, "loss" there for both sources; "times"
+        (rows by t); "images" (rows by training image, most lost first); "rules" (rows by rule at the t of the verdict and
+        of the preset); "denoising" at t; "name", "words", "parameters", "reading", "pairs".
+    """
+    points = arrays["points"]
+    times, focus = points["t"].values, float(arrays["model"].attrs["focus"])
+    j = int(np.argmin(np.abs(np.log(times / focus))))
+    held_out = SETS[1] in points["set"].values
+    partner = points["partner"].values if held_out else None
+    readings = {name: main_reading(arrays[name]) for name in SOURCES}
+    rows = [{name: _at(readings[name][..., i], partner) for name in SOURCES} for i in range(len(times))]
+    fit = _denoising(arrays["model"], points, j)
+    loss = rows[j]["model"]["loss"]
+    verdict = judged(
+        loss, copies=None if copies is None else copies["verdict"], fits=fit["training"].low < fit["linear"]
+    )
+    return {
+        "word": verdict.word,
+        "reason": verdict.reason,
+        "pairs_needed": verdict.pairs,
+        "t": focus,
+        "reading": "resolved" if "survival" in arrays["model"] else "degrees of freedom",
+        "pairs": 0 if loss is None else loss.pairs,
+        "points": points.sizes["point"],
+        "loss": {name: _plain(rows[j][name]) for name in SOURCES},
+        "times": [
+            {"t": float(t)} | {name: _plain(row[name]) for name in SOURCES} for t, row in zip(times, rows, strict=True)
+        ],
+        "images": _images(points, readings["model"][..., j], partner),
+        "rules": _rules(arrays, j, preset),
+        "denoising": fit,
+        **{key: points.attrs[key] for key in ("name", "words")},
+        "parameters": int(points.attrs["parameters"]),
+        "shape": [int(k) for k in np.atleast_1d(points.attrs["shape"])],
+        "error": _probe_error(arrays["model"], j),
+    }
+
+
+def _at(values: NDArray[np.float64], partner: NDArray[np.int64] | None) -> dict[str, Any]:
+    """Means at one t of values (set, point), and the loss where there are pairs."""
+    if partner is None:
+        return {"training": mean(values[0], bounds=_BOUNDS), "held_out": None, "loss": None}
+    loss = lost(values[0], values[1][partner])
+    return {"training": loss.training, "held_out": loss.held_out, "loss": loss}
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Interval | None]:
+    loss = row["loss"]
+    return {
+        "training": row["training"],
+        "held_out": row["held_out"],
+        "lost": None if loss is None else loss.dimensions,
+        "share": None if loss is None else loss.share,
+    }
+
+
+def _images(points: xr.Dataset, values: NDArray[np.float64], partner: NDArray[np.int64] | None) -> list[dict[str, Any]]:
+    """Each training image: its dimension, and what it has lost against its partner; most lost first."""
+    labels, numbers = points["label"].values, points["row"].values
+    if partner is None:
+        return [
+            {"place": int(i), "image": str(labels[0, i]), "row": int(numbers[0, i]), "dimension": float(values[0, i])}
+            for i in np.argsort(values[0], kind="stable")
+        ]
+    twins = np.stack([values[1], values[1][points["twin"].values]], 1)
+    found = lost_by_image(values[0], values[1][partner], twins)
+    order = sorted(range(len(found)), key=lambda i: (-found[i].value, values[0, i]))
+    return [
+        {
+            "place": i,
+            "image": str(labels[0, i]),
+            "row": int(numbers[0, i]),
+            "dimension": float(values[0, i]),
+            "partner": str(labels[1, partner[i]]),
+            "partner_dimension": float(values[1, partner[i]]),
+            "lost": found[i],
+        }
+        for i in order
+    ]
+
+
+def _denoising(seen: xr.Dataset, points: xr.Dataset, j: int) -> dict[str, Any]:
+    """Squared error of the denoised point by set, and what the best linear denoiser leaves."""
+    errors = seen["denoising"].transpose("set", "point", "t").values[..., j]
+    out: dict[str, Any] = {"linear": float(points["linear_error"][j]), "held_out": None}
+    for name, key in zip(SETS, ("training", "held_out"), strict=False):
+        if name in seen["set"].values:
+            out[key] = mean(errors[list(seen["set"].values).index(name)], bounds=_BOUNDS)
+    return out
+
+
+def _rules(arrays: Mapping[str, xr.Dataset], j: int, preset: str | None) -> list[dict[str, Any]]:
+    """Every rule of dimension for both sources, at the t of the verdict and, with a preset, at the preset's."""
+    model = arrays["model"]
+    places = [j]
+    if preset is not None and "preset_t" in arrays["points"].attrs:
+        wanted = float(arrays["points"].attrs["preset_t"])
+        places.append(int(np.argmin(np.abs(np.log(model["t"].values / wanted)))))
+    rows = []
+    for place in dict.fromkeys(places):
+        estimates = {name: _estimates(arrays[name].isel(t=place), preset) for name in SOURCES}
+        for rule in estimates["model"]:
+            row: dict[str, Any] = {"t": float(model["t"][place]), "rule": rule}
+            for name in SOURCES:
+                row[name] = [_of_rule(values) for values in estimates[name][rule]]
+            rows.append(row)
+    return rows
+
+
+def _estimates(seen: xr.Dataset, preset: str | None) -> dict[str, NDArray[np.float64]]:
+    """Values (set, point) of every rule, NaN where a rule finds none."""
+    pull = seen["pull"].transpose("set", "point").values
+    if "survival" not in seen:
+        dof = seen["degrees_of_freedom"].transpose("set", "point").values
+        return {"degrees_of_freedom": dof, "flipd": dof + pull}
+    survival, values = (
+        torch.as_tensor(seen[name].transpose("set", "point", "direction").values)
+        for name in ("survival", "singular_value")
+    )
+    d = survival.shape[-1]
+    spectra = Spectrum(values, torch.full(survival.shape[:-1], float(seen["t"])), "central", None, survival, d)
+    out = {name: rule(spectra).value for name, rule in ESTIMATORS.items()}
+    if preset is not None:
+        p = PRESETS[preset]
+        out["second_difference"] = second_difference(spectra, discard=p.discard, threshold=p.threshold).value
+    return out | {"flipd": out["degrees_of_freedom"] + pull}
+
+
+def _of_rule(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean over points where a rule found a dimension, and at how many it did."""
+    found = values[np.isfinite(values)]
+    return {"found": Rate.of(found.size, values.size), "mean": mean(found) if found.size > 1 else None}
+
+
+def _probe_error(seen: xr.Dataset, j: int) -> float:
+    """Largest standard error of a degree of freedom from random directions; 0 where all were taken."""
+    return float(seen["error"].isel(t=j).max()) if "error" in seen else 0.0

@@ -1,0 +1,95 @@
+"""What a user may ask of a model, checked."""
+
+import math
+from dataclasses import dataclass
+
+from geomem.audit.model import Model, fingerprint
+from geomem.audit.settings import ModelSettings
+from geomem.dimension import PRESETS
+from geomem.errors import InputError
+from geomem.spectra import PROBES
+
+__all__ = ["ModelOptions"]
+
+# Most dimensions in which all directions are taken by default, and how many random ones beyond.
+_ALL, _SOME = 4096, 512
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Options of an audit that concern the model.
+
+    Attributes:
+        scheduler: Scheduler to read instead of the model's own.
+        label: Class of a class-conditional model.
+        points: Training images and images never seen; None for 32 (12 where a rough answer is asked for).
+        times: Noise variances; () for five around the one at which half of the weights fall on one sample.
+        preset: Thresholds of Alg. 3, one of `dimension.PRESETS`.
+        probe: One of `spectra.PROBES`.
+        directions: Number of random directions; None for all, and for 512 beyond 4,096 dimensions.
+        draws: Samples to draw; None for 128 (32 where a rough answer is asked for).
+        memory: GiB that evaluations may hold.
+        device: Where the model runs; None for a GPU where there is one.
+    """
+
+    scheduler: str | None = None
+    label: int | None = None
+    points: int | None = None
+    times: tuple[float, ...] = ()
+    preset: str | None = None
+    probe: str = "orthonormal"
+    directions: int | None = None
+    draws: int | None = None
+    memory: float = 2.0
+    device: str | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises:
+            InputError: For a value out of range.
+        """
+        for name, value, least in (
+            ("points", self.points, 2),
+            ("directions", self.directions, 2),
+            ("draws", self.draws, 0),
+        ):
+            if value is not None and value < least:
+                raise InputError(f"--{name}: must be at least {least}, got {value}.")
+        if self.draws == 1:
+            raise InputError("--draws: 1 sample says nothing; draw some hundred, or none with 0.")
+        if not all(0 < t < math.inf for t in self.times):
+            raise InputError("--times: must be finite and above 0; they are variances of the added noise.")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise InputError(f"--preset: {self.preset!r} is not known; choose one of {', '.join(PRESETS)}.")
+        if self.probe not in PROBES:
+            raise InputError(f"--probe: {self.probe!r} is not known; choose one of {', '.join(PROBES)}.")
+        if self.directions is not None and self.probe != "orthonormal":
+            raise InputError("--directions: random directions are orthonormal; leave --probe out.")
+        if not 0 < self.memory < math.inf:
+            raise InputError(f"--memory: must be a number of GiB above 0, got {self.memory:g}.")
+
+    def settings(self, model: Model, *, quick: bool, draws: bool) -> ModelSettings:
+        """What the results depend on, for this model; `draws` is whether samples are to be drawn.
+
+        Raises:
+            InputError: For more directions than there are dimensions.
+        """
+        d = math.prod(model.score.shape)
+        if self.directions is not None and self.directions > d:
+            raise InputError(f"--directions: the model's images have {d:,} dimensions, got {self.directions:,}.")
+        some = _SOME if d > _ALL and self.probe == "orthonormal" else None
+        usual = (12, 32) if quick else (32, 128)
+        return ModelSettings(
+            path=model.name,
+            fingerprint=fingerprint(model.score),
+            scheduler=self.scheduler,
+            label=self.label,
+            points=self.points or usual[0],
+            times=tuple(sorted(self.times)),
+            preset=self.preset,
+            probe=self.probe,
+            directions=self.directions or some,
+            draws=(usual[1] if self.draws is None else self.draws) if draws else 0,
+            sampling_steps=18,
+        )

@@ -1,0 +1,220 @@
+"""The stages of an audit that ask a model: its samples, the empirical score at chosen points, the model at the same points."""
+
+import math
+from collections.abc import Callable
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+import xarray as xr
+
+from geomem.audit.duplicates import distinct_rows
+from geomem.audit.loss import most_telling
+from geomem.audit.model import SETS, Axes, Model, Points, drawn, grid, points, preset_time, probed
+from geomem.audit.work import Piece, Work
+from geomem.images import DataSet
+from geomem.scores import EmpiricalScore
+from geomem.spectra import Cost, measured_cost
+
+__all__ = ["MODEL_ARRAYS", "MODEL_SHARES", "Probing"]
+
+# The arrays that an audit of a model adds.
+MODEL_ARRAYS = ("points", "empirical", "model")
+# Share of the whole time that stages take where a model is asked: its spectra take nearly all.
+MODEL_SHARES = {"data stages": 0.1, "drawn": 0.05, "points": 0.0, "empirical": 0.1, "model": 0.75}
+# Scores for each dimension, by probe (differentiating costs about two), and beside them at a point, for denoising.
+_EACH = {"orthonormal": 2, "smoothed": 1, "score-matrix": 4, "antithetic": 8, "regression": 8, "exact": 2}
+_BESIDE = 17
+
+
+class Probing:
+    """Asks a model, beside the stages of `work`, which must be done."""
+
+    def __init__(self, work: Work, model: Model, *, memory: int, tell: Callable[[str, float], None] | None) -> None:
+        settings = work.settings.model
+        assert settings is not None
+        self.work, self.model, self.settings = work, model, settings
+        self.memory, self.tell = memory, tell
+
+    def all(self) -> None:
+        """Every stage in order."""
+        work = self.work
+        if self.settings.draws:
+            work.gather("drawn", self._draws(), lambda parts: xr.concat(parts, "sample"))
+            work.compare(self._drawn())
+        else:
+            work.stage.done("drawn")
+        work.make("points", "choosing points", self._points)
+        self._spectra("empirical")
+        self._estimate()
+        self._spectra("model")
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Batch and seconds of an evaluation of the model."""
+        t = float(self.times[len(self.times) // 2])
+        return measured_cost(self.model.score, t, memory=self.memory, dtype=self.model.dtype, device=self.model.device)
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """Noise levels of the spectra."""
+        return grid(self.model, self.settings, float(self.work.folder.load("condensation")["half"]))
+
+    @cached_property
+    def axes(self) -> Axes:
+        """Principal axes of the training images."""
+        return Axes.of(self.model.images(self.work.real, self.work.keep))
+
+    @cached_property
+    def points(self) -> Points:
+        """Where scores are probed."""
+        work = self.work
+        return points(self.model, work.real, work.keep, work.other, self.settings.points, work.settings.seed)
+
+    def _draws(self) -> list[Piece]:
+        """Samples, a batch a piece."""
+        size = max(1, min(self.cost.batch, 64))
+        pieces = []
+        for first in range(0, self.settings.draws, size):
+            numbers = range(first, min(first + size, self.settings.draws))
+
+            def make(numbers: range = numbers) -> xr.Dataset:
+                images = drawn(self.model, self.axes, self.settings, numbers, seed=self.work.settings.seed)
+                flat = images.flatten(1).numpy()
+                return xr.Dataset({"image": (("sample", "value"), flat, {"units": "data units"})})
+
+            label = f"drawing samples {first + 1} to {numbers[-1] + 1} of {self.settings.draws}"
+            pieces.append(Piece(f"drawn_{first}", label, len(numbers), make))
+        return pieces
+
+    def _drawn(self) -> DataSet:
+        images = self.work.folder.load("drawn")["image"].values
+        note = f"They were drawn from {self.model.name} by its flow, in {self.settings.sampling_steps} steps, and not clipped."
+        made = DataSet("samples of the model", "drawn", images.reshape(-1, *self.model.score.shape), notes=(note,))
+        return made.arranged(self.work.real)
+
+    def _points(self) -> xr.Dataset:
+        """Which images were chosen, and how they look to the model."""
+        work, chosen = self.work, self.points
+        names = list(chosen.rows)
+        sources = dict(zip(SETS, (work.real, work.other), strict=True))
+        labels = []
+        for name in names:
+            source = sources[name]
+            assert source is not None
+            labels.append([source.label(int(row)) for row in chosen.rows[name]])
+        preset = preset_time(self.model, self.settings)
+        pictures = np.stack([chosen.images[name].flatten(1).numpy() for name in names])
+        out = xr.Dataset(
+            {
+                "row": (("set", "point"), np.stack([chosen.rows[name] for name in names]), {"long_name": "row"}),
+                "label": (("set", "point"), np.array(labels)),
+                "picture": (("set", "point", "value"), pictures, {"units": "data units"}),
+                "linear_error": ("t", [self.axes.linear_error(t) for t in self.times], {"units": "data units squared"}),
+            },
+            coords={"set": names, "t": ("t", self.times, {"units": "data units squared"})},
+            attrs={
+                "shape": np.asarray(self.model.score.shape),
+                "name": self.model.name,
+                "words": self.model.words,
+                "parameters": self.model.parameters,
+                **({} if preset is None else {"preset_t": preset}),
+            },
+        )
+        if not chosen.partner.size:
+            return out
+        held = chosen.images[SETS[1]].flatten(1).to(torch.float64)
+        far = torch.cdist(held, held).fill_diagonal_(math.inf)
+        out["partner"] = ("point", chosen.partner, {"long_name": "held-out point paired with a training point"})
+        out["twin"] = ("point", far.argmin(1).numpy(), {"long_name": "held-out point nearest to a held-out point"})
+        return out
+
+    def _spectra(self, source: str) -> None:
+        """One of the two scores at every point."""
+        work, chosen = self.work, self.points
+        focus = self.focus if source == "model" else None
+        pieces = []
+        for i in range(len(chosen.images[SETS[0]])):
+            for name in chosen.images:
+                label = f"{'the model' if source == 'model' else 'the empirical score'} at {name} image {i + 1}"
+                pieces.append(Piece(f"{source}_{name}_{i}", label, 1.0, partial(self._one, source, name, i, focus)))
+
+        def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+            names = list(chosen.images)
+            by_set = [xr.concat(parts[k :: len(names)], "point") for k in range(len(names))]
+            return xr.concat(by_set, xr.Variable("set", names)).assign_attrs(focus=focus or 0.0)
+
+        work.gather(source, pieces, joined)
+
+    def _one(self, source: str, name: str, i: int, focus: float | None) -> xr.Dataset:
+        x, seed = self.points.images[name][i], self.work.settings.seed
+        if source == "empirical":
+            return probed(
+                self._empirical, x, self.times, self.settings, seed=seed, batch=4096, device=self.model.device
+            )
+        assert focus is not None
+        return probed(
+            self.model.score,
+            x,
+            self.times,
+            self.settings,
+            seed=seed,
+            batch=self.cost.batch,
+            device=self.model.device,
+            directions=(focus, self.axes),
+        )
+
+    @cached_property
+    def _empirical(self) -> EmpiricalScore:
+        """Of all distinct training rows: a limit on the audit is none on what the model was trained on."""
+        rows = self.model.images(self.work.real, distinct_rows(self.work.real)[0])
+        return EmpiricalScore(rows.to(torch.float64).to(self.model.device))
+
+    @cached_property
+    def focus(self) -> float:
+        """The noise level of the verdict: where the empirical score loses most at its training images."""
+        seen = self.work.folder.load("empirical")
+        if SETS[1] not in seen["set"].values:
+            half = float(self.work.folder.load("condensation")["half"])
+            return float(self.times[np.argmin(np.abs(np.log(self.times / half)))])
+        values = main_reading(seen)
+        partner = self.work.folder.load("points")["partner"].values
+        return float(self.times[most_telling(values[0], values[1][partner])])
+
+    def _estimate(self) -> None:
+        """Say what the model's spectra will cost, from a measurement."""
+        work = self.work
+        if work.folder.has("model"):
+            return
+        count = sum(len(images) for images in self.points.images.values())
+        missing = [
+            (name, i)
+            for name in self.points.images
+            for i in range(len(self.points.images[name]))
+            if not work.folder.has(f"model_{name}_{i}")
+        ]
+        d = math.prod(self.model.score.shape)
+        each = 2 * self.settings.directions if self.settings.directions else _EACH[self.settings.probe] * d
+        scores = (each + _BESIDE) * len(self.times)
+        seconds = len(missing) * scores * self.cost.seconds
+        work.folder.log(
+            stage="cost",
+            scores=scores * len(missing),
+            seconds_each=self.cost.seconds,
+            batch=self.cost.batch,
+            memory_each=self.cost.memory,
+            seconds=round(seconds, 1),
+        )
+        if self.tell is not None:
+            self.tell(
+                f"{count} images at {len(self.times)} noise levels, {each:,} scores each, measured to take "
+                f"{self.cost.seconds * 1e3:.2g} ms, {self.cost.batch} at once",
+                seconds,
+            )
+
+
+def main_reading(seen: xr.Dataset) -> np.ndarray:
+    """The dimension that a verdict speaks of, (set, point, t): resolved, or degrees of freedom where few directions were taken."""
+    if "survival" in seen:
+        return np.asarray((seen["survival"].transpose("set", "point", "t", "direction").values > 0.5).sum(-1), float)
+    return np.asarray(seen["degrees_of_freedom"].transpose("set", "point", "t").values)

@@ -1,0 +1,141 @@
+"""Figures of a model that was audited: arrays and the summary's rows in, matplotlib Figure out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from geomem.figures.pictures import Tile, board, direction_tile, limits_of
+from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, log_axis, style
+from geomem.images.layout import as_images
+
+__all__ = ["dimension_against_time", "lost_images", "model_spectra"]
+
+_COLOURS = {"training": TRAINING, "held-out": HELD_OUT}
+_LINES = {"model": "-", "empirical": "--"}
+_NAMES = {"model": "the model", "empirical": "empirical score"}
+
+
+def dimension_against_time(rows: Sequence[Mapping[str, Any]], t: float, reading: str, note: str) -> Figure:
+    """Dimension at training and held-out points against t, of the model and of the empirical score; and the share lost."""
+    with style():
+        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+        paired = rows[0]["model"]["held_out"] is not None
+        left, *rest = figure.subplots(1, 2 if paired else 1, squeeze=False)[0]
+        times = [row["t"] for row in rows]
+        for source, line in _LINES.items():
+            for key, name in (("training", "training"), ("held_out", "held-out")):
+                parts = [row[source][key] for row in rows]
+                if None in parts:
+                    continue
+                values = [p.value for p in parts]
+                left.plot(
+                    times, values, line, marker="o", ms=3, color=_COLOURS[name], label=f"{_NAMES[source]}, {name}"
+                )
+                left.fill_between(
+                    times, [p.low for p in parts], [p.high for p in parts], color=_COLOURS[name], alpha=0.13, lw=0
+                )
+        left.set(ylabel=f"dimension ({reading})", title="at training and at new points")
+        left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
+        left.legend(fontsize=7.5)
+        for axis in rest:
+            for source, line in _LINES.items():
+                shown = [(row["t"], row[source]["share"]) for row in rows if np.isfinite(row[source]["share"].low)]
+                values = [s.value for _, s in shown]
+                reach = [[s.value - s.low for _, s in shown], [s.high - s.value for _, s in shown]]
+                colour = "#1b1b1b" if source == "model" else "#888888"
+                axis.errorbar(
+                    [u for u, _ in shown],
+                    values,
+                    reach,
+                    fmt=f"o{line}",
+                    ms=3.5,
+                    lw=1.2,
+                    capsize=3,
+                    color=colour,
+                    label=_NAMES[source],
+                )
+            for level in (0.1, 0.5):
+                axis.axhline(level, color="#bbbbbb", lw=0.8, ls=":")
+            axis.set(ylabel="share lost at training points", title="lost", ylim=(-0.6, 1.3))
+            axis.legend(fontsize=7.5)
+        for axis in (left, *rest):
+            axis.axvline(t, color="#bbbbbb", lw=0.9)
+            log_axis(axis, "t (data units squared)")
+        caption(figure, note)
+    return figure
+
+
+def model_spectra(model: xr.Dataset, empirical: xr.Dataset, note: str) -> Figure:
+    """Ordered survival, median over points, a panel for each t."""
+    with style():
+        times = model["t"].values
+        columns = min(4, len(times))
+        count = -(-len(times) // columns)
+        figure = Figure(figsize=(WIDTH, 2.2 * count + 0.4), layout="constrained")
+        axes = figure.subplots(count, columns, sharex=True, sharey=True, squeeze=False)
+        for i, axis in enumerate(axes.flat):
+            if i >= len(times):
+                axis.set_axis_off()
+                continue
+            for source, arrays in (("model", model), ("empirical", empirical)):
+                for name in arrays["set"].values:
+                    values = arrays["survival"].isel(t=i).sel(set=name).median("point").values
+                    axis.plot(
+                        np.arange(1, values.size + 1),
+                        np.clip(values, -0.25, 2.5),
+                        _LINES[source],
+                        color=_COLOURS[str(name)],
+                        lw=1.4,
+                        label=f"{_NAMES[source]}, {name}",
+                    )
+            axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
+            axis.set(xscale="log", title=f"t = {times[i]:.2g}")
+        for row in axes:
+            row[0].set_ylabel("survival")
+        for axis in axes[-1]:
+            axis.set_xlabel("direction, ordered")
+        axes[0, 0].legend(fontsize=6.5)
+        caption(figure, note)
+    return figure
+
+
+def lost_images(
+    points: xr.Dataset,
+    model: xr.Dataset,
+    rows: Sequence[Mapping[str, Any]],
+    shape: tuple[int, ...],
+    note: str,
+    each: int = 4,
+) -> Figure:
+    """The training images that have lost most and least: what the model makes of them, directions kept and lost there."""
+    drawn = []
+    half = min(each, len(rows) // 2)
+    held_out = "partner" in points
+    pictures = points["picture"].transpose("set", "point", "value").values
+    limits = limits_of(pictures[0])
+    for title, chosen in (("most is lost", rows[:half]), ("least is lost", rows[len(rows) - half :])):
+        for number, row in enumerate(chosen):
+            i = row["place"]
+            at = model.isel(point=i).sel(set="training")
+
+            def image(values: NDArray[np.float64]) -> NDArray[np.float64]:
+                return np.asarray(as_images(values[None], shape)[0])
+
+            told = f"{row['dimension']:.0f} dims" + (f", {row['lost'].value:.0f} lost" if "lost" in row else "")
+            tiles: list[Tile | None] = [
+                Tile(image(at["picture"].values), limits, told),
+                Tile(image(at["guess"].values), limits, "E[y|x]"),
+            ]
+            if held_out:
+                partner = int(points["partner"].values[i])
+                tiles.append(Tile(image(pictures[1, partner]), limits, f"new: {row['partner_dimension']:.0f} dims"))
+            for kind in ("kept", "lost"):
+                for vector, kappa in zip(at[kind].values, at[f"{kind}_survival"].values, strict=True):
+                    found = bool(np.isfinite(vector).all())
+                    tiles.append(direction_tile(vector, shape, f"{kind} {kappa:.2f}") if found else None)
+            drawn.append((f"training images where {title}" if number == 0 else "", tiles))
+    return board(drawn, note)

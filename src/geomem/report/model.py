@@ -1,0 +1,94 @@
+"""The sections of an audit's page that speak of the model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from geomem.audit.model_findings import rule_cell, share, unit_of
+from geomem.figures import model as figures
+from geomem.images.layout import image_shape
+from geomem.report.page import Picture, Section, Table
+
+__all__ = ["model_sections"]
+
+# Images in the table at each end of their order.
+_ENDS = 8
+
+
+def model_sections(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str) -> list[Section]:
+    """Dimensions of the model and where they were lost; none without a model."""
+    m = summary["model"]
+    if m is None:
+        return []
+    unit = unit_of(summary)
+    pictures = [
+        Picture(
+            "model_dimension",
+            figures.dimension_against_time(m["times"], m["t"], m["reading"], note),
+            f"Left: mean dimension of the model (solid) and of the empirical score (dashed), with 95% bands over points. Right: the share of "
+            f"its dimensions at new {unit}s that each has lost at training {unit}s; dotted at a tenth and at a half, which separate the "
+            "verdicts. The vertical line is the noise level of the verdict.",
+            "Dimension and share lost against noise variance. " + summary["findings"]["model"][0],
+        )
+    ]
+    if m["reading"] == "resolved":
+        pictures.append(
+            Picture(
+                "model_spectra",
+                figures.model_spectra(arrays["model"], arrays["empirical"], note),
+                "Survival of the ordered directions, median over points: solid the model, dashed the empirical score. Above ½ a direction "
+                "counts.",
+                "Ordered survival spectra of the model and of the empirical score at each noise variance.",
+            )
+        )
+    shape = tuple(m["shape"])
+    if image_shape(shape) is not None and "kept" in arrays["model"]:
+        pictures.append(
+            Picture(
+                "lost_images",
+                figures.lost_images(arrays["points"], arrays["model"], m["images"], shape, note),
+                f"At t = {m['t']:.3g}, in each row: a training image with its dimension, what the model makes of it (E[y|x]), the new image that "
+                "it is compared with, and directions that the model keeps there and has lost, each with its survival.",
+                "Training images where most and least is lost, with directions kept and lost there.",
+            )
+        )
+    return [Section("The model: dimensions kept and lost", summary["findings"]["model"], pictures, _tables(m, unit))]
+
+
+def _tables(m: Mapping[str, Any], unit: str) -> list[Table]:
+    names = {"model": "model", "empirical": "empirical score"}
+    head, rows = ["t"], []
+    for name in names.values():
+        head += [f"{name}, training", "held-out", "lost", "share lost"]
+    for row in m["times"]:
+        cells = [f"{row['t']:.3g}"]
+        for source in names:
+            cells += [_interval(row[source][key]) for key in ("training", "held_out", "lost")]
+            cells.append(share(row[source]["share"]))
+        rows.append(cells)
+    tables = [Table(head, rows)]
+    paired = m["loss"]["model"]["share"] is not None
+    sets = ["training", "held-out"] if paired else ["training"]
+    head = ["t", "rule"] + [f"{name}, {where}" for name in names.values() for where in sets]
+    rows = [
+        [f"{row['t']:.3g}", row["rule"].replace("_", " ")]
+        + [rule_cell(cell) for source in names for cell in row[source]]
+        for row in m["rules"]
+    ]
+    tables.append(Table(head, rows))
+    shown = m["images"] if len(m["images"]) <= 2 * _ENDS else [*m["images"][:_ENDS], *m["images"][-_ENDS:]]
+    if paired:
+        head = [f"training {unit}", "dimension", f"new {unit} that looks alike", "its dimension", "lost"]
+        rows = [
+            [r["image"], f"{r['dimension']:.1f}", r["partner"], f"{r['partner_dimension']:.1f}", f"{r['lost']:.1f}"]
+            for r in shown
+        ]
+    else:
+        head = [f"training {unit}", "dimension"]
+        rows = [[r["image"], f"{r['dimension']:.1f}"] for r in shown]
+    return [*tables, Table(head, rows)]
+
+
+def _interval(value: Any) -> str:
+    return "" if value is None else f"{value:.1f}"
