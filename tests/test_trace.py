@@ -52,27 +52,22 @@ def test_all_directions_give_the_trace():
 
 @pytest.mark.parametrize("name", ["gaussian", "network", "empirical"])
 def test_degrees_of_freedom_are_those_of_the_spectrum(name):
-    """With all directions, whichever they are, the trace is that of the orthonormal probe's Jacobian."""
+    """With all directions, whichever they are; steps must be short where the score is not linear."""
     score = {"gaussian": gaussian, "network": network, "empirical": lambda: EmpiricalScore(points(30))}[name]()
-    x = points()
-    found = trace(score, x, TIMES, probes=D)
-    whole = spectrum(score, x, TIMES, probe="orthonormal")
-    expected = torch.as_tensor(degrees_of_freedom(whole).value)
-    assert torch.allclose(found.degrees_of_freedom, expected, rtol=1e-9)
+    x, radius = points(), None if name == "gaussian" else 1e-4 * TIMES.sqrt()
+    found = trace(score, x, TIMES, probes=D, radius=radius, generator=seeded(5)).degrees_of_freedom
+    for probe in ("exact", "orthonormal"):
+        whole = spectrum(score, x, TIMES, probe=probe, radius=None if probe == "exact" else radius)
+        expected = torch.as_tensor(degrees_of_freedom(whole).value)
+        assert torch.allclose(found, expected, rtol=1e-6, atol=1e-6)
     if name == "gaussian":
-        assert torch.allclose(found.degrees_of_freedom, (S / (S + TIMES[:, None])).sum(-1), rtol=1e-8)
-        return
-    # Of a score that is not linear, directions other than the spectrum's give another average over the step.
-    narrow = {"radius": 1e-4}
-    other = trace(score, x, TIMES, probes=D, generator=seeded(5), **narrow).degrees_of_freedom
-    expected = degrees_of_freedom(spectrum(score, x, TIMES, probe="exact")).value
-    assert torch.allclose(other, torch.as_tensor(expected), rtol=1e-4, atol=1e-4)
+        assert torch.allclose(found, (S / (S + TIMES[:, None])).sum(-1), rtol=1e-9)
 
 
-@pytest.mark.parametrize("k", [2, 4, 8, 11])
+@pytest.mark.parametrize("k", [2, 5, 11])
 def test_unbiased_with_an_honest_error(k):
     """Over many draws the mean is the trace, the mean squared error sigma^2/k (d-k)/(d-1), and `error` its estimate."""
-    score, t, draws = gaussian(), torch.tensor(0.3, dtype=torch.float64), 4000
+    score, t, draws = gaussian(), torch.tensor(0.3, dtype=torch.float64), 2500
     x, truth = points(1)[0], exact(torch.tensor(0.3, dtype=torch.float64))
     g = seeded(7)
     found = [trace(score, x, t, probes=k, generator=g) for _ in range(draws)]
@@ -104,7 +99,7 @@ def test_z_scores_have_unit_variance():
 @pytest.mark.parametrize("k", [4, 10])
 def test_better_than_independent_directions(k):
     """By (d-k)/(d-1), what drawing without replacement gains."""
-    score, t, draws = gaussian(), 0.3, 3000
+    score, t, draws = gaussian(), 0.3, 2000
     x, truth, g = torch.zeros(D).double(), exact(torch.tensor(0.3, dtype=torch.float64)), seeded(9)
     ours = torch.stack([trace(score, x, t, probes=k, generator=g).value for _ in range(draws)]) - truth
     q = torch.randn(draws, k, D, generator=g, dtype=torch.float64)
@@ -195,12 +190,12 @@ def test_wrong_numbers_of_probes_are_refused(probes):
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, math.nan, math.inf])
 def test_wrong_radii_are_refused(radius):
-    with pytest.raises(InputError, match="^radius: must be finite and above 0"):
+    with pytest.raises(InputError, match=r"^radius: must be finite and above 0"):
         trace(gaussian(), points(), TIMES, probes=3, radius=radius)
 
 
 def test_radius_of_another_shape_is_refused():
-    with pytest.raises(InputError, match="^radius: has shape"):
+    with pytest.raises(InputError, match=r"^radius: has shape"):
         trace(gaussian(), points(), TIMES, probes=3, radius=torch.ones(2))
 
 

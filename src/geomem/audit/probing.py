@@ -133,11 +133,13 @@ class Probing:
         """One of the two scores at every point."""
         work, chosen = self.work, self.points
         focus = self.focus if source == "model" else None
+        whose = "the model" if source == "model" else "the empirical score"
+        order = [(name, i) for i in range(len(chosen.images[SETS[0]])) for name in chosen.images]
         pieces = []
-        for i in range(len(chosen.images[SETS[0]])):
-            for name in chosen.images:
-                label = f"{'the model' if source == 'model' else 'the empirical score'} at {name} image {i + 1}"
-                pieces.append(Piece(f"{source}_{name}_{i}", label, 1.0, partial(self._one, source, name, i, focus)))
+        for done, (name, i) in enumerate(order):
+            # In tenths: where there is no terminal every new label is a line.
+            label = f"spectra of {whose}, {10 * (10 * done // len(order))}% done"
+            pieces.append(Piece(f"{source}_{name}_{i}", label, 1.0, partial(self._one, source, name, i, focus)))
 
         def joined(parts: list[xr.Dataset]) -> xr.Dataset:
             names = list(chosen.images)

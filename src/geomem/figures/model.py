@@ -73,7 +73,7 @@ def model_spectra(model: xr.Dataset, empirical: xr.Dataset, note: str) -> Figure
     """Ordered survival, median over points, a panel for each t."""
     with style():
         times = model["t"].values
-        columns = min(4, len(times))
+        columns = len(times) if len(times) <= 5 else 4
         count = -(-len(times) // columns)
         figure = Figure(figsize=(WIDTH, 2.2 * count + 0.4), layout="constrained")
         axes = figure.subplots(count, columns, sharex=True, sharey=True, squeeze=False)

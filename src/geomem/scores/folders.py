@@ -6,6 +6,7 @@ Configurations are JSON and weights safetensors, or they are refused: a pickle c
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ def find(source: str | Path, scheduler: str | Path | None = None) -> Parts:
     folder = _folder(str(source))
     network, pipeline = _network(folder)
     config = _read(network / "config.json")
+    _is_unet(config.get("_class_name"), network / "config.json")
     variant = _weights(network)
     path = _scheduler(folder, network, scheduler)
     latent = any(name.startswith("vq") or name == "vae" for name in pipeline)
@@ -74,7 +76,10 @@ def _folder(source: str) -> Path:
         return path
     if path.exists():
         if path.suffix.lower() in _PICKLES:
-            raise _pickled(path.parent, path.name)
+            raise InputError(
+                f"{path}: is a pickle by its name, which can run code when it is opened and is refused. If you trust its origin, "
+                "open it where it was made and save the network as a folder of safetensors: unet.save_pretrained(FOLDER)."
+            )
         raise InputError(f"{path}: is a file. {_FORMS}.")
     name = source.removeprefix("hf:")
     if source.startswith("hf:") or (_HUB_ID.fullmatch(source) and not path.parent.exists()):
@@ -109,7 +114,6 @@ def _network(folder: Path) -> tuple[Path, Mapping[str, Any]]:
                 raise _pickled(folder, next(n for n in held if Path(n).suffix.lower() in _PICKLES))
             shown = f"it holds {', '.join(held[:4])}{' ...' if len(held) > 4 else ''}" if held else "it is empty"
             raise InputError(f"{folder}: is no diffusers model ({shown}). {_FORMS}.")
-        _is_unet(_read(folder / "config.json").get("_class_name"), folder / "config.json")
         return folder, {}
     pipeline = _read(index)
     parts = {k: v for k, v in pipeline.items() if isinstance(v, list) and len(v) == 2 and v[0]}
@@ -192,10 +196,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _pickled(folder: Path, name: str) -> InputError:
+    where = str(folder)
+    code = f"from diffusers import UNet2DModel as U; U.from_pretrained({where!r}, use_safetensors=False).save_pretrained({where!r})"
     return InputError(
         f"{folder / name}: is a pickle by its name, which can run code when it is opened and is refused; safetensors are "
-        'needed. If you trust its origin, convert it once: python -c "from diffusers import UNet2DModel as U; '
-        f"U.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}')\""
+        f"needed. If you trust its origin, convert it once: python -c {shlex.quote(code)}"
     )
 
 

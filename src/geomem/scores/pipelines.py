@@ -153,12 +153,15 @@ def _read(parts: Parts, dtype: torch.dtype) -> Any:
         raise InputError(f"{parts.network}: cannot be opened as a UNet2DModel ({reason}).") from error
     finally:
         logging.set_verbosity(said)
-    missing = told["missing_keys"]
-    if missing:
-        raise InputError(
-            f"{parts.network}: its weights lack {len(missing)} of the network's tensors ({missing[0]}, ...); weights and "
-            "config.json do not belong together."
-        )
+    for key, what in (
+        ("missing_keys", "lack {} of the network's tensors"),
+        ("unexpected_keys", "hold {} tensors more than the network"),
+    ):
+        if told[key]:
+            count = what.format(len(told[key]))
+            raise InputError(
+                f"{parts.network}: its weights {count} ({told[key][0]}, ...); weights and config.json do not belong together."
+            )
     return unet
 
 

@@ -12,6 +12,7 @@ the choice of sampling steps do not belong to a score. In the variance-exploding
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,7 +103,7 @@ def _whole(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 def _known(config: Mapping[str, Any], where: str) -> str:
     """The prediction type."""
-    kind = config.get("prediction_type", "epsilon")
+    kind = "sample" if config.get("predict_epsilon") is False else config.get("prediction_type", "epsilon")
     if kind not in _PREDICTIONS:
         raise InputError(f"{where}: prediction_type {kind!r} is not known; known are {', '.join(_PREDICTIONS)}.")
     return _PREDICTIONS[kind]
@@ -110,12 +111,12 @@ def _known(config: Mapping[str, Any], where: str) -> str:
 
 def _preserving(config: Mapping[str, Any], where: str) -> Schedule:
     prediction = _known(config, where)
-    if prediction == "velocity":  # DPM-Solver and its like sample flow models too
-        return _flow(config, where)
+    if prediction == "velocity" or config.get("use_flow_sigmas"):  # DPM-Solver and its like sample flow models too
+        return _flow(config, where, prediction)
     betas = _betas(config, where)
     times = t_from_integrated_beta(np.cumsum(-np.log1p(-betas)))
     words = f"variance-preserving, {times.size:,} steps"
-    if config.get("timestep_type") == "continuous":
+    if config.get("timestep_type") == "continuous" and prediction == "v":  # diffusers tells steps with all others
         reach = (float(times[0]), float(times[-1]))
         return Schedule(prediction, "vp", CONDITIONS["log-sigma"], reach, "variance-preserving, continuous")
 
@@ -130,13 +131,15 @@ def _betas(config: Mapping[str, Any], where: str) -> NDArray[np.float64]:
     import diffusers
 
     try:
-        scheduler = getattr(diffusers, str(config["_class_name"])).from_config(dict(config))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy's, met by some of the schedulers
+            scheduler = getattr(diffusers, str(config["_class_name"])).from_config(dict(config))
         betas = np.asarray(scheduler.betas, dtype=np.float64)
-    except (ValueError, TypeError, NotImplementedError, AttributeError, ImportError, RuntimeError) as error:
+    except Exception as error:  # a configuration can hold anything, and schedulers raise whatever befalls them
         raise InputError(
             f"{where}: the scheduler {config['_class_name']} cannot be set up ({_line(error)})."
         ) from error
-    if betas[-1] >= 1:  # zero terminal signal-to-noise ratio: t is infinite there
+    if betas.ndim == 1 and betas.size and betas[-1] >= 1:  # zero terminal signal-to-noise ratio: t is infinite there
         betas = betas[:-1]
     if betas.ndim != 1 or betas.size < 2 or not np.all((betas > 0) & (betas < 1)):
         raise InputError(f"{where}: its betas must be at least two numbers between 0 and 1.")
@@ -166,8 +169,8 @@ def _preconditioned(
     prediction = _known({"prediction_type": "v_prediction" if name == "cosine" else "epsilon", **config}, where)
     if prediction not in signs:
         raise InputError(f"{where}: prediction_type {config['prediction_type']!r} does not fit {name} preconditioning.")
-    low, high = (float(config.get(key, end)) for key, end in zip(("sigma_min", "sigma_max"), ends, strict=True))
-    sigma = float(config.get("sigma_data", sigma_data))
+    low, high = (_number(config, key, end, where) for key, end in zip(("sigma_min", "sigma_max"), ends, strict=True))
+    sigma = _number(config, "sigma_data", sigma_data, where)
     if not (0 < low < high < math.inf and 0 < sigma < math.inf):
         raise InputError(f"{where}: needs 0 < sigma_min < sigma_max and sigma_data above 0.")
     words = f"{name}, any noise level from {low:g} to {high:g}"
@@ -175,13 +178,13 @@ def _preconditioned(
 
 
 def _exploding(config: Mapping[str, Any], where: str) -> Schedule:
-    low, high = float(config.get("sigma_min", 0.01)), float(config.get("sigma_max", 1348.0))
+    low, high = _number(config, "sigma_min", 0.01, where), _number(config, "sigma_max", 1348.0, where)
     return _on_unit_scale(low, high, where)
 
 
 def _karras(config: Mapping[str, Any], where: str) -> Schedule:
     # Its levels are on the scale of the data, [-1, 1]; the network's are half of them.
-    low, high = float(config.get("sigma_min", 0.02)), float(config.get("sigma_max", 100.0))
+    low, high = _number(config, "sigma_min", 0.02, where), _number(config, "sigma_max", 100.0, where)
     return _on_unit_scale(low / 2, high / 2, where)
 
 
@@ -193,18 +196,26 @@ def _on_unit_scale(low: float, high: float, where: str) -> Schedule:
     return Schedule("score", "ve", CONDITIONS["sigma"], reach, words, scale=(0.5, 0.5))
 
 
-def _flow(config: Mapping[str, Any], where: str) -> Schedule:
+def _flow(config: Mapping[str, Any], where: str, prediction: str = "velocity") -> Schedule:
     if config.get("invert_sigmas"):
         raise InputError(f"{where}: a flow with invert_sigmas counts its time from the data; that is not supported.")
-    steps = int(config.get("num_train_timesteps", 1000))
+    steps = _number(config, "num_train_timesteps", 1000.0, where)
     if steps < 2:
-        raise InputError(f"{where}: num_train_timesteps must be at least 2, got {steps}.")
+        raise InputError(f"{where}: num_train_timesteps must be at least 2, got {steps:g}.")
 
     def told(t: Tensor) -> Tensor:
         return steps * CONDITIONS["flow"](t)
 
     reach = (t_from_flow(1 / steps), t_from_flow(1 - 1 / steps))
-    return Schedule("velocity", "flow", told, reach, f"flow matching, time from {1 / steps:g} to {1 - 1 / steps:g}")
+    return Schedule(prediction, "flow", told, reach, f"flow matching, time from {1 / steps:g} to {1 - 1 / steps:g}")
+
+
+def _number(config: Mapping[str, Any], key: str, usual: float, where: str) -> float:
+    """A finite number of a configuration."""
+    value = config.get(key, usual)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{where}: {key} must be a number, got {value!r}.")
+    return float(value)
 
 
 _PRESERVING = (

@@ -49,7 +49,7 @@ def batch_within(score: Score, memory: int, *, dtype: torch.dtype = torch.float3
     needed = _memory(score, dtype, device)
     if needed > memory:
         raise InputError(
-            f"memory: one evaluation may need {needed / 2**20:,.0f} MiB, more than {memory / 2**20:,.0f} MiB."
+            f"memory: one evaluation may need {needed / 2**20:,.3g} MiB, but {memory / 2**20:,.3g} MiB are allowed; allow more."
         )
     return min(_LARGEST, memory // needed)
 
@@ -95,9 +95,9 @@ def _memory(score: Score, dtype: torch.dtype, device: str) -> int:
     module = getattr(score, "module", None)
     held = 8 * x.numel() * 4
     if isinstance(module, nn.Module):
-        low, high = getattr(score, "reach", (1.0, 1.0))
+        nearest = getattr(score, "nearest", float)
         with _outputs(module) as sizes:
-            score(x, max(low, min(1.0, high)))
+            score(x, nearest(1.0))
         held += sum(sizes)
     return held
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomem.errors import InputError
 from geomem.scores.base import DensityScore, Score, events
 from geomem.spectra.spectrum import Spectrum
 
@@ -25,6 +26,7 @@ def exact(score: Score, x: Tensor, t: Tensor, *, vectors: bool, batch_size: int)
     else:
         parts = zip(x.split(batch_size), t.split(batch_size), strict=True)
         j = torch.cat([differentiated_jacobian(score, *part).to(torch.float64) for part in parts])
+        finite(j, t)
     return dense_spectrum(j, t, "exact", None, vectors=vectors)
 
 
@@ -40,6 +42,17 @@ def differentiated_jacobian(score: Score, x: Tensor, t: Tensor) -> Float[Tensor,
         out = score(leaf, times).reshape(rows.shape).sum(0)
         columns = [torch.autograd.grad(entry, leaf, retain_graph=True)[0].reshape(rows.shape) for entry in out]
     return torch.stack(columns, 1).detach().reshape(*batch, rows.shape[1], rows.shape[1])
+
+
+def finite(values: Tensor, t: Tensor) -> None:
+    """Refuse what a score gave at times t (n) if values (n, ...) are not finite."""
+    fine = torch.isfinite(values).flatten(1).all(1)
+    if not bool(fine.all()):
+        bad = int(torch.argmin(fine.to(torch.int8)))
+        raise InputError(
+            f"score: is not finite (NaN or infinity) near t = {float(t[bad]):.3g}; its weights may be damaged, or out of the "
+            "range of half precision when they were saved."
+        )
 
 
 def dense_spectrum(j: Tensor, t: Tensor, kind: str, radius: Tensor | None, *, vectors: bool) -> Spectrum:

@@ -30,11 +30,11 @@ from geomem.errors import InputError
 from geomem.manifolds import random_rotation
 from geomem.scores.base import DensityScore, Score, events
 from geomem.spectra.cost import MEMORY, batch_within
-from geomem.spectra.exact import dense_spectrum, exact
+from geomem.spectra.exact import dense_spectrum, exact, finite
 from geomem.spectra.precision import full_precision
 from geomem.spectra.spectrum import Spectrum
 
-__all__ = ["PROBES", "Measurement", "Probe", "mirrored", "spectrum"]
+__all__ = ["PROBES", "Measurement", "Probe", "checked", "mirrored", "spectrum"]
 
 
 @dataclass(frozen=True)
@@ -102,22 +102,9 @@ def spectrum(
     name = probe or ("exact" if isinstance(score, DensityScore) else "orthonormal")
     if name not in PROBES:
         raise InputError(f"probe: {name!r} is not known; choose one of {', '.join(PROBES)}.")
-    if x.dtype in (torch.bfloat16, torch.float16):
-        raise InputError(f"x: is of {x.dtype}, too coarse for a spectrum; convert points and network to float32.")
     if (batch_size is not None and batch_size < 1) or (probes is not None and probes < 1):
         raise InputError("batch_size, probes: must be at least 1.")
-    rows, times, batch = events(x, t, score.shape)
-    length = None
-    if radius is not None:
-        length = torch.as_tensor(radius, dtype=torch.float64, device=x.device)
-        if not bool(torch.all(torch.isfinite(length) & (length > 0))):
-            raise InputError("radius: must be finite and above 0.")
-        try:
-            length = length.expand(batch).reshape(-1)
-        except RuntimeError:
-            raise InputError(
-                f"radius: has shape {tuple(length.shape)}, which does not fit x's batch {tuple(batch)}."
-            ) from None
+    rows, times, batch, length = checked(score, x, t, radius)
     with torch.no_grad(), full_precision():
         generator = generator or torch.Generator().manual_seed(0)
         batch_size = batch_size or batch_within(score, memory, dtype=x.dtype, device=str(x.device))
@@ -136,6 +123,30 @@ def spectrum(
         shaped(flat.left),
         shaped(flat.right),
     )
+
+
+def checked(
+    score: Score, x: Tensor, t: Tensor | float, radius: Tensor | float | None
+) -> tuple[Tensor, Tensor, torch.Size, Tensor | None]:
+    """Rows (n, d), times (n), batch and radii (n) of a measurement at points x (*b, *shape).
+
+    Raises:
+        InputError: For points in half precision, or x, t and radius that do not fit or are not positive.
+    """
+    if x.dtype in (torch.bfloat16, torch.float16):
+        raise InputError(f"x: is of {x.dtype}, too coarse for a spectrum; convert points and network to float32.")
+    rows, times, batch = events(x, t, score.shape)
+    if radius is None:
+        return rows, times, batch, None
+    length = torch.as_tensor(radius, dtype=torch.float64, device=x.device)
+    if not bool(torch.all(torch.isfinite(length) & (length > 0))):
+        raise InputError("radius: must be finite and above 0.")
+    try:
+        return rows, times, batch, length.expand(batch).reshape(-1)
+    except RuntimeError:
+        raise InputError(
+            f"radius: has shape {tuple(length.shape)}, which does not fit x's batch {tuple(batch)}."
+        ) from None
 
 
 def _exact(m: Measurement) -> Spectrum:
@@ -249,12 +260,7 @@ def _scores(m: Measurement, r: Tensor, directions: Tensor, signs: tuple[float, .
 def _evaluated(score: Score, rows: Tensor, t: Tensor) -> Tensor:
     """Scores (n, d) of rows (n, d), float64 and finite."""
     s = score(rows.reshape(rows.shape[0], *score.shape), t).reshape(rows.shape).to(torch.float64)
-    if not bool(torch.isfinite(s).all()):
-        bad = int(torch.argmin(torch.isfinite(s).all(1).to(torch.int8)))
-        raise InputError(
-            f"score: is not finite (NaN or infinity) near t = {float(t[bad]):.3g}; its weights may be damaged, or out of the "
-            "range of half precision when they were saved."
-        )
+    finite(s, t)
     return s
 
 
@@ -266,11 +272,10 @@ def mirrored(
     n, k = x.shape[0], q.shape[1]
     out = torch.empty(n * k, dtype=torch.float64, device=x.device)
     with full_precision():
-        for part in torch.arange(n * k, device=x.device).split(max(1, batch_size // 2)):
+        for part in torch.arange(n * k, device=x.device).split(batch_size):
             point, direction = part // k, q.T[part % k]
             step = r[point, None] * direction
             here = x[point].to(torch.float64)
-            ends = torch.cat([here + step, here - step]).to(x.dtype)
-            plus, minus = _evaluated(score, ends, t[point].repeat(2)).chunk(2)
+            plus, minus = (_evaluated(score, (here + sign * step).to(x.dtype), t[point]) for sign in (1, -1))
             out[part] = torch.sum(direction * (plus - minus), 1) / (2 * r[point])
     return out.reshape(n, k)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from geomem.errors import InputError
 from geomem.manifolds import random_frame
-from geomem.scores.base import Score, events
-from geomem.spectra.probes import mirrored
+from geomem.scores.base import Score
+from geomem.spectra.probes import checked, mirrored
 
 __all__ = ["Trace", "trace"]
 
@@ -68,21 +68,21 @@ def trace(
         generator: CPU generator of the directions, the same for all points; None is one seeded with 0.
 
     Raises:
-        InputError: For fewer than 2 directions or more than d.
+        InputError: For fewer than 2 directions or more than d, and as `spectrum`.
 
     >>> from geomem.scores import GaussianScore
     >>> found = trace(GaussianScore(torch.tensor([1.0, 0.0, 0.0])), torch.zeros(3), 1.0, probes=3)
     >>> print(f"{float(found.value):.3f} +- {float(found.error):.3f}")
     -2.500 +- 0.000
     """
-    rows, times, batch = events(x, t, score.shape)
+    rows, times, batch, length = checked(score, x, t, radius)
     d = rows.shape[1]
     if not 2 <= probes <= d:
         raise InputError(f"probes: needs 2 to {d} directions, got {probes}.")
-    r = torch.as_tensor((times * d).sqrt() if radius is None else radius, dtype=torch.float64, device=x.device)
+    r = (times * d).sqrt() if length is None else length
     q = random_frame(d, probes, generator=generator or torch.Generator().manual_seed(0)).to(x.device)
-    products = mirrored(score, rows, times, r.expand(rows.shape[0]), q, batch_size)
+    products = mirrored(score, rows, times, r, q, batch_size)
     value = d * products.mean(1)
-    spread = products.var(1) * (1 - probes / d) / probes
+    spread = (products - products.mean(1, keepdim=True)).square().sum(1) / (probes - 1) * (1 - probes / d) / probes
     error = d * spread.clamp_min(0).sqrt() if probes < d else torch.zeros_like(value)
     return Trace(value.reshape(batch), error.reshape(batch), times.reshape(batch), probes, d)
