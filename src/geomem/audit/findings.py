@@ -60,6 +60,8 @@ def findings(summary: Summary) -> dict[str, list[str]]:
         "needed": _needed(summary),
     }
     short = [*sections["model"][:_SHORT], *sections["samples"]]
+    if sections["model"]:
+        return {"short": short, **sections}
     if not short:
         short.append(
             "This tells what memorizing these data would look like, not whether a model does it: give its samples with --samples "

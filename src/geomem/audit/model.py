@@ -137,7 +137,15 @@ def opened(
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"--device: {where!r} cannot be used ({str(error).splitlines()[0]}).") from error
     words = score.words if isinstance(score, PipelineScore) else "as it was given"
-    return Model(score, name, words, count, where)
+    model = Model(score, name, words, count, where)
+    with torch.no_grad():
+        first = model.images(data, slice(0, 1)).to(where).to(model.dtype)
+        if not bool(torch.isfinite(score(first, model.nearest(1.0))).all()):
+            raise InputError(
+                f"--model: the score of {name} is not finite (NaN or infinity) at t = {model.nearest(1.0):.3g}; its weights may be "
+                "damaged, or out of the range of half precision when they were saved."
+            )
+    return model
 
 
 def fingerprint(score: Score) -> str:

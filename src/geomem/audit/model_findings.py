@@ -88,7 +88,7 @@ def model_findings(summary: Summary) -> list[str]:
             f"by the same probe) would have {ideal['training']:.1f} and {ideal['held_out']:.1f}, {share(ideal['share'])} lost; the t is the one of "
             "those looked at where that is most."
         )
-    out = [first, _meaning(m, unit)]
+    out = [first, _meaning(m, unit, drawn=summary["copies"] is not None)]
     flagged = [row for row in m["images"] if "lost" in row and row["lost"].low > 0]
     if loss["share"] is not None:
         n = len(m["images"])
@@ -114,7 +114,7 @@ def _of_which(loss: Mapping[str, Any]) -> str:
     return f"{lost.value:.1f} of the {held_out.value:.1f} dimensions ({share(loss['share'])}) that it has"
 
 
-def _meaning(m: Mapping[str, Any], unit: str) -> str:
+def _meaning(m: Mapping[str, Any], unit: str, *, drawn: bool) -> str:
     """What the verdict means, and what would change it."""
     more = m["pairs_needed"]
     if m["reason"] == "copies":
@@ -128,7 +128,7 @@ def _meaning(m: Mapping[str, Any], unit: str) -> str:
         return f"Something is lost by the whole interval, but not more than half by it: memorization has set in, or has reached some {unit}s.{tail}"
     return {
         "few": f"Ask for at least {LEAST_PAIRS} with --points, and give as many in --control.",
-        "unseen": "Copies among its samples would have settled it; their absence does not.",
+        "unseen": f"Copies among its samples would have settled it; {'their absence does not' if drawn else 'none were drawn'}.",
         "unfit": "Was it trained on these data, on their scale, and to the end? Is its scheduler the right one?",
         "flat": "Ask at a smaller t with --times.",
         "open": f"The interval holds both nothing and more than a tenth. With about {more or 0:,} {unit}s of each kind it would not (--points).",

@@ -43,6 +43,11 @@ class ModelOptions:
     memory: float = 2.0
     device: str | None = None
 
+    @property
+    def bytes(self) -> int:
+        """The memory in bytes."""
+        return int(self.memory * 2**30)
+
     def check(self) -> None:
         """Refuse what cannot be done.
 

@@ -18,6 +18,7 @@ from geomem.errors import InputError
 from geomem.images import load
 from geomem.records import Result, Run, digest
 from geomem.scores import Score
+from geomem.spectra import batch_within
 from geomem.stages import Progress, Stages
 
 __all__ = ["finish", "run"]
@@ -98,6 +99,7 @@ def run(
     if model is not None:
         asked.check()
         chosen = opened(model, real, scheduler=asked.scheduler, label=asked.label, device=asked.device)
+        batch_within(chosen.score, asked.bytes, dtype=chosen.dtype, device=chosen.device)  # refuses what does not fit
     settings = AuditSettings(
         data=str(data),
         fingerprint=real.fingerprint(),
@@ -132,7 +134,7 @@ def run(
     work = Work(folder, settings, real, made, other, stage)
     work.all()
     if chosen is not None:
-        Probing(work, chosen, memory=int(asked.memory * 2**30), tell=tell).all()
+        Probing(work, chosen, memory=asked.bytes, tell=tell).all()
     stage.say("writing figures and page")
     return finish(folder)
 

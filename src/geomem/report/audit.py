@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,17 @@ def audit_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str,
     config, environment = run.config, run.environment()
     note = f"geomem {environment['geomem']} audit {Path(config['data']).name}, commit {environment['commit']}, seed {config['seed']}"
     found, unit = summary["findings"], unit_of(summary)
-    sections = [
-        *model_sections(arrays, summary, note),
-        *_samples(arrays, summary, note),
+    of_data = [
         _data(arrays, found["data"]),
         _condensation(arrays, summary, note),
         _dimensions(arrays, summary, note, unit),
         _needed(arrays, summary, note),
         _isolated(arrays, summary, note, unit),
     ]
+    if summary["model"] is not None:
+        # What follows speaks of a model without limits, not of this one.
+        of_data = [replace(s, heading=f"Of the data alone: {s.heading[0].lower()}{s.heading[1:]}") for s in of_data]
+    sections = [*model_sections(arrays, summary, note), *_samples(arrays, summary, note), *of_data]
     write_page(
         run,
         _PAGE,
