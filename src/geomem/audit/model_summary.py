@@ -35,8 +35,8 @@ def summarise_model(
 
     Returns:
         "word", "reason" and "pairs_needed" of the verdict, "t" at which it is judged, "loss" there for both sources; "times"
-        (rows by t); "images" (rows by training image, most lost first); "rules" (rows by rule at the t of the verdict and
-        of the preset); "denoising" at t; "name", "words", "parameters", "reading", "pairs".
+        (rows by t); "images" (rows by training image, most lost first); "rules" (rows by t and rule) and
+        "preset_t", where the preset reads them; "denoising" at t; "name", "words", "parameters", "reading", "pairs".
     """
     points = arrays["points"]
     times, focus = points["t"].values, float(arrays["model"].attrs["focus"])
@@ -63,7 +63,8 @@ def summarise_model(
             {"t": float(t)} | {name: _plain(row[name]) for name in SOURCES} for t, row in zip(times, rows, strict=True)
         ],
         "images": _images(points, readings["model"][..., j], partner),
-        "rules": _rules(arrays, j, preset),
+        "rules": _rules(arrays, preset),
+        "preset_t": float(points.attrs["preset_t"]) if preset is not None else None,
         "denoising": fit,
         **{key: points.attrs[key] for key in ("name", "words")},
         "parameters": int(points.attrs["parameters"]),
@@ -125,18 +126,13 @@ def _denoising(seen: xr.Dataset, points: xr.Dataset, j: int) -> dict[str, Any]:
     return out
 
 
-def _rules(arrays: Mapping[str, xr.Dataset], j: int, preset: str | None) -> list[dict[str, Any]]:
-    """Every rule of dimension for both sources, at the t of the verdict and, with a preset, at the preset's."""
-    model = arrays["model"]
-    places = [j]
-    if preset is not None and "preset_t" in arrays["points"].attrs:
-        wanted = float(arrays["points"].attrs["preset_t"])
-        places.append(int(np.argmin(np.abs(np.log(model["t"].values / wanted)))))
+def _rules(arrays: Mapping[str, xr.Dataset], preset: str | None) -> list[dict[str, Any]]:
+    """Every rule of dimension for both sources, by t."""
     rows = []
-    for place in dict.fromkeys(places):
+    for place, t in enumerate(arrays["model"]["t"].values):
         estimates = {name: _estimates(arrays[name].isel(t=place), preset) for name in SOURCES}
         for rule in estimates["model"]:
-            row: dict[str, Any] = {"t": float(model["t"][place]), "rule": rule}
+            row: dict[str, Any] = {"t": float(t), "rule": rule}
             for name in SOURCES:
                 row[name] = [_of_rule(values) for values in estimates[name][rule]]
             rows.append(row)

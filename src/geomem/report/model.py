@@ -72,7 +72,7 @@ def _tables(m: Mapping[str, Any], unit: str) -> list[Table]:
     sets = ["training", "held-out"] if paired else ["training"]
     head = ["t", "rule"] + [f"{name}, {where}" for name in names.values() for where in sets]
     rows = [
-        [f"{row['t']:.3g}", row["rule"].replace("_", " ")]
+        [f"{row['t']:.3g}{' (preset)' if row['t'] == m['preset_t'] else ''}", row["rule"].replace("_", " ")]
         + [rule_cell(cell) for source in names for cell in row[source]]
         for row in m["rules"]
     ]
