@@ -63,4 +63,6 @@ if __name__ == "__main__":
     np.save(out / "unseen.npy", images[:UNSEEN])
     more = [int(word) for word in sys.argv[3:]]
     train(images[UNSEEN:][:count], out / "model", steps=more[0] if more else 1500, seed=more[1] if len(more) > 1 else 0)
-    print(f"saved {out / 'model'}, trained on {out / 'training.npy'}; {out / 'unseen.npy'} holds digits that it never saw")
+    print(
+        f"saved {out / 'model'}, trained on {out / 'training.npy'}; {out / 'unseen.npy'} holds digits that it never saw"
+    )

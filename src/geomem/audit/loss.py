@@ -11,6 +11,10 @@ level is chosen from the data alone, before the model is asked, so that it canno
     generalizing        it has lost a tenth at most, by the whole interval
     losing dimensions   it has lost some, by the whole interval
     undecided           anything else: too few pairs, none held out, or a model that does not denoise
+
+Where no image was held out, the empirical score of all images but one stands in for what was never seen, at that very image.
+Such a score knows only the other images; a model that generalizes keeps more dimensions than it does, so that "memorizing"
+can be concluded, where the model has less than half of even those, and nothing else.
 """
 
 import math
@@ -106,13 +110,15 @@ class Judgement:
     pairs: int | None
 
 
-def judged(loss: Loss | None, *, copies: str | None, fits: bool) -> Judgement:
+def judged(loss: Loss, *, copies: str | None, fits: bool, held_out: bool = True) -> Judgement:
     """The verdict from what was lost and from the verdict on the model's samples.
 
     Args:
-        loss: What was lost; None where no image was held out.
+        loss: What was lost.
         copies: Word of `copying.verdict` on samples of the model; None for no samples.
         fits: Whether the model denoises its training images better than a linear filter.
+        held_out: Whether the loss is against images never seen; else against a score that memorized all images but the one
+            it is asked at, which has no more dimensions there than a model that generalizes: only "memorizing" follows.
 
     >>> few = lost(np.array([0.0, 1, 0]), np.array([4.0, 5, 3]))
     >>> judged(few, copies="no sign", fits=True)
@@ -122,8 +128,6 @@ def judged(loss: Loss | None, *, copies: str | None, fits: bool) -> Judgement:
         return Judgement("memorizing", "copies", None)
     if not fits:
         return Judgement("undecided", "unfit", None)
-    if loss is None:
-        return Judgement("undecided", "unseen", None)
     if loss.pairs < LEAST_PAIRS:
         return Judgement("undecided", "few", LEAST_PAIRS)
     share = loss.share
@@ -131,6 +135,8 @@ def judged(loss: Loss | None, *, copies: str | None, fits: bool) -> Judgement:
         return Judgement("undecided", "flat", None)
     if share.low > _MUCH:
         return Judgement("memorizing", "lost", None)
+    if not held_out:
+        return Judgement("undecided", "unseen", None)
     if share.high < _LITTLE:
         return Judgement("generalizing", "lost", None)
     if share.low > 0:

@@ -31,6 +31,7 @@ from geomem.seeds import derived_generator, derived_seed
 from geomem.spectra import spectrum, trace
 
 __all__ = [
+    "LEFT_OUT",
     "SETS",
     "Axes",
     "Model",
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 SETS = ("training", "held-out")
+# Where nothing is held out: training images for an empirical score that lacks the very image.
+LEFT_OUT = "left out"
 # Factors of the time at which half of the weights at held-out points fall on one sample, at which spectra are taken.
 _AROUND = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5)
 # Draws of noise behind a denoising error, rows from which principal axes come, directions of each kind that are shown.
@@ -193,7 +196,7 @@ class Points:
     Attributes:
         rows: Row numbers in the training data and in the images never seen, by set.
         images: Points (k, *shape) by set.
-        partner: For each training point, the place of its held-out partner; empty where nothing is held out.
+        partner: For each training point, the place of its held-out partner; its own where nothing is held out.
     """
 
     rows: dict[str, NDArray[np.int64]]
@@ -217,7 +220,7 @@ def points(
         assert source is not None
         images[name] = model.images(source, index)
     if unseen is None:
-        return Points(rows, images, np.zeros(0, dtype=np.int64))
+        return Points(rows, images, np.arange(rows[SETS[0]].size))
     first, second = (images[name].flatten(1).to(torch.float64) for name in SETS)
     return Points(rows, images, linear_sum_assignment(torch.cdist(first, second).square().numpy())[1])
 

@@ -16,10 +16,8 @@ def unit_of(summary: Summary) -> str:
     return "image" if summary["data"]["pictures"] else "sample"
 
 
-def share(interval: Interval | None) -> str:
+def share(interval: Interval) -> str:
     """A share lost in percent, with its interval."""
-    if interval is None:
-        return ""
     value, low, high = (f"{100 * v:.0f}" for v in (interval.value, interval.low, interval.high))
     return f"{value}% [{low}, {high}]"
 
@@ -46,17 +44,22 @@ def model_title(summary: Summary) -> str:
         )
         return f"This model is memorizing: {made}{tail}"
     if word == "memorizing":
-        return f"This model is memorizing: at its training {unit}s it has lost {_of_which(loss)} at new ones, at {t}"
+        where = (
+            "that it has at new ones"
+            if m["held_out"]
+            else f"that a model which memorized all other {unit}s would have there"
+        )
+        return f"This model is memorizing: at its training {unit}s it has lost {_of_which(loss)} {where}, at {t}"
     if word == "losing dimensions":
-        return f"This model is losing dimensions: at its training {unit}s it has lost {_of_which(loss)} at new ones, at {t}"
+        return f"This model is losing dimensions: at its training {unit}s it has lost {_of_which(loss)} that it has at new ones, at {t}"
     if word == "generalizing":
         return (
             f"This model is generalizing: at its training {unit}s it has {loss['training']:.1f} dimensions and at new ones "
-            f"{loss['held_out']:.1f}, so that no more than {max(0.0, 100 * loss['share'].high):.0f}% are lost, at {t}"
+            f"{loss['other']:.1f}, so that no more than {max(0.0, 100 * loss['share'].high):.0f}% are lost, at {t}"
         )
     why = {
         "few": f"{m['pairs']} pairs of {unit}s are too few; {LEAST_PAIRS} are the least, 32 the usual",
-        "unseen": f"no {unit} is known that it has not seen, to compare with",
+        "unseen": f"no {unit} is known that it has not seen, to compare with (--control)",
         "unfit": f"it does not denoise its own training {unit}s better than a linear filter, so its dimensions are not those of the data",
         "flat": f"at {t} it keeps so few dimensions even at new {unit}s that none can be seen to be lost",
     }
@@ -75,22 +78,23 @@ def model_findings(summary: Summary) -> list[str]:
         if m["reading"] == "resolved"
         else f"dimensions are sums of survival (degrees of freedom) from random directions, with a standard error of {m['error']:.2g} at most"
     )
-    if loss["share"] is None:
+    if not m["held_out"]:
         first = (
-            f"At t = {m['t']:.3g} it keeps {loss['training']:.1f} dimensions at {m['points']} of its training {unit}s; a model that memorized the data "
-            f"perfectly would keep {ideal['training']:.1f} ({reading}). Give {unit}s that it was not trained on with --control to learn whether "
-            "that is a loss."
+            f"At t = {m['t']:.3g} it keeps {loss['training']:.1f} dimensions at {m['pairs']} of its training {unit}s; a model that memorized the data "
+            f"perfectly (the empirical score, by the same probe) would keep {ideal['training']:.1f}, and one that memorized all {unit}s but this one "
+            f"{ideal['other']:.1f} there ({reading}). A model that generalizes keeps more than the latter; how much it should keep only {unit}s that it "
+            "was not trained on can tell: give some with --control."
         )
     else:
         first = (
-            f"At t = {m['t']:.3g} it has {loss['training']:.1f} dimensions at training {unit}s and {loss['held_out']:.1f} at new ones that look alike "
+            f"At t = {m['t']:.3g} it has {loss['training']:.1f} dimensions at training {unit}s and {loss['other']:.1f} at new ones that look alike "
             f"({m['pairs']} pairs): {loss['lost']:.1f} lost, {share(loss['share'])}; {reading}. A model that memorized the data perfectly (the empirical score, "
-            f"by the same probe) would have {ideal['training']:.1f} and {ideal['held_out']:.1f}, {share(ideal['share'])} lost; the t is the one of "
+            f"by the same probe) would have {ideal['training']:.1f} and {ideal['other']:.1f}, {share(ideal['share'])} lost; the t is the one of "
             "those looked at where that is most."
         )
     out = [first, _meaning(m, unit, drawn=summary["copies"] is not None)]
     flagged = [row for row in m["images"] if "lost" in row and row["lost"].low > 0]
-    if loss["share"] is not None:
+    if m["held_out"]:
         n = len(m["images"])
         chance = max(1, round(0.025 * n))
         which = f", most of all {flagged[0]['image']} ({flagged[0]['lost']:.1f} lost)" if flagged else ""
@@ -110,8 +114,8 @@ def model_findings(summary: Summary) -> list[str]:
 
 
 def _of_which(loss: Mapping[str, Any]) -> str:
-    lost, held_out = loss["lost"], loss["held_out"]
-    return f"{lost.value:.1f} of the {held_out.value:.1f} dimensions ({share(loss['share'])}) that it has"
+    lost, other = loss["lost"], loss["other"]
+    return f"{lost.value:.1f} of the {other.value:.1f} dimensions ({share(loss['share'])})"
 
 
 def _meaning(m: Mapping[str, Any], unit: str, *, drawn: bool) -> str:
@@ -120,6 +124,8 @@ def _meaning(m: Mapping[str, Any], unit: str, *, drawn: bool) -> str:
     if m["reason"] == "copies":
         return "Samples that copy training data settle it, whatever the dimensions say."
     if m["word"] == "memorizing":
+        if not m["held_out"]:
+            return f"Even a model that knew nothing but the other {unit}s would keep more than twice as much, by the whole interval."
         return f"More than half is lost by the whole interval: around its training {unit}s the model knows little but these {unit}s."
     if m["word"] == "generalizing":
         return f"A tenth at most is lost by the whole interval: it treats its training {unit}s as it treats new ones."

@@ -34,21 +34,26 @@ def summarise_model(
         preset: Thresholds of Alg. 3.
 
     Returns:
-        "word", "reason" and "pairs_needed" of the verdict, "t" at which it is judged, "loss" there for both sources; "times"
-        (rows by t); "images" (rows by training image, most lost first); "rules" (rows by t and rule) and
+        "word", "reason" and "pairs_needed" of the verdict, "t" at which it is judged, "loss" there for both sources;
+        "held_out", whether that is against images never seen; "times" (rows by t); "images" (rows by training image, most lost first); "rules" (rows by t and rule) and
         "preset_t", where the preset reads them; "denoising" at t; "name", "words", "parameters", "reading", "pairs".
     """
     points = arrays["points"]
     times, focus = points["t"].values, float(arrays["model"].attrs["focus"])
     j = int(np.argmin(np.abs(np.log(times / focus))))
     held_out = SETS[1] in points["set"].values
-    partner = points["partner"].values if held_out else None
     readings = {name: main_reading(arrays[name]) for name in SOURCES}
-    rows = [{name: _at(readings[name][..., i], partner) for name in SOURCES} for i in range(len(times))]
+    # What training images are compared with, by source: their partners, or the empirical score without the image itself.
+    partner = points["partner"].values if held_out else np.arange(points.sizes["point"])
+    others = {name: readings[name if held_out else "empirical"][1][partner] for name in SOURCES}
+    rows = [{name: _at(readings[name][0, :, i], others[name][:, i]) for name in SOURCES} for i in range(len(times))]
     fit = _denoising(arrays["model"], points, j)
-    loss = rows[j]["model"]["loss"]
+    loss = lost(readings["model"][0, :, j], others["model"][:, j])
     verdict = judged(
-        loss, copies=None if copies is None else copies["verdict"], fits=fit["training"].low < fit["linear"]
+        loss,
+        copies=None if copies is None else copies["verdict"],
+        fits=fit["training"].low < fit["linear"],
+        held_out=held_out,
     )
     return {
         "word": verdict.word,
@@ -56,13 +61,11 @@ def summarise_model(
         "pairs_needed": verdict.pairs,
         "t": focus,
         "reading": "resolved" if "survival" in arrays["model"] else "degrees of freedom",
-        "pairs": 0 if loss is None else loss.pairs,
-        "points": points.sizes["point"],
-        "loss": {name: _plain(rows[j][name]) for name in SOURCES},
-        "times": [
-            {"t": float(t)} | {name: _plain(row[name]) for name in SOURCES} for t, row in zip(times, rows, strict=True)
-        ],
-        "images": _images(points, readings["model"][..., j], partner),
+        "pairs": loss.pairs,
+        "held_out": held_out,
+        "loss": rows[j],
+        "times": [{"t": float(t), **row} for t, row in zip(times, rows, strict=True)],
+        "images": _images(points, readings["model"][0, :, j], others["model"][:, j], readings["model"][..., j]),
         "rules": _rules(arrays, preset),
         "preset_t": float(points.attrs["preset_t"]) if preset is not None else None,
         "denoising": fit,
@@ -73,47 +76,28 @@ def summarise_model(
     }
 
 
-def _at(values: NDArray[np.float64], partner: NDArray[np.int64] | None) -> dict[str, Any]:
-    """Means at one t of values (set, point), and the loss where there are pairs."""
-    if partner is None:
-        return {"training": mean(values[0], bounds=_BOUNDS), "held_out": None, "loss": None}
-    loss = lost(values[0], values[1][partner])
-    return {"training": loss.training, "held_out": loss.held_out, "loss": loss}
+def _at(training: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Interval]:
+    """What is lost at one t, as intervals by name; "other" is what training images are compared with."""
+    loss = lost(training, other)
+    return {"training": loss.training, "other": loss.held_out, "lost": loss.dimensions, "share": loss.share}
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Interval | None]:
-    loss = row["loss"]
-    return {
-        "training": row["training"],
-        "held_out": row["held_out"],
-        "lost": None if loss is None else loss.dimensions,
-        "share": None if loss is None else loss.share,
-    }
-
-
-def _images(points: xr.Dataset, values: NDArray[np.float64], partner: NDArray[np.int64] | None) -> list[dict[str, Any]]:
-    """Each training image: its dimension, and what it has lost against its partner; most lost first."""
+def _images(
+    points: xr.Dataset, training: NDArray[np.float64], other: NDArray[np.float64], values: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    """Each training image: its dimension, and what it has lost; most lost first. `values` (set, point) are the model's."""
     labels, numbers = points["label"].values, points["row"].values
-    if partner is None:
-        return [
-            {"place": int(i), "image": str(labels[0, i]), "row": int(numbers[0, i]), "dimension": float(values[0, i])}
-            for i in np.argsort(values[0], kind="stable")
-        ]
-    twins = np.stack([values[1], values[1][points["twin"].values]], 1)
-    found = lost_by_image(values[0], values[1][partner], twins)
-    order = sorted(range(len(found)), key=lambda i: (-found[i].value, values[0, i]))
-    return [
-        {
-            "place": i,
-            "image": str(labels[0, i]),
-            "row": int(numbers[0, i]),
-            "dimension": float(values[0, i]),
-            "partner": str(labels[1, partner[i]]),
-            "partner_dimension": float(values[1, partner[i]]),
-            "lost": found[i],
-        }
-        for i in order
-    ]
+    found = None
+    if "partner" in points:
+        found = lost_by_image(training, other, np.stack([values[1], values[1][points["twin"].values]], 1))
+    rows = []
+    for i in sorted(range(training.size), key=lambda i: (training[i] - other[i], training[i])):
+        row: dict[str, Any] = {"place": i, "image": str(labels[0, i]), "row": int(numbers[0, i])}
+        row |= {"dimension": float(training[i]), "other": float(other[i])}
+        if found is not None:
+            row |= {"partner": str(labels[1, points["partner"].values[i]]), "lost": found[i]}
+        rows.append(row)
+    return rows
 
 
 def _denoising(seen: xr.Dataset, points: xr.Dataset, j: int) -> dict[str, Any]:

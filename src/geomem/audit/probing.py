@@ -10,7 +10,7 @@ import xarray as xr
 
 from geomem.audit.duplicates import distinct_rows
 from geomem.audit.loss import most_telling
-from geomem.audit.model import SETS, Axes, Model, Points, drawn, grid, points, preset_time, probed
+from geomem.audit.model import LEFT_OUT, SETS, Axes, Model, Points, drawn, grid, points, preset_time, probed
 from geomem.audit.work import Piece, Work
 from geomem.images import DataSet
 from geomem.scores import EmpiricalScore
@@ -121,7 +121,7 @@ class Probing:
                 **({} if preset is None else {"preset_t": preset}),
             },
         )
-        if not chosen.partner.size:
+        if SETS[1] not in names:
             return out
         held = chosen.images[SETS[1]].flatten(1).to(torch.float64)
         far = torch.cdist(held, held).fill_diagonal_(math.inf)
@@ -134,7 +134,10 @@ class Probing:
         work, chosen = self.work, self.points
         focus = self.focus if source == "model" else None
         whose = "the model" if source == "model" else "the empirical score"
-        order = [(name, i) for i in range(len(chosen.images[SETS[0]])) for name in chosen.images]
+        names = list(chosen.images)
+        if source == "empirical" and SETS[1] not in names:
+            names.append(LEFT_OUT)
+        order = [(name, i) for i in range(len(chosen.images[SETS[0]])) for name in names]
         pieces = []
         for done, (name, i) in enumerate(order):
             # In tenths: where there is no terminal every new label is a line.
@@ -142,45 +145,45 @@ class Probing:
             pieces.append(Piece(f"{source}_{name}_{i}", label, 1.0, partial(self._one, source, name, i, focus)))
 
         def joined(parts: list[xr.Dataset]) -> xr.Dataset:
-            names = list(chosen.images)
             by_set = [xr.concat(parts[k :: len(names)], "point") for k in range(len(names))]
             return xr.concat(by_set, xr.Variable("set", names)).assign_attrs(focus=focus or 0.0)
 
         work.gather(source, pieces, joined)
 
     def _one(self, source: str, name: str, i: int, focus: float | None) -> xr.Dataset:
-        x, seed = self.points.images[name][i], self.work.settings.seed
+        seed, device = self.work.settings.seed, self.model.device
         if source == "empirical":
-            return probed(
-                self._empirical, x, self.times, self.settings, seed=seed, batch=4096, device=self.model.device
-            )
+            x = self.points.images[SETS[0] if name == LEFT_OUT else name][i]
+            score = self._empirical if name != LEFT_OUT else self._without(int(self.points.rows[SETS[0]][i]))
+            return probed(score, x, self.times, self.settings, seed=seed, batch=4096, device=device)
         assert focus is not None
         return probed(
             self.model.score,
-            x,
+            self.points.images[name][i],
             self.times,
             self.settings,
             seed=seed,
             batch=self.cost.batch,
-            device=self.model.device,
+            device=device,
             directions=(focus, self.axes),
         )
 
     @cached_property
     def _empirical(self) -> EmpiricalScore:
         """Of all distinct training rows: a limit on the audit is none on what the model was trained on."""
-        rows = self.model.images(self.work.real, distinct_rows(self.work.real)[0])
-        return EmpiricalScore(rows.to(torch.float64).to(self.model.device))
+        return self._without(-1)
+
+    def _without(self, row: int) -> EmpiricalScore:
+        """Of all distinct training rows but one."""
+        rows = distinct_rows(self.work.real)[0]
+        images = self.model.images(self.work.real, rows[rows != row])
+        return EmpiricalScore(images.to(torch.float64).to(self.model.device))
 
     @cached_property
     def focus(self) -> float:
         """The noise level of the verdict: where the empirical score loses most at its training images."""
-        seen = self.work.folder.load("empirical")
-        if SETS[1] not in seen["set"].values:
-            half = float(self.work.folder.load("condensation")["half"])
-            return float(self.times[np.argmin(np.abs(np.log(self.times / half)))])
-        values = main_reading(seen)
-        partner = self.work.folder.load("points")["partner"].values
+        values = main_reading(self.work.folder.load("empirical"))
+        partner = self.points.partner
         return float(self.times[most_telling(values[0], values[1][partner])])
 
     def _estimate(self) -> None:

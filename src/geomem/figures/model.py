@@ -14,23 +14,24 @@ from geomem.images.layout import as_images
 
 __all__ = ["dimension_against_time", "lost_images", "model_spectra"]
 
-_COLOURS = {"training": TRAINING, "held-out": HELD_OUT}
+_COLOURS = {"training": TRAINING, "held-out": HELD_OUT, "without the image": HELD_OUT, "left out": HELD_OUT}
 _LINES = {"model": "-", "empirical": "--"}
 _NAMES = {"model": "the model", "empirical": "empirical score"}
 
 
-def dimension_against_time(rows: Sequence[Mapping[str, Any]], t: float, reading: str, note: str) -> Figure:
+def dimension_against_time(
+    rows: Sequence[Mapping[str, Any]], t: float, reading: str, held_out: bool, note: str
+) -> Figure:
     """Dimension at training and held-out points against t, of the model and of the empirical score; and the share lost."""
     with style():
         figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
-        paired = rows[0]["model"]["held_out"] is not None
-        left, *rest = figure.subplots(1, 2 if paired else 1, squeeze=False)[0]
+        left, right = figure.subplots(1, 2)
         times = [row["t"] for row in rows]
         for source, line in _LINES.items():
-            for key, name in (("training", "training"), ("held_out", "held-out")):
+            for key, name in (("training", "training"), ("other", "held-out" if held_out else "without the image")):
+                if key == "other" and source == "model" and not held_out:
+                    continue  # it is the empirical score's
                 parts = [row[source][key] for row in rows]
-                if None in parts:
-                    continue
                 values = [p.value for p in parts]
                 left.plot(
                     times, values, line, marker="o", ms=3, color=_COLOURS[name], label=f"{_NAMES[source]}, {name}"
@@ -41,28 +42,27 @@ def dimension_against_time(rows: Sequence[Mapping[str, Any]], t: float, reading:
         left.set(ylabel=f"dimension ({reading})", title="at training and at new points")
         left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
         left.legend(fontsize=7.5)
-        for axis in rest:
-            for source, line in _LINES.items():
-                shown = [(row["t"], row[source]["share"]) for row in rows if np.isfinite(row[source]["share"].low)]
-                values = [s.value for _, s in shown]
-                reach = [[s.value - s.low for _, s in shown], [s.high - s.value for _, s in shown]]
-                colour = "#1b1b1b" if source == "model" else "#888888"
-                axis.errorbar(
-                    [u for u, _ in shown],
-                    values,
-                    reach,
-                    fmt=f"o{line}",
-                    ms=3.5,
-                    lw=1.2,
-                    capsize=3,
-                    color=colour,
-                    label=_NAMES[source],
-                )
-            for level in (0.1, 0.5):
-                axis.axhline(level, color="#bbbbbb", lw=0.8, ls=":")
-            axis.set(ylabel="share lost at training points", title="lost", ylim=(-0.6, 1.3))
-            axis.legend(fontsize=7.5)
-        for axis in (left, *rest):
+        for source, line in _LINES.items():
+            shown = [(row["t"], row[source]["share"]) for row in rows if np.isfinite(row[source]["share"].low)]
+            values = [s.value for _, s in shown]
+            reach = [[s.value - s.low for _, s in shown], [s.high - s.value for _, s in shown]]
+            colour = "#1b1b1b" if source == "model" else "#888888"
+            right.errorbar(
+                [u for u, _ in shown],
+                values,
+                reach,
+                fmt=f"o{line}",
+                ms=3.5,
+                lw=1.2,
+                capsize=3,
+                color=colour,
+                label=_NAMES[source],
+            )
+        for level in (0.1, 0.5):
+            right.axhline(level, color="#bbbbbb", lw=0.8, ls=":")
+        right.set(ylabel="share lost at training points", title="lost", ylim=(-0.6, 1.3))
+        right.legend(fontsize=7.5)
+        for axis in (left, right):
             axis.axvline(t, color="#bbbbbb", lw=0.9)
             log_axis(axis, "t (data units squared)")
         caption(figure, note)
@@ -132,7 +132,7 @@ def lost_images(
             ]
             if held_out:
                 partner = int(points["partner"].values[i])
-                tiles.append(Tile(image(pictures[1, partner]), limits, f"new: {row['partner_dimension']:.0f} dims"))
+                tiles.append(Tile(image(pictures[1, partner]), limits, f"new: {row['other']:.0f} dims"))
             for kind in ("kept", "lost"):
                 for vector, kappa in zip(at[kind].values, at[f"{kind}_survival"].values, strict=True):
                     found = bool(np.isfinite(vector).all())

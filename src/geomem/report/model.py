@@ -25,7 +25,7 @@ def model_sections(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any],
     pictures = [
         Picture(
             "model_dimension",
-            figures.dimension_against_time(m["times"], m["t"], m["reading"], note),
+            figures.dimension_against_time(m["times"], m["t"], m["reading"], m["held_out"], note),
             f"Left: mean dimension of the model (solid) and of the empirical score (dashed), with 95% bands over points. Right: the share of "
             f"its dimensions at new {unit}s that each has lost at training {unit}s; dotted at a tenth and at a half, which separate the "
             "verdicts. The vertical line is the noise level of the verdict.",
@@ -58,19 +58,23 @@ def model_sections(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any],
 
 def _tables(m: Mapping[str, Any], unit: str) -> list[Table]:
     names = {"model": "model", "empirical": "empirical score"}
+    other = "held-out" if m["held_out"] else "without the image (empirical score)"
     head, rows = ["t"], []
     for name in names.values():
-        head += [f"{name}, training", "held-out", "lost", "share lost"]
+        head += [f"{name}, training", other, "lost", "share lost"]
     for row in m["times"]:
         cells = [f"{row['t']:.3g}"]
         for source in names:
-            cells += [_interval(row[source][key]) for key in ("training", "held_out", "lost")]
+            cells += [f"{row[source][key]:.1f}" for key in ("training", "other", "lost")]
             cells.append(share(row[source]["share"]))
         rows.append(cells)
     tables = [Table(head, rows)]
-    paired = m["loss"]["model"]["share"] is not None
-    sets = ["training", "held-out"] if paired else ["training"]
-    head = ["t", "rule"] + [f"{name}, {where}" for name in names.values() for where in sets]
+    beside = (
+        {"model": ["held-out"], "empirical": ["held-out"]}
+        if m["held_out"]
+        else {"model": [], "empirical": ["without the image"]}
+    )
+    head = ["t", "rule"] + [f"{names[k]}, {where}" for k in names for where in ["training", *beside[k]]]
     rows = [
         [f"{row['t']:.3g}{' (preset)' if row['t'] == m['preset_t'] else ''}", row["rule"].replace("_", " ")]
         + [rule_cell(cell) for source in names for cell in row[source]]
@@ -78,17 +82,12 @@ def _tables(m: Mapping[str, Any], unit: str) -> list[Table]:
     ]
     tables.append(Table(head, rows))
     shown = m["images"] if len(m["images"]) <= 2 * _ENDS else [*m["images"][:_ENDS], *m["images"][-_ENDS:]]
-    if paired:
+    if m["held_out"]:
         head = [f"training {unit}", "dimension", f"new {unit} that looks alike", "its dimension", "lost"]
         rows = [
-            [r["image"], f"{r['dimension']:.1f}", r["partner"], f"{r['partner_dimension']:.1f}", f"{r['lost']:.1f}"]
-            for r in shown
+            [r["image"], f"{r['dimension']:.1f}", r["partner"], f"{r['other']:.1f}", f"{r['lost']:.1f}"] for r in shown
         ]
     else:
-        head = [f"training {unit}", "dimension"]
-        rows = [[r["image"], f"{r['dimension']:.1f}"] for r in shown]
+        head = [f"training {unit}", "dimension", "of the empirical score without it"]
+        rows = [[r["image"], f"{r['dimension']:.1f}", f"{r['other']:.1f}"] for r in shown]
     return [*tables, Table(head, rows)]
-
-
-def _interval(value: Any) -> str:
-    return "" if value is None else f"{value:.1f}"
