@@ -71,6 +71,8 @@ class ModelOptions:
             raise InputError(f"--probe: {self.probe!r} is not known; choose one of {', '.join(PROBES)}.")
         if self.directions is not None and self.probe != "orthonormal":
             raise InputError("--directions: random directions are orthonormal; leave --probe out.")
+        if self.device is not None and self.device.split(":")[0] not in ("cpu", "cuda"):
+            raise InputError(f"--device: {self.device!r} cannot be used; spectra need float64: cpu, cuda or cuda:1.")
         if not 0 < self.memory < math.inf:
             raise InputError(f"--memory: must be a number of GiB above 0, got {self.memory:g}.")
 
@@ -78,11 +80,17 @@ class ModelOptions:
         """What the results depend on, for this model; `draws` is whether samples are to be drawn.
 
         Raises:
-            InputError: For more directions than there are dimensions.
+            InputError: For more directions than there are dimensions, or a time at which the model cannot be asked.
         """
         d = math.prod(model.score.shape)
         if self.directions is not None and self.directions > d:
             raise InputError(f"--directions: the model's images have {d:,} dimensions, got {self.directions:,}.")
+        low, high = model.reach
+        for t in self.times:
+            if not low <= t <= high:
+                raise InputError(
+                    f"--times: {t:g} is out of reach of the model, which was trained from {low:.4g} to {high:.4g}."
+                )
         some = _SOME if d > _ALL and self.probe == "orthonormal" else None
         usual = (12, 32) if quick else (32, 128)
         return ModelSettings(

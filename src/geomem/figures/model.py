@@ -75,7 +75,7 @@ def model_spectra(model: xr.Dataset, empirical: xr.Dataset, note: str) -> Figure
         times = model["t"].values
         columns = len(times) if len(times) <= 5 else 4
         count = -(-len(times) // columns)
-        figure = Figure(figsize=(WIDTH, 2.2 * count + 0.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.2 * count + 0.6), layout="constrained")
         axes = figure.subplots(count, columns, sharex=True, sharey=True, squeeze=False)
         for i, axis in enumerate(axes.flat):
             if i >= len(times):
@@ -94,11 +94,13 @@ def model_spectra(model: xr.Dataset, empirical: xr.Dataset, note: str) -> Figure
                     )
             axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
             axis.set(xscale="log", title=f"t = {times[i]:.2g}")
+            axis.tick_params(labelsize=7.5)
         for row in axes:
             row[0].set_ylabel("survival")
         for axis in axes[-1]:
             axis.set_xlabel("direction, ordered")
-        axes[0, 0].legend(fontsize=6.5)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=7.5)
         caption(figure, note)
     return figure
 
