@@ -5,9 +5,7 @@ distances within pairs are least: pairs that look alike have dimensions that are
 than that of two means. Both scores are seen by the same probe along the same directions.
 """
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,18 +13,17 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import Tensor
 
-from geomem.audit.checks import scale_of
 from geomem.audit.directions import example, kept_and_lost
+from geomem.audit.opening import Model, type_of
 from geomem.audit.settings import ModelSettings
 from geomem.dimension import PRESETS
 from geomem.errors import InputError
 from geomem.images import DataSet
-from geomem.images.layout import channels_first
 from geomem.noise import ddpm_times
 from geomem.sampling import heun, noise_levels
-from geomem.scores import NetworkScore, PipelineScore, Score, load, principal_components
+from geomem.scores import Score, principal_components
 from geomem.seeds import derived_generator, derived_seed
 from geomem.spectra import spectrum, trace
 
@@ -34,12 +31,9 @@ __all__ = [
     "LEFT_OUT",
     "SETS",
     "Axes",
-    "Model",
     "Points",
     "drawn",
-    "fingerprint",
     "grid",
-    "opened",
     "points",
     "preset_time",
     "probed",
@@ -56,117 +50,6 @@ _NOISE, _FITTED, _SHOWN = 16, 3200, 3
 _SMALL, _AXES = 0.02, 384
 # Standard deviations of the noise that sampling starts from, where the data are forgotten, and ends with (Karras et al. 2022).
 _SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model to be audited: its score, and where it runs.
-
-    Attributes:
-        score: Its score at images (channels, height, width) as `shape` says.
-        name: What the user called it.
-        words: Its noise process, for people.
-        parameters: Number of parameters; 0 where that is not known.
-        device: Where it is evaluated.
-    """
-
-    score: Score
-    name: str
-    words: str
-    parameters: int
-    device: str
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        """Least and greatest t at which it can be asked."""
-        return getattr(self.score, "reach", (0.0, float("inf")))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type it is computed in."""
-        return _dtype(self.score)
-
-    def nearest(self, t: float) -> float:
-        """The noise level nearest to t at which it was trained."""
-        return self.score.nearest(t) if isinstance(self.score, NetworkScore) else t
-
-    def images(self, data: DataSet, index: NDArray[np.int64] | slice) -> Tensor:
-        """Rows of the data (n, *shape), as the model takes them."""
-        return channels_first(data.rows(index), data.shape, self.score.shape)
-
-
-def opened(
-    source: str | Path | Score, data: DataSet, *, scheduler: str | None, label: int | None, device: str | None
-) -> Model:
-    """The model, once its images are known to be those of the data.
-
-    Raises:
-        InputError: If it cannot be opened, or takes images of another size, channels or scale.
-    """
-    if isinstance(source, str | Path):
-        score: Score = load(source, scheduler=scheduler, label=label)
-    elif scheduler is not None or label is not None:
-        raise InputError("scheduler, label: are for models that are opened from a folder; bind them in the score.")
-    else:
-        score = source
-    named = isinstance(score, PipelineScore)
-    name = score.name if isinstance(score, PipelineScore) else type(score).__name__
-    wanted, size = score.shape, "x".join(map(str, score.shape))
-    try:
-        channels_first(data.rows(slice(0, 1)), data.shape, wanted)
-    except InputError:
-        latent = isinstance(score, PipelineScore) and score.latent
-        hint = "save the latents of your images with numpy.save and give those" if latent else ""
-        if not latent and len(wanted) == 3 and wanted[0] in (1, 3):
-            square = wanted[1] == wanted[2]
-            hint = f"bring image files to its form with {f'--size {wanted[1]} and ' if square else ''}--mode {'gray' if wanted[0] == 1 else 'rgb'}"
-        raise InputError(
-            f"--model: {name} takes {'latents' if latent else 'images'} of {size} (channels, height, width), but {data.name} has samples of shape "
-            f"{data.shape}; {hint or 'give data of that shape'}."
-        ) from None
-    found = scale_of(data)
-    if named and not getattr(score, "latent", False) and found not in (None, "-1 to 1"):
-        raise InputError(
-            f"--model: {name} works on pixels from -1 to 1, but the values of {data.name} look like pixels from {found}; save "
-            "them as bytes (uint8), which are read as v/127.5 - 1."
-        )
-    module = getattr(score, "module", None)
-    where = device or ("cuda" if torch.cuda.is_available() and isinstance(module, nn.Module) else "cpu")
-    count = 0
-    if isinstance(module, nn.Module):
-        count = sum(p.numel() for p in module.parameters())
-        try:
-            module.to(where)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"--device: {where!r} cannot be used ({str(error).splitlines()[0]}).") from error
-    words = score.words if isinstance(score, PipelineScore) else "as it was given"
-    model = Model(score, name, words, count, where)
-    with torch.no_grad():
-        first = model.images(data, slice(0, 1)).to(where).to(model.dtype)
-        if not bool(torch.isfinite(score(first, model.nearest(1.0))).all()):
-            raise InputError(
-                f"--model: the score of {name} is not finite (NaN or infinity) at t = {model.nearest(1.0):.3g}; its weights may be "
-                "damaged, or out of the range of half precision when they were saved."
-            )
-    return model
-
-
-def fingerprint(score: Score) -> str:
-    """A digest of what a score is: of its weights, or of its values at fixed points where it has none."""
-    digest = hashlib.blake2b(repr((type(score).__name__, score.shape)).encode(), digest_size=8)
-    module = getattr(score, "module", None)
-    if isinstance(module, nn.Module):
-        for key in ("prediction", "noise", "scale", "reach"):
-            digest.update(repr(getattr(score, key, None)).encode())
-        for name, tensor in module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        label = getattr(module, "label", None)
-        digest.update(repr(label).encode())
-    else:
-        x = torch.randn(4, *score.shape, generator=derived_generator(0, "fingerprint"), dtype=torch.float64)
-        digest.update(score(x, 1.0).detach().cpu().to(torch.float64).numpy().data)
-    return digest.hexdigest()
 
 
 def grid(model: Model, settings: ModelSettings, half: float) -> NDArray[np.float64]:
@@ -273,7 +156,7 @@ def probed(
     are fewer than all, `degrees_of_freedom` and its standard `error`. With `directions` (a time, axes)
     what `directions.example` says at that time.
     """
-    at = x.to(device).to(_dtype(score))
+    at = x.to(device).to(type_of(score))
     parts, shown = [], None
     for t in times.tolist():
         noise = torch.randn(_NOISE, *x.shape, generator=derived_generator(seed, "denoising"), dtype=torch.float64).to(
@@ -309,12 +192,6 @@ def probed(
         parts.append(xr.Dataset(found))
     out = xr.concat(parts, xr.Variable("t", times, {"units": "data units squared"}))
     return out if shown is None else out.merge(shown)
-
-
-def _dtype(score: Score) -> torch.dtype:
-    """The type that a score is computed in: a network's own, float64 for others."""
-    weight = next(iter(score.module.parameters()), None) if isinstance(score, NetworkScore) else None
-    return torch.float64 if weight is None else weight.dtype
 
 
 def _shown(

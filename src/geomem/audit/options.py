@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from geomem.audit.model import Model, fingerprint
+from geomem.audit.opening import Model, fingerprint
 from geomem.audit.settings import ModelSettings
 from geomem.dimension import PRESETS
 from geomem.errors import InputError

@@ -10,7 +10,8 @@ import xarray as xr
 
 from geomem.audit.duplicates import distinct_rows
 from geomem.audit.loss import most_telling
-from geomem.audit.model import LEFT_OUT, SETS, Axes, Model, Points, drawn, grid, points, preset_time, probed
+from geomem.audit.model import LEFT_OUT, SETS, Axes, Points, drawn, grid, points, preset_time, probed
+from geomem.audit.opening import Model
 from geomem.audit.work import Piece, Work
 from geomem.images import DataSet
 from geomem.scores import EmpiricalScore

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from geomem.audit.checks import enough, like, unseen
-from geomem.audit.model import opened
+from geomem.audit.opening import opened
 from geomem.audit.options import ModelOptions
 from geomem.audit.plain import plain
 from geomem.audit.probing import MODEL_ARRAYS, MODEL_SHARES, Probing
