@@ -280,11 +280,20 @@ def _difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """What tells two configurations apart, in a few words."""
     if held.get("command") != asked["command"]:
         return f"of geomem {held.get('command')}"
+    held, asked = _flat(held), _flat(asked)
     keys = [k for k in asked if held.get(k) != asked[k]] or [k for k in held if k not in asked]
     if not keys:
         return "finished or interrupted with the same settings"
     shown = [f"{k} = {json.dumps(held.get(k))}, not {json.dumps(asked.get(k))}" for k in keys[:2]]
     return "; ".join(shown) + (f"; and {len(keys) - 2} more" if len(keys) > 2 else "")
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings within settings as "outer.inner"."""
+    out: dict[str, Any] = {}
+    for key, value in settings.items():
+        out |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
+    return out
 
 
 def _reason(error: OSError) -> str:

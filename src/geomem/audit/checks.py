@@ -83,7 +83,7 @@ def like(real: DataSet, source: str | Path, name: str, mode: str | None, array: 
     return other
 
 
-def unseen(real: DataSet, control: DataSet) -> None:
+def unseen(real: DataSet, control: DataSet, *, of_model: bool) -> None:
     """Refuse a control that shares rows with the data: it must not have been trained on."""
     joined = DataSet("", "", np.concatenate([real.rows(slice(None)).numpy(), control.rows(slice(None)).numpy()]))
     _, first = distinct_rows(joined)
@@ -94,9 +94,11 @@ def unseen(real: DataSet, control: DataSet) -> None:
             "must not have been trained on. Take them out of one of the two."
         )
     if len(control) < CONTROLS:
+        instead = (
+            "Give more: nothing else tells what is lost" if of_model else "Leave it out, and rows of the data serve"
+        )
         raise InputError(
-            f"--control: {control.name} holds {len(control)} samples; fewer than {CONTROLS} say nothing. Leave it out, and rows "
-            "of the data serve."
+            f"--control: {control.name} holds {len(control)} samples; fewer than {CONTROLS} say nothing. {instead}."
         )
 
 

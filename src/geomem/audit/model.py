@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from geomem.audit.copying import neighbour_distances
 from geomem.audit.directions import example, kept_and_lost
 from geomem.audit.opening import Model, type_of
 from geomem.audit.settings import ModelSettings
@@ -25,7 +26,7 @@ from geomem.noise import ddpm_times
 from geomem.sampling import heun, noise_levels
 from geomem.scores import Score, principal_components
 from geomem.seeds import derived_generator, derived_seed
-from geomem.spectra import spectrum, trace
+from geomem.spectra import restricted, spectrum, trace
 
 __all__ = [
     "LEFT_OUT",
@@ -37,25 +38,29 @@ __all__ = [
     "points",
     "preset_time",
     "probed",
+    "some_images",
 ]
 
 SETS = ("training", "held-out")
 # Where nothing is held out: training images for an empirical score that lacks the very image.
 LEFT_OUT = "left out"
 # Factors of the time at which half of the weights at held-out points fall on one sample, at which spectra are taken.
-_AROUND = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5)
-# Draws of noise behind a denoising error, rows from which principal axes come, directions of each kind that are shown.
+_AROUND, _QUICKLY = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5), (0.1, 10**-0.5, 1.0)
+# Draws of noise behind a denoising error, rows from which principal axes come and a linear filter is judged, directions of
+# each kind that are shown.
 _NOISE, _FITTED, _SHOWN = 16, 3200, 3
-# Principal axes along which a direction is kept or lost: those with more than this share of t.
-_SMALL, _AXES = 0.02, 384
+# Control images looked through for each that is needed.
+_POOL = 4
+# Principal axes along which a direction is kept or lost: those with more than this share of t; fewer where each is asked for.
+_SMALL, _AXES, _FEW_AXES = 0.02, 384, 64
 # Standard deviations of the noise that sampling starts from, where the data are forgotten, and ends with (Karras et al. 2022).
 _SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
 
 
-def grid(model: Model, settings: ModelSettings, half: float) -> NDArray[np.float64]:
+def grid(model: Model, settings: ModelSettings, half: float, *, quick: bool) -> NDArray[np.float64]:
     """Times at which spectra are taken, ascending: those asked for or around `half`, and the preset's; the model's own levels."""
     low, high = model.reach
-    asked = settings.times or tuple(half * factor for factor in _AROUND)
+    asked = settings.times or tuple(half * factor for factor in (_QUICKLY if quick else _AROUND))
     chosen = [float(np.clip(t, low, high)) for t in asked]
     of_preset = preset_time(model, settings)
     if of_preset is not None:
@@ -79,33 +84,67 @@ class Points:
     Attributes:
         rows: Row numbers in the training data and in the images never seen, by set.
         images: Points (k, *shape) by set.
+        nearest: Distance (k,) of each to the nearest training image that is another, by set.
         partner: For each training point, the place of its held-out partner; its own where nothing is held out.
+        near_copies: Images never seen that were passed over, because training images lie as near as duplicates do.
     """
 
     rows: dict[str, NDArray[np.int64]]
     images: dict[str, Tensor]
+    nearest: dict[str, NDArray[np.float64]]
     partner: NDArray[np.int64]
+    near_copies: int
 
 
 def points(
-    model: Model, real: DataSet, keep: NDArray[np.int64], unseen: DataSet | None, count: int, seed: int
+    model: Model,
+    real: DataSet,
+    distinct: NDArray[np.int64],
+    keep: NDArray[np.int64],
+    unseen: DataSet | None,
+    settings: ModelSettings,
+    *,
+    near: float,
+    seed: int,
 ) -> Points:
-    """The same number of training rows, among `keep`, and of rows never seen, drawn by the seed, and their pairs."""
-    if unseen is not None:
-        count = min(count, len(unseen))
-    rows = {SETS[0]: _some(keep, count, seed, SETS[0])}
-    if unseen is not None:
-        rows[SETS[1]] = _some(np.arange(len(unseen)), rows[SETS[0]].size, seed, SETS[1])
-    sources = {SETS[0]: real, SETS[1]: unseen}
-    images = {}
-    for name, index in rows.items():
-        source = sources[name]
-        assert source is not None
-        images[name] = model.images(source, index)
+    """The same number of training rows, among `keep`, and of rows never seen, drawn by the seed, and their pairs.
+
+    Args:
+        model: The model.
+        real: Training data.
+        distinct: Its distinct rows.
+        keep: Those of them that may be drawn.
+        unseen: Images never seen; None for none.
+        settings: How many.
+        near: Distance below which an image never seen is a near copy of a training image.
+        seed: Seed of the draw.
+
+    Raises:
+        InputError: If nearly all images never seen are near copies.
+    """
+    count = settings.points if unseen is None else min(settings.points, len(unseen))
+    first = _some(keep, count, seed, SETS[0])
+    known = model.images(real, distinct).flatten(1)
+    images = {SETS[0]: model.images(real, first)}
+    own = np.searchsorted(distinct, first)
+    nearest = {SETS[0]: neighbour_distances(images[SETS[0]].flatten(1), known, own=own)[0][:, 0]}
     if unseen is None:
-        return Points(rows, images, np.arange(rows[SETS[0]].size))
-    first, second = (images[name].flatten(1).to(torch.float64) for name in SETS)
-    return Points(rows, images, linear_sum_assignment(torch.cdist(first, second).square().numpy())[1])
+        return Points({SETS[0]: first}, images, nearest, np.arange(first.size), 0)
+    pool = _some(np.arange(len(unseen)), _POOL * first.size, seed, SETS[1])
+    far = neighbour_distances(model.images(unseen, pool).flatten(1), known)[0][:, 0]
+    fine = far > near
+    second = pool[fine][: first.size]
+    if second.size < 2:
+        raise InputError(
+            f"--control: {int(np.sum(~fine))} of {pool.size} images of {unseen.name} are near copies of training images (nearer than "
+            f"{near:.3g}); give images that the model has not seen."
+        )
+    rows = {SETS[0]: first[: second.size], SETS[1]: second}
+    images = {SETS[0]: images[SETS[0]][: second.size], SETS[1]: model.images(unseen, second)}
+    nearest = {SETS[0]: nearest[SETS[0]][: second.size], SETS[1]: far[fine][: second.size]}
+    a, b = (images[name].flatten(1).to(torch.float64) for name in SETS)
+    partner = linear_sum_assignment(torch.cdist(a, b).square().numpy())[1]
+    return Points(rows, images, nearest, partner, int(np.sum(~fine)))
 
 
 def _some(rows: NDArray[np.int64], count: int, seed: int, name: str) -> NDArray[np.int64]:
@@ -127,15 +166,32 @@ class Axes:
     variances: NDArray[np.float64]
     columns: NDArray[np.float64]
 
+    def above(self, variance: float, most: int) -> "Axes":
+        """The leading axes with more than this variance, 1 at least and `most` at most."""
+        k = int(np.clip(np.sum(self.variances > variance), 1, most))
+        return Axes(self.mean, self.variances[:k], self.columns[:, :k])
+
     @classmethod
     def of(cls, images: Tensor) -> "Axes":
-        """Of images (n, *shape), the first 3,200 of them."""
-        mean, variances, columns = principal_components(images[:_FITTED].flatten(1))
+        """Of images (n, *shape)."""
+        mean, variances, columns = principal_components(images.flatten(1))
         return cls(mean, variances.numpy(), columns.to(torch.float64).numpy())
 
-    def linear_error(self, t: float) -> float:
-        """Mean squared error of the best linear denoiser, E |D - y|^2 = sum s t/(s + t)."""
-        return float(np.sum(self.variances * t / (self.variances + t)))
+    def linear_error(self, images: Tensor, t: float) -> float:
+        """Mean squared error of the linear denoiser of this mean and covariance, at images (n, *shape) plus noise.
+
+        Along an axis of variance s it leaves (t/(s + t))^2 z^2 of the image's own coordinate z, and (s/(s + t))^2 t of the noise.
+        """
+        rows = (images.flatten(1).to(torch.float64) - self.mean).numpy()
+        z = np.square(rows @ self.columns)
+        rest = np.sum(np.square(rows), 1) - np.sum(z, 1)
+        gain = self.variances / (self.variances + t)
+        return float(np.mean(np.sum((1 - gain) ** 2 * z, 1) + rest) + t * np.sum(gain**2))
+
+
+def some_images(model: Model, real: DataSet, keep: NDArray[np.int64], seed: int) -> Tensor:
+    """At most 3,200 of the training images (n, *shape), drawn by the seed, for axes and linear denoisers."""
+    return model.images(real, _some(keep, _FITTED, seed, "axes"))
 
 
 def probed(
@@ -179,6 +235,11 @@ def probed(
             sum_ = trace(score, at, t, probes=settings.directions, batch_size=batch, generator=generator)
             found["degrees_of_freedom"] = ((), float(sum_.degrees_of_freedom), {"units": "dimensions"})
             found["error"] = ((), float(t * sum_.error), {"units": "dimensions"})
+            if directions is not None and t == directions[0]:
+                axes = directions[1].above(_SMALL * t, _FEW_AXES)
+                basis = torch.as_tensor(axes.columns, device=device)
+                inner = restricted(score, at, t, basis, batch_size=batch).cpu().numpy()
+                shown = _shown(inner, axes, at, still, t)
         else:
             wanted = directions is not None and t == directions[0]
             seen = spectrum(score, at, t, probe=settings.probe, vectors=wanted, batch_size=batch, generator=generator)
@@ -188,31 +249,19 @@ def probed(
             found["singular_value"] = ("direction", seen.values.cpu().numpy(), units)
             if wanted:
                 assert directions is not None
-                shown = _shown(seen.left, seen.values, seen.right, at, still, t, directions)
+                axes = directions[1].above(_SMALL * t, _AXES)
+                assert seen.left is not None
+                assert seen.right is not None
+                u, v = (side.cpu().numpy() @ axes.columns for side in (seen.left, seen.right))
+                shown = _shown((u.T * seen.values.cpu().numpy()) @ v, axes, at, still, t)
         parts.append(xr.Dataset(found))
     out = xr.concat(parts, xr.Variable("t", times, {"units": "data units squared"}))
     return out if shown is None else out.merge(shown)
 
 
-def _shown(
-    left: Tensor | None,
-    values: Tensor,
-    right: Tensor | None,
-    x: Tensor,
-    score: Tensor,
-    t: float,
-    directions: tuple[float, Axes],
-) -> xr.Dataset:
-    """Directions kept and lost at a point, in the principal axes along which the data vary."""
-    _, axes = directions
-    assert left is not None
-    assert right is not None
-    chosen = np.flatnonzero(axes.variances > _SMALL * t)[:_AXES]
-    columns = axes.columns[:, chosen if chosen.size else slice(0, 1)]
-    kept = axes.variances[chosen] if chosen.size else axes.variances[:1]
-    u, v = (side.cpu().numpy() @ columns for side in (left, right))
-    survival = np.eye(columns.shape[1]) + t * (u.T * values.cpu().numpy()) @ v
-    found = kept_and_lost(survival, kept, columns, _SHOWN)
+def _shown(inner: NDArray[np.float64], axes: Axes, x: Tensor, score: Tensor, t: float) -> xr.Dataset:
+    """Directions kept and lost at a point, from its Jacobian `inner` (k, k) along principal axes."""
+    found = kept_and_lost(np.eye(len(inner)) + t * inner, axes.variances, axes.columns, _SHOWN)
     flat = x.flatten().to(torch.float64)
     return example("", flat.cpu().numpy(), (flat + t * score).cpu().numpy(), found).drop_vars("set")
 

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from geomem.audit.copying import Rate
+from geomem.audit.copying import Rate, superiority
 from geomem.audit.loss import judged, lost, lost_by_image
 from geomem.audit.model import SETS
 from geomem.audit.probing import main_reading
@@ -21,6 +21,8 @@ __all__ = ["SOURCES", "summarise_model"]
 
 SOURCES = ("model", "empirical")
 _BOUNDS = (0.0, math.inf)
+# Shares of pairs between which, by their interval, images never seen are of the training images' kind.
+_EVEN = (0.25, 0.75)
 
 
 def summarise_model(
@@ -35,7 +37,9 @@ def summarise_model(
 
     Returns:
         "word", "reason" and "pairs_needed" of the verdict, "t" at which it is judged, "loss" there for both sources;
-        "held_out", whether that is against images never seen; "times" (rows by t); "images" (rows by training image, most lost first); "rules" (rows by t and rule) and
+        "held_out", whether that is against images never seen; "halved", the share of images that lost more than half of theirs;
+        "kinds", how those never seen lie to the training images; "near_copies", those passed over; "available", how many there
+        are of each kind at least; "times" (rows by t); "images" (rows by training image, most lost first); "rules" (rows by t and rule) and
         "preset_t", where the preset reads them; "denoising" at t; "name", "words", "parameters", "reading", "pairs".
     """
     points = arrays["points"]
@@ -48,12 +52,14 @@ def summarise_model(
     others = {name: readings[name if held_out else "empirical"][1][partner] for name in SOURCES}
     rows = [{name: _at(readings[name][0, :, i], others[name][:, i]) for name in SOURCES} for i in range(len(times))]
     fit = _denoising(arrays["model"], points, j)
+    kinds = _kinds(points) if held_out else None
     loss = lost(readings["model"][0, :, j], others["model"][:, j])
     verdict = judged(
         loss,
         copies=None if copies is None else copies["verdict"],
         fits=fit["training"].low < fit["linear"],
         held_out=held_out,
+        alike=kinds is None or all(_EVEN[0] <= k.high and k.low <= _EVEN[1] for k in kinds.values()),
     )
     return {
         "word": verdict.word,
@@ -63,6 +69,10 @@ def summarise_model(
         "reading": "resolved" if "survival" in arrays["model"] else "degrees of freedom",
         "pairs": loss.pairs,
         "held_out": held_out,
+        "halved": loss.halved,
+        "kinds": kinds,
+        "near_copies": int(points.attrs["near_copies"]),
+        "available": int(points.attrs["available"]),
         "loss": rows[j],
         "times": [{"t": float(t), **row} for t, row in zip(times, rows, strict=True)],
         "images": _images(points, readings["model"][0, :, j], others["model"][:, j], readings["model"][..., j]),
@@ -98,6 +108,18 @@ def _images(
             row |= {"partner": str(labels[1, points["partner"].values[i]]), "lost": found[i]}
         rows.append(row)
     return rows
+
+
+def _kinds(points: xr.Dataset) -> dict[str, Interval]:
+    """In what share of pairs an image never seen lies farther from the data than a training image does; ½ for the same kind.
+
+    "nearest": from the nearest training image that is another; "centre": from their mean.
+    """
+    out = {}
+    for name in ("nearest", "centre"):
+        training, unseen = points[name].transpose("set", "point").values
+        out[name] = superiority(unseen, training)
+    return out
 
 
 def _denoising(seen: xr.Dataset, points: xr.Dataset, j: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from geomem.images import DataSet
 from geomem.images.layout import channels_first
 from geomem.scores import NetworkScore, PipelineScore, Score, load
 from geomem.seeds import derived_generator
+from geomem.spectra import full_precision
 
 __all__ = ["Model", "fingerprint", "opened", "type_of"]
 
@@ -86,7 +87,7 @@ def opened(
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"--device: {model.device!r} cannot be used ({str(error).splitlines()[0]}).") from error
     t = model.nearest(1.0)
-    with torch.no_grad():
+    with torch.no_grad(), full_precision():
         first = score(model.images(data, slice(0, 1)).to(model.device).to(model.dtype), t)
     if not bool(torch.isfinite(first).all()):
         raise InputError(
@@ -132,8 +133,8 @@ def fingerprint(score: Score) -> str:
         for name, tensor in module.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        label = getattr(module, "label", None)
-        digest.update(repr(label).encode())
+        if isinstance(score, PipelineScore):
+            digest.update(score.identity.encode())
     else:
         x = torch.randn(4, *score.shape, generator=derived_generator(0, "fingerprint"), dtype=torch.float64)
         digest.update(score(x, 1.0).detach().cpu().to(torch.float64).numpy().data)

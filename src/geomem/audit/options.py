@@ -13,6 +13,8 @@ __all__ = ["ModelOptions"]
 
 # Most dimensions in which all directions are taken by default, and how many random ones beyond.
 _ALL, _SOME = 4096, 512
+# Pairs by default: the fewest that can show that hardly any image has lost much (29), and some; samples drawn, and quickly.
+_POINTS, _DRAWS = 32, (128, 32)
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class ModelOptions:
     Attributes:
         scheduler: Scheduler to read instead of the model's own.
         label: Class of a class-conditional model.
-        points: Training images and images never seen; None for 32 (12 where a rough answer is asked for).
-        times: Noise variances; () for five around the one at which half of the weights fall on one sample.
+        points: Training images and images never seen; None for 32.
+        times: Noise variances; () for five (three where a rough answer is asked for) around the one at which half of the
+            weights fall on one sample.
         preset: Thresholds of Alg. 3, one of `dimension.PRESETS`.
         probe: One of `spectra.PROBES`.
-        directions: Number of random directions; None for all, and for 512 beyond 4,096 dimensions.
+        directions: Number of random directions; None for all, and for 512 beyond 4,096 dimensions. As many as there are
+            dimensions are all.
         draws: Samples to draw; None for 128 (32 where a rough answer is asked for).
         memory: GiB that evaluations may hold.
         device: Where the model runs; None for a GPU where there is one.
@@ -91,18 +95,17 @@ class ModelOptions:
                 raise InputError(
                     f"--times: {t:g} is out of reach of the model, which was trained from {low:.4g} to {high:.4g}."
                 )
-        some = _SOME if d > _ALL and self.probe == "orthonormal" else None
-        usual = (12, 32) if quick else (32, 128)
+        some = _SOME if d > _ALL and self.directions is None and self.probe == "orthonormal" else None
         return ModelSettings(
             path=model.name,
             fingerprint=fingerprint(model.score),
             scheduler=self.scheduler,
             label=self.label,
-            points=self.points or usual[0],
+            points=self.points or _POINTS,
             times=tuple(sorted(self.times)),
             preset=self.preset,
             probe=self.probe,
-            directions=self.directions or some,
-            draws=(usual[1] if self.draws is None else self.draws) if draws else 0,
+            directions=some if self.directions in (None, d) else self.directions,
+            draws=((_DRAWS[quick] if self.draws is None else self.draws) if draws else 0),
             sampling_steps=18,
         )

@@ -7,15 +7,17 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
 
 from geomem.audit.duplicates import distinct_rows
 from geomem.audit.loss import most_telling
-from geomem.audit.model import LEFT_OUT, SETS, Axes, Points, drawn, grid, points, preset_time, probed
+from geomem.audit.model import LEFT_OUT, SETS, Axes, Points, drawn, grid, points, preset_time, probed, some_images
 from geomem.audit.opening import Model
 from geomem.audit.work import Piece, Work
 from geomem.images import DataSet
 from geomem.scores import EmpiricalScore
-from geomem.spectra import Cost, measured_cost
+from geomem.spectra import Cost, full_precision, measured_cost
 
 __all__ = ["MODEL_ARRAYS", "MODEL_SHARES", "Probing"]
 
@@ -40,15 +42,16 @@ class Probing:
     def all(self) -> None:
         """Every stage in order."""
         work = self.work
-        if self.settings.draws:
-            work.gather("drawn", self._draws(), lambda parts: xr.concat(parts, "sample"))
-            work.compare(self._drawn())
-        else:
-            work.stage.done("drawn")
-        work.make("points", "choosing points", self._points)
-        self._spectra("empirical")
-        self._estimate()
-        self._spectra("model")
+        with full_precision():
+            work.make("points", "choosing points", self._points)
+            self._estimate()
+            if self.settings.draws:
+                work.gather("drawn", self._draws(), lambda parts: xr.concat(parts, "sample"))
+                work.compare(self._drawn())
+            else:
+                work.stage.done("drawn")
+            self._spectra("empirical")
+            self._spectra("model")
 
     @cached_property
     def cost(self) -> Cost:
@@ -59,18 +62,31 @@ class Probing:
     @cached_property
     def times(self) -> np.ndarray:
         """Noise levels of the spectra."""
-        return grid(self.model, self.settings, float(self.work.folder.load("condensation")["half"]))
+        half = float(self.work.folder.load("condensation")["half"])
+        return grid(self.model, self.settings, half, quick=self.work.settings.quick)
+
+    @cached_property
+    def distinct(self) -> NDArray[np.int64]:
+        """Distinct rows of the data: a limit on the audit is none on what the model was trained on."""
+        return distinct_rows(self.work.real)[0]
+
+    @cached_property
+    def some(self) -> Tensor:
+        """Training images behind axes and linear denoisers."""
+        return some_images(self.model, self.work.real, self.work.keep, self.work.settings.seed)
 
     @cached_property
     def axes(self) -> Axes:
         """Principal axes of the training images."""
-        return Axes.of(self.model.images(self.work.real, self.work.keep))
+        return Axes.of(self.some)
 
     @cached_property
     def points(self) -> Points:
         """Where scores are probed."""
         work = self.work
-        return points(self.model, work.real, work.keep, work.other, self.settings.points, work.settings.seed)
+        near = float(work.folder.load("duplicates").attrs["threshold"])
+        seed = work.settings.seed
+        return points(self.model, work.real, self.distinct, work.keep, work.other, self.settings, near=near, seed=seed)
 
     def _draws(self) -> list[Piece]:
         """Samples, a batch a piece."""
@@ -105,13 +121,33 @@ class Probing:
             assert source is not None
             labels.append([source.label(int(row)) for row in chosen.rows[name]])
         preset = preset_time(self.model, self.settings)
+        # A filter judged at the very images it was fitted to would look better than it is.
+        half = len(self.some) // 2
+        filter_, rest = Axes.of(self.some[:half]), self.some[half:]
+        centre = [
+            np.linalg.norm(chosen.images[name].flatten(1).numpy() - self.axes.mean.numpy(), axis=1) for name in names
+        ]
         pictures = np.stack([chosen.images[name].flatten(1).numpy() for name in names])
         out = xr.Dataset(
             {
                 "row": (("set", "point"), np.stack([chosen.rows[name] for name in names]), {"long_name": "row"}),
                 "label": (("set", "point"), np.array(labels)),
                 "picture": (("set", "point", "value"), pictures, {"units": "data units"}),
-                "linear_error": ("t", [self.axes.linear_error(t) for t in self.times], {"units": "data units squared"}),
+                "nearest": (
+                    ("set", "point"),
+                    np.stack([chosen.nearest[name] for name in names]),
+                    {"units": "data units"},
+                ),
+                "centre": (
+                    ("set", "point"),
+                    np.stack(centre),
+                    {"units": "data units", "long_name": "distance from the mean"},
+                ),
+                "linear_error": (
+                    "t",
+                    [filter_.linear_error(rest, t) for t in self.times],
+                    {"units": "data units squared"},
+                ),
             },
             coords={"set": names, "t": ("t", self.times, {"units": "data units squared"})},
             attrs={
@@ -119,6 +155,8 @@ class Probing:
                 "name": self.model.name,
                 "words": self.model.words,
                 "parameters": self.model.parameters,
+                "near_copies": chosen.near_copies,
+                "available": min(work.keep.size, work.keep.size if work.other is None else len(work.other)),
                 **({} if preset is None else {"preset_t": preset}),
             },
         )
@@ -171,13 +209,12 @@ class Probing:
 
     @cached_property
     def _empirical(self) -> EmpiricalScore:
-        """Of all distinct training rows: a limit on the audit is none on what the model was trained on."""
+        """Of all distinct training rows."""
         return self._without(-1)
 
     def _without(self, row: int) -> EmpiricalScore:
         """Of all distinct training rows but one."""
-        rows = distinct_rows(self.work.real)[0]
-        images = self.model.images(self.work.real, rows[rows != row])
+        images = self.model.images(self.work.real, self.distinct[self.distinct != row])
         return EmpiricalScore(images.to(torch.float64).to(self.model.device))
 
     @cached_property
@@ -188,35 +225,43 @@ class Probing:
         return float(self.times[most_telling(values[0], values[1][partner])])
 
     def _estimate(self) -> None:
-        """Say what the model's spectra will cost, from a measurement."""
-        work = self.work
-        if work.folder.has("model"):
+        """Say what the spectra will cost, from measurements, before any is begun."""
+        work, names = self.work, list(self.points.images)
+        missing = {
+            "model": self._missing("model", names),
+            "empirical": self._missing("empirical", names if len(names) == 2 else [*names, LEFT_OUT]),
+        }
+        if not any(missing.values()):
             return
-        count = sum(len(images) for images in self.points.images.values())
-        missing = [
-            (name, i)
-            for name in self.points.images
-            for i in range(len(self.points.images[name]))
-            if not work.folder.has(f"model_{name}_{i}")
-        ]
+        t = float(self.times[len(self.times) // 2])
+        other = measured_cost(self._empirical, t, memory=self.memory, dtype=torch.float64, device=self.model.device)
         d = math.prod(self.model.score.shape)
         each = 2 * self.settings.directions if self.settings.directions else _EACH[self.settings.probe] * d
         scores = (each + _BESIDE) * len(self.times)
-        seconds = len(missing) * scores * self.cost.seconds
+        seconds = scores * (missing["model"] * self.cost.seconds + missing["empirical"] * other.seconds)
         work.folder.log(
             stage="cost",
-            scores=scores * len(missing),
+            scores=scores * missing["model"],
             seconds_each=self.cost.seconds,
             batch=self.cost.batch,
             memory_each=self.cost.memory,
+            empirical_seconds_each=other.seconds,
             seconds=round(seconds, 1),
         )
         if self.tell is not None:
             self.tell(
-                f"{count} images at {len(self.times)} noise levels, {each:,} scores each, measured to take "
-                f"{self.cost.seconds * 1e3:.2g} ms, {self.cost.batch} at once",
+                f"{sum(len(images) for images in self.points.images.values())} images at {len(self.times)} noise levels, {each:,} scores "
+                f"each, measured to take {self.cost.seconds * 1e3:.2g} ms for the model ({self.cost.batch} at once) and "
+                f"{other.seconds * 1e3:.2g} ms for the empirical score",
                 seconds,
             )
+
+    def _missing(self, source: str, names: list[str]) -> int:
+        """Pieces of a source's spectra that are still to be made."""
+        if self.work.folder.has(source):
+            return 0
+        count = len(self.points.images[SETS[0]])
+        return sum(not self.work.folder.has(f"{source}_{name}_{i}") for name in names for i in range(count))
 
 
 def main_reading(seen: xr.Dataset) -> np.ndarray:

@@ -89,15 +89,17 @@ def run(
     if other is not None and made is None and model is None:
         raise InputError("--control: is for judging a model or samples; give them with --model or --samples.")
     if other is not None:
-        unseen(real, other)
+        unseen(real, other, of_model=model is not None)
     asked = options or ModelOptions()
     if model is None and asked != ModelOptions():
         raise InputError(
-            "--scheduler, --label, --points, --times, --preset, --probe, --directions, --draws, --device: are for --model."
+            "--scheduler, --label, --points, --times, --preset, --probe, --directions, --draws, --memory, --device: are for --model."
         )
     chosen = None
     if model is not None:
         asked.check()
+        if made is not None and asked.draws:
+            raise InputError("--draws: samples were given with --samples; leave one of the two out.")
         chosen = opened(model, real, scheduler=asked.scheduler, label=asked.label, device=asked.device)
         batch_within(chosen.score, asked.bytes, dtype=chosen.dtype, device=chosen.device)  # refuses what does not fit
     settings = AuditSettings(

@@ -127,14 +127,14 @@ def lost_images(
             def image(values: NDArray[np.float64]) -> NDArray[np.float64]:
                 return np.asarray(as_images(values[None], shape)[0])
 
-            told = f"{row['dimension']:.0f} dims" + (f", {row['lost'].value:.0f} lost" if "lost" in row else "")
+            told = f"dim {row['dimension']:.0f}" + (f", {row['lost'].value:.0f} lost" if "lost" in row else "")
             tiles: list[Tile | None] = [
                 Tile(image(at["picture"].values), limits, told),
                 Tile(image(at["guess"].values), limits, "E[y|x]"),
             ]
             if held_out:
                 partner = int(points["partner"].values[i])
-                tiles.append(Tile(image(pictures[1, partner]), limits, f"new: {row['other']:.0f} dims"))
+                tiles.append(Tile(image(pictures[1, partner]), limits, f"new: dim {row['other']:.0f}"))
             for kind in ("kept", "lost"):
                 for vector, kappa in zip(at[kind].values, at[f"{kind}_survival"].values, strict=True):
                     found = bool(np.isfinite(vector).all())

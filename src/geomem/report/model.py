@@ -75,15 +75,17 @@ def _tables(m: Mapping[str, Any], unit: str) -> list[Table]:
         else {"model": [], "empirical": ["without the image"]}
     )
     head = ["t", "rule"] + [f"{names[k]}, {where}" for k in names for where in ["training", *beside[k]]]
+    shown_t = {m["t"], m["preset_t"]}
     rows = [
         [f"{row['t']:.3g}{' (preset)' if row['t'] == m['preset_t'] else ''}", row["rule"].replace("_", " ")]
         + [rule_cell(cell) for source in names for cell in row[source]]
         for row in m["rules"]
+        if row["t"] in shown_t
     ]
     tables.append(Table(head, rows))
     shown = m["images"] if len(m["images"]) <= 2 * _ENDS else [*m["images"][:_ENDS], *m["images"][-_ENDS:]]
     if m["held_out"]:
-        head = [f"training {unit}", "dimension", f"new {unit} that looks alike", "its dimension", "lost"]
+        head = [f"training {unit}", "dimension", f"new {unit} it is paired with", "its dimension", "lost"]
         rows = [
             [r["image"], f"{r['dimension']:.1f}", r["partner"], f"{r['other']:.1f}", f"{r['lost']:.1f}"] for r in shown
         ]

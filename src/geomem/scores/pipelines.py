@@ -1,5 +1,6 @@
 """Scores of the diffusion models that people have: diffusers folders of a UNet2DModel, and models of the hub."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ class PipelineScore(NetworkScore):
         words: Its noise process, for people.
         latent: Whether x are latents, which another network turns into images.
         parameters: Number of its parameters.
+        identity: All that its configurations and its label say.
     """
 
-    def __init__(self, module: nn.Module, shape: tuple[int, ...], process: Schedule, parts: Parts) -> None:
+    def __init__(
+        self, module: nn.Module, shape: tuple[int, ...], process: Schedule, parts: Parts, label: int | None
+    ) -> None:
         super().__init__(
             module,
             shape,
@@ -37,6 +41,7 @@ class PipelineScore(NetworkScore):
             reach=process.reach,
         )
         self.name, self.words, self.latent = parts.name, process.words, parts.latent
+        self.identity = json.dumps([parts.config, parts.scheduler, label], sort_keys=True)
         self.parameters = sum(p.numel() for p in module.parameters())
 
 
@@ -81,7 +86,12 @@ def load(
         raise InputError(
             f"{parts.network / 'config.json'}: does not say the size of its images; set sample_size there."
         )
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    sides = [size, size] if isinstance(size, int) else size
+    if not isinstance(sides, list | tuple) or len(sides) != 2 or not all(isinstance(k, int) and k > 0 for k in sides):
+        raise InputError(
+            f"{parts.network / 'config.json'}: sample_size must be one or two numbers of pixels, got {size!r}."
+        )
+    height, width = sides
     _fits(parts, process, unet)
     channels, outputs = unet.config.in_channels, unet.config.out_channels
     # A network that learned its variance gives that in a second half of its channels.
@@ -94,7 +104,7 @@ def load(
     if process.preconditioning is not None:
         module = _Preconditioned(module, process, *process.preconditioning)
         process = Schedule(**{**vars(process), "condition": lambda t: t})
-    return PipelineScore(module.eval().requires_grad_(False), (channels, height, width), process, parts)
+    return PipelineScore(module.eval().requires_grad_(False), (channels, height, width), process, parts, label)
 
 
 class _Network(nn.Module):
@@ -149,8 +159,11 @@ def _read(parts: Parts, dtype: torch.dtype) -> Any:
             torch_dtype=dtype,
         )
     except Exception as error:  # diffusers and safetensors raise whatever befalls them
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"{parts.network}: cannot be opened as a UNet2DModel ({reason}).") from error
+        said_of_it = " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__
+        raise InputError(
+            f"{parts.network}: cannot be opened as a UNet2DModel ({said_of_it.rstrip('.')}); weights and config.json may not belong "
+            "together."
+        ) from error
     finally:
         logging.set_verbosity(said)
     for key, what in (

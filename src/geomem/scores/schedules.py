@@ -104,7 +104,7 @@ def _whole(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 def _known(config: Mapping[str, Any], where: str) -> str:
     """The prediction type."""
     kind = "sample" if config.get("predict_epsilon") is False else config.get("prediction_type", "epsilon")
-    if kind not in _PREDICTIONS:
+    if not isinstance(kind, str) or kind not in _PREDICTIONS:
         raise InputError(f"{where}: prediction_type {kind!r} is not known; known are {', '.join(_PREDICTIONS)}.")
     return _PREDICTIONS[kind]
 

@@ -2,7 +2,8 @@
 
 from geomem.spectra.cost import MEMORY, Cost, batch_within, measured_cost
 from geomem.spectra.exact import differentiated_jacobian
-from geomem.spectra.probes import PROBES, Measurement, Probe, spectrum
+from geomem.spectra.precision import full_precision
+from geomem.spectra.probes import PROBES, Measurement, Probe, restricted, spectrum
 from geomem.spectra.spectrum import KINDS, Spectrum
 from geomem.spectra.trace import Trace, trace
 
@@ -17,7 +18,9 @@ __all__ = [
     "Trace",
     "batch_within",
     "differentiated_jacobian",
+    "full_precision",
     "measured_cost",
+    "restricted",
     "spectrum",
     "trace",
 ]

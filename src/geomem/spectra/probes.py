@@ -34,7 +34,7 @@ from geomem.spectra.exact import dense_spectrum, exact, finite
 from geomem.spectra.precision import full_precision
 from geomem.spectra.spectrum import Spectrum
 
-__all__ = ["PROBES", "Measurement", "Probe", "checked", "mirrored", "spectrum"]
+__all__ = ["PROBES", "Measurement", "Probe", "checked", "mirrored", "restricted", "spectrum"]
 
 
 @dataclass(frozen=True)
@@ -262,6 +262,28 @@ def _evaluated(score: Score, rows: Tensor, t: Tensor) -> Tensor:
     s = score(rows.reshape(rows.shape[0], *score.shape), t).reshape(rows.shape).to(torch.float64)
     finite(s, t)
     return s
+
+
+@torch.no_grad()
+def restricted(
+    score: Score, x: Tensor, t: Tensor | float, basis: Float[Tensor, "d k"], *, batch_size: int = 4096
+) -> Float[Tensor, "*b k k"]:
+    """Q^T J Q for orthonormal columns Q (d, k), at points x (*b, *shape), by central differences of length sqrt(t d).
+
+    J seen within a subspace, such as the leading principal axes of the data, for 2k evaluations. No more eigenvalues of
+    I + t Q^T J Q exceed a half than of I + t J itself (Cauchy's interlacing).
+
+    Raises:
+        InputError: As `spectrum`.
+    """
+    rows, times, batch, _ = checked(score, x, t, None)
+    d, k = basis.shape
+    r = (times * d).sqrt()
+    with full_precision():
+        measurement = Measurement(score, rows, times, None, None, False, batch_size, torch.Generator())
+        plus, minus = _scores(measurement, r, basis.T, (1.0, -1.0))
+    inner = ((plus - minus) / (2 * r[:, None, None])) @ basis
+    return inner.mT.reshape(*batch, k, k)
 
 
 @torch.no_grad()
