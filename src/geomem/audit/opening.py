@@ -135,6 +135,12 @@ def fingerprint(score: Score) -> str:
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         if isinstance(score, PipelineScore):
             digest.update(score.identity.encode())
+        elif isinstance(score, NetworkScore):
+            low, high = np.clip(score.reach, 1e-4, 1e4).tolist()
+            levels = np.geomspace(low, high, 5) if score.times is None else score.times
+            told = score.condition(torch.as_tensor(levels, dtype=torch.float64))
+            digest.update(np.ascontiguousarray(levels).data)
+            digest.update(told.detach().cpu().to(torch.float64).numpy().data)
     else:
         x = torch.randn(4, *score.shape, generator=derived_generator(0, "fingerprint"), dtype=torch.float64)
         digest.update(score(x, 1.0).detach().cpu().to(torch.float64).numpy().data)

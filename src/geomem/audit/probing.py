@@ -28,6 +28,8 @@ MODEL_SHARES = {"data stages": 0.1, "drawn": 0.05, "points": 0.0, "empirical": 0
 # Scores for each dimension, by probe (differentiating costs about two), and beside them at a point, for denoising.
 _EACH = {"orthonormal": 2, "smoothed": 1, "score-matrix": 4, "antithetic": 8, "regression": 8, "exact": 2}
 _BESIDE = 17
+# Samples that are saved at once.
+_DRAWN = 16
 
 
 class Probing:
@@ -89,14 +91,16 @@ class Probing:
         return points(self.model, work.real, self.distinct, work.keep, work.other, self.settings, near=near, seed=seed)
 
     def _draws(self) -> list[Piece]:
-        """Samples, a batch a piece."""
-        size = max(1, min(self.cost.batch, 64))
+        """Samples, some a piece: as many on every machine, or a run that goes on elsewhere would mix them up."""
         pieces = []
-        for first in range(0, self.settings.draws, size):
-            numbers = range(first, min(first + size, self.settings.draws))
+        for first in range(0, self.settings.draws, _DRAWN):
+            numbers = range(first, min(first + _DRAWN, self.settings.draws))
 
             def make(numbers: range = numbers) -> xr.Dataset:
-                images = drawn(self.model, self.axes, self.settings, numbers, seed=self.work.settings.seed)
+                size = self.cost.batch
+                parts = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+                seed = self.work.settings.seed
+                images = torch.cat([drawn(self.model, self.axes, self.settings, part, seed=seed) for part in parts])
                 flat = images.flatten(1).numpy()
                 return xr.Dataset({"image": (("sample", "value"), flat, {"units": "data units"})})
 
