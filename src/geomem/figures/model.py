@@ -24,7 +24,7 @@ def dimension_against_time(
 ) -> Figure:
     """Dimension at training and held-out points against t, of the model and of the empirical score; and the share lost."""
     with style():
-        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
         left, right = figure.subplots(1, 2)
         times = [row["t"] for row in rows]
         for source, line in _LINES.items():
@@ -41,7 +41,8 @@ def dimension_against_time(
                 )
         left.set(ylabel=f"dimension ({reading})", title="at training and at new points")
         left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
-        left.legend(fontsize=7.5)
+        handles, labels = left.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=7.5)
         for source, line in _LINES.items():
             shown = [(row["t"], row[source]["share"]) for row in rows if np.isfinite(row[source]["share"].low)]
             values = [s.value for _, s in shown]
@@ -61,10 +62,12 @@ def dimension_against_time(
         for level in (0.1, 0.5):
             right.axhline(level, color="#bbbbbb", lw=0.8, ls=":")
         right.set(ylabel="share lost at training points", title="lost", ylim=(-0.6, 1.3))
-        right.legend(fontsize=7.5)
+        right.legend(fontsize=7.5, loc="lower left")
         for axis in (left, right):
             axis.axvline(t, color="#bbbbbb", lw=0.9)
             log_axis(axis, "t (data units squared)")
+            axis.set_xticks(times, [f"{u:.2g}" for u in times])
+            axis.minorticks_off()
         caption(figure, note)
     return figure
 
