@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 from scipy.stats import t as student
 
 from geomem.audit.copying import Rate
@@ -168,7 +169,7 @@ def _needed(share: Interval, margin: float) -> int:
 
 def _ruling_out(halved: Rate) -> int | None:
     """Pairs with which the same share of halved images would be shown to be below a tenth; None if it is not below."""
-    for pairs in range(halved.total + 1, 40 * halved.total + 400):
-        if Rate.of(round(halved.value * pairs), pairs, confidence=0.9).high < _LITTLE:
-            return pairs
-    return None
+    pairs = np.arange(halved.total + 1, 40 * halved.total + 400)
+    count = np.round(halved.value * pairs)
+    enough = beta.ppf(0.95, count + 1, pairs - count) < _LITTLE  # Clopper and Pearson's upper end
+    return int(pairs[np.argmax(enough)]) if enough.any() else None
