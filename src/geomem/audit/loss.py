@@ -171,5 +171,5 @@ def _ruling_out(halved: Rate) -> int | None:
     """Pairs with which the same share of halved images would be shown to be below a tenth; None if it is not below."""
     pairs = np.arange(halved.total + 1, 40 * halved.total + 400)
     count = np.round(halved.value * pairs)
-    enough = beta.ppf(0.95, count + 1, pairs - count) < _LITTLE  # Clopper and Pearson's upper end
+    enough = np.asarray(beta.ppf(0.95, count + 1, pairs - count)) < _LITTLE  # Clopper and Pearson's upper end
     return int(pairs[np.argmax(enough)]) if enough.any() else None
