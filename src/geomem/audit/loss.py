@@ -138,11 +138,12 @@ def judged(loss: Loss, *, copies: str | None, fits: bool, held_out: bool = True,
     share, halved = loss.share, loss.halved
     if copies in ("identical", "yes"):
         return Judgement("memorizing", "copies", None)
-    for reason, holds in (("unfit", not fits), ("unseen", not held_out), ("other", not alike)):
-        if holds:
-            return Judgement("undecided", reason, None)
+    if not (fits and held_out):
+        return Judgement("undecided", "unseen" if fits else "unfit", None)
     if loss.pairs < LEAST_PAIRS:
         return Judgement("undecided", "few", LEAST_PAIRS)
+    if not alike:
+        return Judgement("undecided", "other", None)
     if not math.isfinite(share.low):
         return Judgement("undecided", "flat", None)
     if share.low > _MUCH:

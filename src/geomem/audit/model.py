@@ -51,8 +51,8 @@ _AROUND, _QUICKLY = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5), (0.1, 10**-0.5, 1.0
 _NOISE, _FITTED, _SHOWN = 16, 3200, 3
 # Control images looked through for each that is needed.
 _POOL = 4
-# Principal axes along which a direction is kept or lost: those with more than this share of t; fewer where each is asked for.
-_SMALL, _AXES, _FEW_AXES = 0.02, 384, 64
+# Principal axes along which a direction is kept or lost: those with more than this share of t, so many at most.
+_SMALL, _AXES = 0.02, 96
 # Standard deviations of the noise that sampling starts from, where the data are forgotten, and ends with (Karras et al. 2022).
 _SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
 
@@ -235,35 +235,25 @@ def probed(
             sum_ = trace(score, at, t, probes=settings.directions, batch_size=batch, generator=generator)
             found["degrees_of_freedom"] = ((), float(sum_.degrees_of_freedom), {"units": "dimensions"})
             found["error"] = ((), float(t * sum_.error), {"units": "dimensions"})
-            if directions is not None and t == directions[0]:
-                axes = directions[1].above(_SMALL * t, _FEW_AXES)
-                basis = torch.as_tensor(axes.columns, device=device)
-                inner = restricted(score, at, t, basis, batch_size=batch).cpu().numpy()
-                shown = _shown(inner, axes, at, still, t)
         else:
-            wanted = directions is not None and t == directions[0]
-            seen = spectrum(score, at, t, probe=settings.probe, vectors=wanted, batch_size=batch, generator=generator)
+            seen = spectrum(score, at, t, probe=settings.probe, batch_size=batch, generator=generator)
             assert seen.survival is not None
             units = {"units": "1 / data units squared"}
             found["survival"] = ("direction", seen.survival.cpu().numpy(), {"units": "1"})
             found["singular_value"] = ("direction", seen.values.cpu().numpy(), units)
-            if wanted:
-                assert directions is not None
-                axes = directions[1].above(_SMALL * t, _AXES)
-                assert seen.left is not None
-                assert seen.right is not None
-                u, v = (side.cpu().numpy() @ axes.columns for side in (seen.left, seen.right))
-                shown = _shown((u.T * seen.values.cpu().numpy()) @ v, axes, at, still, t)
+        if directions is not None and t == directions[0]:
+            shown = _shown(score, at, still, t, directions[1].above(_SMALL * t, _AXES), batch)
         parts.append(xr.Dataset(found))
     out = xr.concat(parts, xr.Variable("t", times, {"units": "data units squared"}))
     return out if shown is None else out.merge(shown)
 
 
-def _shown(inner: NDArray[np.float64], axes: Axes, x: Tensor, score: Tensor, t: float) -> xr.Dataset:
-    """Directions kept and lost at a point, from its Jacobian `inner` (k, k) along principal axes."""
+def _shown(score: Score, x: Tensor, still: Tensor, t: float, axes: Axes, batch: int) -> xr.Dataset:
+    """Directions kept and lost at a point with score `still` (d), within principal axes along which the data vary."""
+    inner = restricted(score, x, t, torch.as_tensor(axes.columns, device=x.device), batch_size=batch).cpu().numpy()
     found = kept_and_lost(np.eye(len(inner)) + t * inner, axes.variances, axes.columns, _SHOWN)
     flat = x.flatten().to(torch.float64)
-    return example("", flat.cpu().numpy(), (flat + t * score).cpu().numpy(), found).drop_vars("set")
+    return example("", flat.cpu().numpy(), (flat + t * still).cpu().numpy(), found).drop_vars("set")
 
 
 def drawn(model: Model, axes: Axes, settings: ModelSettings, numbers: range, *, seed: int) -> Tensor:
