@@ -323,6 +323,6 @@ def _of_model(asked: Mapping[str, Any]) -> list[str]:
     for option in ("scheduler", "label", "points", "preset", "directions"):
         if asked[option] is not None:
             words += [f"--{option}", str(asked[option])]
-    words += ["--times", ",".join(f"{t:.6g}" for t in asked["times"])] if asked["times"] else []
+    words += ["--times", ",".join(repr(t) for t in asked["times"])] if asked["times"] else []
     words += ["--probe", asked["probe"]] if asked["probe"] != "orthonormal" else []
     return [*words, "--draws", str(asked["draws"])]
