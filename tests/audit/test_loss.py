@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -210,6 +211,14 @@ def test_pairs_that_would_rule_out_a_tenth_of_halved_images(k, halved, pairs):
     assert found == Judgement("undecided", "rare", pairs)
 
 
+def test_pairs_that_would_rule_out_halved_images_are_found_at_once():
+    """Also where none or very many would."""
+    start = perf_counter()
+    for k, halved in ((32, 3), (64, 8), (200, 19), (500, 60)):
+        word_of(of_share(0.0, -0.05, 0.05, k, halved))
+    assert perf_counter() - start < 1
+
+
 def test_no_more_pairs_are_asked_for_than_a_million():
     assert word_of(of_share(0.5, 0.2, 0.9)).pairs == 1_000_000
 
@@ -250,8 +259,8 @@ def test_the_given_number_of_pairs_decides_in_most_repetitions_and_fewer_do_not(
 @pytest.mark.parametrize("k", [8, 16, 32])
 def test_a_loss_is_rarely_found_where_there_is_none(kind, k):
     rng = np.random.default_rng(k)
-    words = [word_of(lost(*simulated(rng, 0, k, kind))).word for _ in range(1000)]
-    assert sum(word in ("memorizing", "losing dimensions") for word in words) <= 50
+    words = [word_of(lost(*simulated(rng, 0, k, kind))).word for _ in range(500)]
+    assert sum(word in ("memorizing", "losing dimensions") for word in words) <= 25
 
 
 @pytest.mark.parametrize("k", [8, 16, 32])
@@ -259,15 +268,15 @@ def test_a_loss_is_rarely_found_where_there_is_none(kind, k):
 def test_words_are_rarely_wrong_at_the_shares_that_separate_them(share, k):
     """Of a model that has lost a tenth, generalizing is said in 2.5%; of one that has lost half, memorizing."""
     rng = np.random.default_rng(k)
-    words = [word_of(lost(*simulated(rng, share, k))).word for _ in range(1000)]
-    assert words.count("generalizing" if share == 0.1 else "memorizing") <= 45
+    words = [word_of(lost(*simulated(rng, share, k))).word for _ in range(500)]
+    assert words.count("generalizing" if share == 0.1 else "memorizing") <= 25
 
 
 @pytest.mark.parametrize("k", [32, 64, 128])
 def test_a_model_that_memorized_a_tenth_of_its_images_is_rarely_generalizing(k):
     """A mean of few pairs does not see them; the exact bound is wrong in one of twenty."""
     rng, words = np.random.default_rng(k), []
-    for _ in range(1000):
+    for _ in range(500):
         training, held_out = simulated(rng, 0, k)
         words.append(word_of(lost(training * (rng.random(k) > 0.1), held_out)).word)
-    assert words.count("generalizing") <= 60
+    assert words.count("generalizing") <= 35
