@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +18,21 @@ torch.set_num_threads(1)
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of memorizing/ and generalizing/, which hold training.npy and model/, and of unseen.npy; trained once."""
+    from reference import FEW, MANY, digits, trained
+
+    folder, images = tmp_path_factory.mktemp("reference"), digits()
+    seen = images[-MANY:]
+    np.save(folder / "unseen.npy", images[:-MANY])
+    for name, count, steps in (("memorizing", FEW, 1500), ("generalizing", MANY, 600)):
+        (folder / name).mkdir()
+        np.save(folder / name / "training.npy", seen[:count])
+        trained(seen[:count], folder / name / "model", steps=steps, seed=0)
+    return folder
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from geomem.noise import ddpm_times
 from geomem.sampling import heun, noise_levels
 from geomem.scores import Score, principal_components
 from geomem.seeds import derived_generator, derived_seed
-from geomem.spectra import restricted, spectrum, trace
+from geomem.spectra import Spectrum, restricted, spectrum, trace
 
 __all__ = [
     "LEFT_OUT",
@@ -52,7 +52,7 @@ _NOISE, _FITTED, _SHOWN = 16, 3200, 3
 # Control images looked through for each that is needed.
 _POOL = 4
 # Principal axes along which a direction is kept or lost: those with more than this share of t, so many at most.
-_SMALL, _AXES = 0.02, 96
+_SMALL, _AXES = 0.02, 384
 # Standard deviations of the noise that sampling starts from, where the data are forgotten, and ends with (Karras et al. 2022).
 _SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
 
@@ -230,27 +230,41 @@ def probed(
                 {"units": "data units squared"},
             ),
         }
-        generator = derived_generator(seed, "probe")
+        generator, seen = derived_generator(seed, "probe"), None
+        wanted = directions is not None and t == directions[0]
         if settings.directions is not None:
             sum_ = trace(score, at, t, probes=settings.directions, batch_size=batch, generator=generator)
             found["degrees_of_freedom"] = ((), float(sum_.degrees_of_freedom), {"units": "dimensions"})
             found["error"] = ((), float(t * sum_.error), {"units": "dimensions"})
         else:
-            seen = spectrum(score, at, t, probe=settings.probe, batch_size=batch, generator=generator)
+            seen = spectrum(score, at, t, probe=settings.probe, vectors=wanted, batch_size=batch, generator=generator)
             assert seen.survival is not None
             units = {"units": "1 / data units squared"}
             found["survival"] = ("direction", seen.survival.cpu().numpy(), {"units": "1"})
             found["singular_value"] = ("direction", seen.values.cpu().numpy(), units)
-        if directions is not None and t == directions[0]:
-            shown = _shown(score, at, still, t, directions[1].above(_SMALL * t, _AXES), batch)
+        if directions is not None and wanted:
+            axes = directions[1].above(_SMALL * t, _AXES)
+            shown = _shown(_along(axes, seen, score, at, t, batch), axes, at, still, t)
         parts.append(xr.Dataset(found))
     out = xr.concat(parts, xr.Variable("t", times, {"units": "data units squared"}))
     return out if shown is None else out.merge(shown)
 
 
-def _shown(score: Score, x: Tensor, still: Tensor, t: float, axes: Axes, batch: int) -> xr.Dataset:
-    """Directions kept and lost at a point with score `still` (d), within principal axes along which the data vary."""
-    inner = restricted(score, x, t, torch.as_tensor(axes.columns, device=x.device), batch_size=batch).cpu().numpy()
+def _along(axes: Axes, seen: Spectrum | None, score: Score, x: Tensor, t: float, batch: int) -> NDArray[np.float64]:
+    """The Jacobian along principal axes (k, k): the one whose spectrum was taken, or measured anew where none was formed.
+
+    At a distance of sqrt(t d) a score is not linear, so that what a step along a principal axis meets differs from what steps in
+    random directions add up to.
+    """
+    if seen is not None and seen.left is not None and seen.right is not None:
+        u, v = (side.cpu().numpy() @ axes.columns for side in (seen.left, seen.right))
+        return np.asarray((u.T * seen.values.cpu().numpy()) @ v)
+    basis = torch.as_tensor(axes.columns, device=x.device)
+    return restricted(score, x, t, basis, batch_size=batch).cpu().numpy()
+
+
+def _shown(inner: NDArray[np.float64], axes: Axes, x: Tensor, still: Tensor, t: float) -> xr.Dataset:
+    """Directions kept and lost at a point with score `still` (d), from the Jacobian `inner` (k, k) along axes."""
     found = kept_and_lost(np.eye(len(inner)) + t * inner, axes.variances, axes.columns, _SHOWN)
     flat = x.flatten().to(torch.float64)
     return example("", flat.cpu().numpy(), (flat + t * still).cpu().numpy(), found).drop_vars("set")

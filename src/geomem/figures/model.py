@@ -15,6 +15,7 @@ from geomem.images.layout import as_images
 __all__ = ["dimension_against_time", "lost_images", "model_spectra"]
 
 _COLOURS = {"training": TRAINING, "held-out": HELD_OUT, "without the image": HELD_OUT, "left out": HELD_OUT}
+_SETS = {"left out": "without the image"}
 _LINES = {"model": "-", "empirical": "--"}
 _NAMES = {"model": "the model", "empirical": "empirical score"}
 
@@ -39,7 +40,7 @@ def dimension_against_time(
                 left.fill_between(
                     times, [p.low for p in parts], [p.high for p in parts], color=_COLOURS[name], alpha=0.13, lw=0
                 )
-        left.set(ylabel=f"dimension ({reading})", title="at training and at new points")
+        left.set(ylabel=f"dimension ({reading})", title="dimensions")
         left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=7.5)
@@ -93,7 +94,7 @@ def model_spectra(model: xr.Dataset, empirical: xr.Dataset, note: str) -> Figure
                         _LINES[source],
                         color=_COLOURS[str(name)],
                         lw=1.4,
-                        label=f"{_NAMES[source]}, {name}",
+                        label=f"{_NAMES[source]}, {_SETS.get(str(name), name)}",
                     )
             axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
             axis.set(xscale="log", title=f"t = {times[i]:.2g}")

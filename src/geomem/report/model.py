@@ -26,9 +26,14 @@ def model_sections(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any],
         Picture(
             "model_dimension",
             figures.dimension_against_time(m["times"], m["t"], m["reading"], m["held_out"], note),
-            f"Left: mean dimension of the model (solid) and of the empirical score (dashed), with 95% bands over points. Right: the share of "
-            f"its dimensions at new {unit}s that each has lost at training {unit}s; dotted at a tenth and at a half, which separate the "
-            "verdicts. The vertical line is the noise level of the verdict.",
+            "Left: mean dimension of the model (solid) and of the empirical score (dashed), with 95% bands over points. Right: the share of "
+            + (
+                f"its dimensions at new {unit}s that each has lost at training {unit}s; dotted at a tenth and at a half, which separate the "
+                "verdicts."
+                if m["held_out"]
+                else f"the dimensions of an empirical score without the {unit} it is asked at that each lacks at training {unit}s."
+            )
+            + " The vertical line is the noise level of the verdict.",
             "Dimension and share lost against noise variance. " + summary["findings"]["model"][0],
         )
     ]

@@ -270,8 +270,8 @@ def restricted(
 ) -> Float[Tensor, "*b k k"]:
     """Q^T J Q for orthonormal columns Q (d, k), at points x (*b, *shape), by central differences of length sqrt(t d).
 
-    J seen within a subspace, such as the leading principal axes of the data, for 2k evaluations. No more eigenvalues of
-    I + t Q^T J Q exceed a half than of I + t J itself (Cauchy's interlacing).
+    J seen within a subspace, such as the leading principal axes of the data, for 2k evaluations. Of a score that is not linear
+    it differs from what the same columns make of a Jacobian that was measured along other directions.
 
     Raises:
         InputError: As `spectrum`.
