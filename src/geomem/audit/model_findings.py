@@ -162,7 +162,7 @@ def _meaning(m: Mapping[str, Any], unit: str, *, drawn: bool) -> str:
 def _more(m: Mapping[str, Any], unit: str) -> str:
     """How many pairs would decide."""
     needed = m["pairs_needed"]
-    return f"; about {needed:,} {unit}s of each kind would decide, four times in five{_exist(m)}" if needed else ""
+    return f"; about {needed:,} {unit}s of each kind would probably decide{_exist(m)}" if needed else ""
 
 
 def _exist(m: Mapping[str, Any]) -> str:
