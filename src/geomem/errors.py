@@ -4,7 +4,7 @@ Each error's text says what was wrong, where, and what to do about it; the comma
 with the error's `exit_code`, without a traceback.
 """
 
-__all__ = ["GeomemError", "InputError", "Interrupted", "NumericalWarning", "OutputError", "TrainingError"]
+__all__ = ["GeomemError", "InputError", "Interrupted", "NumericalWarning", "OutputError", "TrainingError", "reason_of"]
 
 
 class GeomemError(Exception):
@@ -37,3 +37,9 @@ class TrainingError(GeomemError, ArithmeticError):
 
 class NumericalWarning(UserWarning):
     """A number left the range of its type, or was repaired, and the result says less than it seems to."""
+
+
+def reason_of(error: Exception, lines: int = 1) -> str:
+    """The first lines of another library's error in one, its type where it says nothing, to be put into a sentence."""
+    said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
+    return said.rstrip(".") or type(error).__name__

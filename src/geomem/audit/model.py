@@ -1,8 +1,7 @@
 """What a trained model is asked at points of its data, and the empirical score of the same data beside it.
 
 K images that it was trained on, and as many that it never saw, each paired with one of the others so that the squared
-distances within pairs are least: pairs that look alike have dimensions that are alike, so their difference says more
-than that of two means. Both scores are seen by the same probe along the same directions.
+distances within pairs are least: their dimensions are correlated, so that their difference scatters less than that of two means. Both scores are seen by the same probe along the same directions.
 """
 
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ __all__ = [
     "Points",
     "drawn",
     "grid",
+    "main_reading",
     "points",
     "preset_time",
     "probed",
@@ -291,3 +291,10 @@ def drawn(model: Model, axes: Axes, settings: ModelSettings, numbers: range, *, 
             f"--model: {model.name} draws samples that are not finite (NaN or infinity); its weights may be damaged."
         )
     return out.float().cpu()
+
+
+def main_reading(seen: xr.Dataset) -> NDArray[np.float64]:
+    """The dimension that a verdict speaks of, (set, point, t): resolved, or degrees of freedom where few directions were taken."""
+    if "survival" in seen:
+        return np.asarray((seen["survival"].transpose("set", "point", "t", "direction").values > 0.5).sum(-1), float)
+    return np.asarray(seen["degrees_of_freedom"].transpose("set", "point", "t").values)

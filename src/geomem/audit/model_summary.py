@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from geomem.audit.copying import Rate, superiority
 from geomem.audit.loss import judged, lost, lost_by_image
-from geomem.audit.model import SETS
-from geomem.audit.probing import main_reading
+from geomem.audit.model import SETS, main_reading
 from geomem.dimension import ESTIMATORS, PRESETS, second_difference
 from geomem.intervals import Interval, mean
 from geomem.spectra import Spectrum
@@ -123,7 +122,7 @@ def _kinds(points: xr.Dataset) -> dict[str, Interval]:
 
 
 def _denoising(seen: xr.Dataset, points: xr.Dataset, j: int) -> dict[str, Any]:
-    """Squared error of the denoised point by set, and what the best linear denoiser leaves."""
+    """Squared error of the denoised point by set, and what a linear denoiser leaves, see `Axes.linear_error`."""
     errors = seen["denoising"].transpose("set", "point", "t").values[..., j]
     out: dict[str, Any] = {"linear": float(points["linear_error"][j]), "held_out": None}
     for name, key in zip(SETS, ("training", "held_out"), strict=False):

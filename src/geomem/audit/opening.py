@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geomem.audit.checks import scale_of
-from geomem.errors import InputError
+from geomem.errors import InputError, reason_of
 from geomem.images import DataSet
 from geomem.images.layout import channels_first
 from geomem.scores import NetworkScore, PipelineScore, Score, load
@@ -85,7 +85,7 @@ def opened(
         try:
             module.to(model.device)
         except (RuntimeError, AssertionError) as error:
-            raise InputError(f"--device: {model.device!r} cannot be used ({str(error).splitlines()[0]}).") from error
+            raise InputError(f"--device: {model.device!r} cannot be used ({reason_of(error)}).") from error
     t = model.nearest(1.0)
     with torch.no_grad(), full_precision():
         first = score(model.images(data, slice(0, 1)).to(model.device).to(model.dtype), t)

@@ -12,7 +12,19 @@ from torch import Tensor
 
 from geomem.audit.duplicates import distinct_rows
 from geomem.audit.loss import most_telling
-from geomem.audit.model import LEFT_OUT, SETS, Axes, Points, drawn, grid, points, preset_time, probed, some_images
+from geomem.audit.model import (
+    LEFT_OUT,
+    SETS,
+    Axes,
+    Points,
+    drawn,
+    grid,
+    main_reading,
+    points,
+    preset_time,
+    probed,
+    some_images,
+)
 from geomem.audit.opening import Model
 from geomem.audit.work import Piece, Work
 from geomem.images import DataSet
@@ -177,9 +189,7 @@ class Probing:
         work, chosen = self.work, self.points
         focus = self.focus if source == "model" else None
         whose = "the model" if source == "model" else "the empirical score"
-        names = list(chosen.images)
-        if source == "empirical" and SETS[1] not in names:
-            names.append(LEFT_OUT)
+        names = self._sets(source)
         order = [(name, i) for i in range(len(chosen.images[SETS[0]])) for name in names]
         pieces = []
         for done, (name, i) in enumerate(order):
@@ -230,11 +240,8 @@ class Probing:
 
     def _estimate(self) -> None:
         """Say what the spectra will cost, from measurements, before any is begun."""
-        work, names = self.work, list(self.points.images)
-        missing = {
-            "model": self._missing("model", names),
-            "empirical": self._missing("empirical", names if len(names) == 2 else [*names, LEFT_OUT]),
-        }
+        work = self.work
+        missing = {source: self._missing(source) for source in ("empirical", "model")}
         if not any(missing.values()):
             return
         t = float(self.times[len(self.times) // 2])
@@ -260,16 +267,16 @@ class Probing:
                 seconds,
             )
 
-    def _missing(self, source: str, names: list[str]) -> int:
+    def _sets(self, source: str) -> list[str]:
+        """Where a source is asked: where nothing is held out, the empirical score without the image too."""
+        names = list(self.points.images)
+        return [*names, LEFT_OUT] if source == "empirical" and SETS[1] not in names else names
+
+    def _missing(self, source: str) -> int:
         """Pieces of a source's spectra that are still to be made."""
         if self.work.folder.has(source):
             return 0
         count = len(self.points.images[SETS[0]])
-        return sum(not self.work.folder.has(f"{source}_{name}_{i}") for name in names for i in range(count))
-
-
-def main_reading(seen: xr.Dataset) -> np.ndarray:
-    """The dimension that a verdict speaks of, (set, point, t): resolved, or degrees of freedom where few directions were taken."""
-    if "survival" in seen:
-        return np.asarray((seen["survival"].transpose("set", "point", "t", "direction").values > 0.5).sum(-1), float)
-    return np.asarray(seen["degrees_of_freedom"].transpose("set", "point", "t").values)
+        return sum(
+            not self.work.folder.has(f"{source}_{name}_{i}") for name in self._sets(source) for i in range(count)
+        )

@@ -53,8 +53,9 @@ def model_sections(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any],
             Picture(
                 "lost_images",
                 figures.lost_images(arrays["points"], arrays["model"], m["images"], shape, note),
-                f"At t = {m['t']:.3g}, in each row: a training image with its dimension, what the model makes of it (E[y|x]), the new image that "
-                "it is compared with, and directions that the model keeps there and has lost, each with its survival.",
+                f"At t = {m['t']:.3g}, in each row: a training image with its dimension, what the model makes of it (E[y|x]), "
+                + ("the new image that it is paired with, " if m["held_out"] else "")
+                + "and directions that the model keeps there and has lost, each with its survival.",
                 "Training images where most and least is lost, with directions kept and lost there.",
             )
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geomem.errors import InputError
+from geomem.errors import InputError, reason_of
 
 __all__ = ["Parts", "find"]
 
@@ -99,7 +99,7 @@ def _downloaded(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:  # the library raises its own, its dependencies' and the server's
         raise InputError(
-            f"{name}: is no folder here, and could not be had from the Hugging Face hub ({_line(error)}). Check the name and "
+            f"{name}: is no folder here, and could not be had from the Hugging Face hub ({reason_of(error)}). Check the name and "
             "the network, or download it elsewhere and give its folder."
         ) from error
 
@@ -159,7 +159,9 @@ def _weights(network: Path) -> str | None:
             with safe_open(path, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: is damaged or cut short ({_line(error)}); copy or download it again.") from error
+            raise InputError(
+                f"{path}: is damaged or cut short ({reason_of(error)}); copy or download it again."
+            ) from error
     if plain:
         return None
     return files[0].name.removeprefix("diffusion_pytorch_model.").split(".")[0].split("-")[0]
@@ -189,7 +191,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({_line(error)}).") from error
+        raise InputError(f"{path}: cannot be read as JSON ({reason_of(error)}).") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no JSON object; it is not what diffusers writes.")
     return content
@@ -202,8 +204,3 @@ def _pickled(folder: Path, name: str) -> InputError:
         f"{folder / name}: is a pickle by its name, which can run code when it is opened and is refused; safetensors are "
         f"needed. If you trust its origin, convert it once: python -c {shlex.quote(code)}"
     )
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,6 +1,7 @@
 """Scores of the diffusion models that people have: diffusers folders of a UNet2DModel, and models of the hub."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomem.errors import InputError
+from geomem.errors import InputError, reason_of
+from geomem.noise import CONDITIONS
 from geomem.scores.folders import Parts, find
 from geomem.scores.network import NetworkScore
 from geomem.scores.schedules import Schedule, schedule
@@ -23,7 +25,6 @@ class PipelineScore(NetworkScore):
         name: What the user called it.
         words: Its noise process, for people.
         latent: Whether x are latents, which another network turns into images.
-        parameters: Number of its parameters.
         identity: All that its configurations and its label say.
     """
 
@@ -42,7 +43,6 @@ class PipelineScore(NetworkScore):
         )
         self.name, self.words, self.latent = parts.name, process.words, parts.latent
         self.identity = json.dumps([parts.config, parts.scheduler, label], sort_keys=True)
-        self.parameters = sum(p.numel() for p in module.parameters())
 
 
 def load(
@@ -103,7 +103,7 @@ def load(
     module: nn.Module = _Network(unet, channels, _class(parts, unet, label, dtype))
     if process.preconditioning is not None:
         module = _Preconditioned(module, process, *process.preconditioning)
-        process = Schedule(**{**vars(process), "condition": lambda t: t})
+        process = replace(process, condition=CONDITIONS["t"])
     return PipelineScore(module.eval().requires_grad_(False), (channels, height, width), process, parts, label)
 
 
@@ -159,9 +159,8 @@ def _read(parts: Parts, dtype: torch.dtype) -> Any:
             torch_dtype=dtype,
         )
     except Exception as error:  # diffusers and safetensors raise whatever befalls them
-        said_of_it = " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__
         raise InputError(
-            f"{parts.network}: cannot be opened as a UNet2DModel ({said_of_it.rstrip('.')}); weights and config.json may not belong "
+            f"{parts.network}: cannot be opened as a UNet2DModel ({reason_of(error, lines=2)}); weights and config.json may not belong "
             "together."
         ) from error
     finally:

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geomem.errors import InputError
+from geomem.errors import InputError, reason_of
 from geomem.noise import CONDITIONS, ddpm_step, t_from_flow, t_from_integrated_beta
 
 __all__ = ["SCHEDULERS", "Schedule", "schedule"]
@@ -137,7 +137,7 @@ def _betas(config: Mapping[str, Any], where: str) -> NDArray[np.float64]:
         betas = np.asarray(scheduler.betas, dtype=np.float64)
     except Exception as error:  # a configuration can hold anything, and schedulers raise whatever befalls them
         raise InputError(
-            f"{where}: the scheduler {config['_class_name']} cannot be set up ({_line(error)})."
+            f"{where}: the scheduler {config['_class_name']} cannot be set up ({reason_of(error)})."
         ) from error
     if betas.ndim == 1 and betas.size and betas[-1] >= 1:  # zero terminal signal-to-noise ratio: t is infinite there
         betas = betas[:-1]
@@ -250,8 +250,3 @@ SCHEDULERS: dict[str, Callable[[Mapping[str, Any], str], Schedule]] = {
     "FlowMatchEulerDiscreteScheduler": _flow,
     "FlowMatchHeunDiscreteScheduler": _flow,
 }
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error's text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

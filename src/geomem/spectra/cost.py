@@ -46,7 +46,11 @@ def batch_within(score: Score, memory: int, *, dtype: torch.dtype = torch.float3
     Raises:
         InputError: If not even one fits.
     """
-    needed = _memory(score, dtype, device)
+    return _fitting(_memory(score, dtype, device), memory)
+
+
+def _fitting(needed: int, memory: int) -> int:
+    """How many evaluations that need so many bytes each fit into the memory."""
     if needed > memory:
         raise InputError(
             f"memory: one evaluation may need {needed / 2**20:,.3g} MiB, but {memory / 2**20:,.3g} MiB are allowed; allow more."
@@ -69,8 +73,8 @@ def measured_cost(
     Raises:
         InputError: If one evaluation alone needs more memory.
     """
-    largest = batch_within(score, memory, dtype=dtype, device=device)
-    best = Cost(1, float("inf"), _memory(score, dtype, device))
+    needed = _memory(score, dtype, device)
+    largest, best = _fitting(needed, memory), Cost(1, float("inf"), needed)
     with full_precision():
         for batch in sorted({min(size, largest) for size in _TRIED}):
             x = torch.zeros(batch, *score.shape, dtype=dtype, device=device)
