@@ -25,6 +25,7 @@ class PipelineScore(NetworkScore):
         name: What the user called it.
         words: Its noise process, for people.
         latent: Whether x are latents, which another network turns into images.
+        parameters: Number of its parameters.
         identity: All that its configurations and its label say.
     """
 
@@ -42,6 +43,7 @@ class PipelineScore(NetworkScore):
             reach=process.reach,
         )
         self.name, self.words, self.latent = parts.name, process.words, parts.latent
+        self.parameters = sum(p.numel() for p in module.parameters())
         self.identity = json.dumps([parts.config, parts.scheduler, label], sort_keys=True)
 
 
