@@ -240,8 +240,14 @@ def theory(
 def reproduce(
     name: Annotated[str | None, typer.Argument(help="An experiment, as fig4, or all.", show_default=False)] = None,
     scale: Annotated[
-        str, typer.Option(help="quick (80 seconds at most on two cores) or full (the paper's own parameters).")
+        str,
+        typer.Option(
+            help="quick (80 seconds at most on two cores), full (the paper's own parameters) or, for fig6, reduced (small networks)."
+        ),
     ] = "quick",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data that do not come with geomem (fig6, reduced and full).")
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the experiments and how long they take.")] = False,
     steps: Annotated[
         int | None, typer.Option(help="Training steps of the networks (fig5, fig15, fig16); the scale's by default.")
@@ -254,7 +260,7 @@ def reproduce(
     json_: Json = False,
     force: Force = False,
 ) -> None:
-    """The paper's figures on synthetic data, with verdicts on what it says about them."""
+    """The paper's figures, with verdicts on what it says about them."""
     from geomem.reproduce import EXPERIMENTS, expected_seconds, run, run_all
 
     if list_:
@@ -274,7 +280,7 @@ def reproduce(
                 f"{name} at {scale} scale takes about {took} here from the start; interrupted, it goes on where it was."
             )
         options: dict[str, Any] = {"scale": scale, "seed": seed, "out": out, "force": force, "progress": progress}
-        for result in run_all(**options) if name == "all" else (run(name, steps=steps, **options),):
+        for result in run_all(**options) if name == "all" else (run(name, steps=steps, data=data, **options),):
             stated.append({"figure": str(result.page), **result.summary})
             if not json_:
                 print_claims(result.summary["title"], result.summary["claims"])

@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from filelock import FileLock, Timeout
 
 from geomem.errors import InputError, OutputError
 
 __all__ = ["Result", "Run", "atomic_path", "digest", "environment"]
 
-_CONFIG, _ENVIRONMENT = "config.json", "environment.json"
+_CONFIG, _ENVIRONMENT, _LOCK = "config.json", "environment.json", ".lock"
 _FORMAT = "geomem run 1"
 
 
@@ -88,7 +89,8 @@ class Run:
                         f"{folder}: holds another run ({_difference(held, config)}); it is kept. Choose another folder "
                         "with --out, or replace it with --force."
                     )
-                shutil.rmtree(folder)
+                with _held(folder):
+                    shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, config)
             run._write_json(_ENVIRONMENT, environment())
@@ -160,6 +162,24 @@ class Run:
         """Delete the arrays `name`, if they are there."""
         (self.path / f"{name}.nc").unlink(missing_ok=True)
 
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, in order."""
+        log = self.path / "metrics.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]  # a killed process can leave a part of one
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """The folder to this process alone, without what a killed one left half-written.
+
+        Raises:
+            OutputError: If another process is at work in it.
+        """
+        with _held(self.path):
+            for left in self.path.glob(".*.part"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            yield
+
     def log(self, **metrics: float | str | Sequence[float]) -> None:
         """Append one line to metrics.jsonl."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **metrics}) + "\n"
@@ -203,6 +223,22 @@ class Run:
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         with atomic_path(self.path / name) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """A lock on a folder that falls with the process, however it ends."""
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OutputError(
+            f"{folder}: another run is at work in this folder; wait until it ends, or choose another folder with --out."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -270,20 +270,23 @@ def _shown(inner: NDArray[np.float64], axes: Axes, x: Tensor, still: Tensor, t: 
     return example("", flat.cpu().numpy(), (flat + t * still).cpu().numpy(), found).drop_vars("set")
 
 
-def drawn(model: Model, axes: Axes, settings: ModelSettings, numbers: range, *, seed: int) -> Tensor:
-    """The samples of these numbers by the model's flow, each from its own noise: (n, *shape), float32, not clipped.
+def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int) -> Tensor:
+    """The samples of these numbers by the model's flow in `steps` levels, each from its own noise around the data's mean (d,).
+
+    Returns:
+        Samples (n, *shape), float32, not clipped.
 
     Raises:
         InputError: If they are not finite.
     """
     low, high = model.reach
-    levels = noise_levels(settings.sampling_steps, t_min=max(low, _SIGMA_MIN**2), t_max=min(high, _SIGMA_MAX**2))
+    levels = noise_levels(steps, t_min=max(low, _SIGMA_MIN**2), t_max=min(high, _SIGMA_MAX**2))
     known = sorted({model.nearest(t) for t in levels.tolist()}, reverse=True)
     noise = [
         torch.randn(model.score.shape, generator=derived_generator(seed, "drawn", i), dtype=torch.float64)
         for i in numbers
     ]
-    x = axes.mean.reshape(model.score.shape) + known[0] ** 0.5 * torch.stack(noise)
+    x = mean.reshape(model.score.shape) + known[0] ** 0.5 * torch.stack(noise)
     start = x.to(model.dtype).to(model.device)
     out = heun(model.score, start, torch.tensor(known, dtype=torch.float64))
     if not bool(torch.isfinite(out).all()):

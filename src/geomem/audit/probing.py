@@ -112,7 +112,9 @@ class Probing:
                 size = self.cost.batch
                 parts = [numbers[i : i + size] for i in range(0, len(numbers), size)]
                 seed = self.work.settings.seed
-                images = torch.cat([drawn(self.model, self.axes, self.settings, part, seed=seed) for part in parts])
+                images = torch.cat(
+                    [drawn(self.model, self.axes.mean, self.settings.sampling_steps, part, seed=seed) for part in parts]
+                )
                 flat = images.flatten(1).numpy()
                 return xr.Dataset({"image": (("sample", "value"), flat, {"units": "data units"})})
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCALES", "Experiment", "Records", "Telling", "Work"]
 
-SCALES = ("quick", "full")
+SCALES = ("quick", "reduced", "full")
 
 Records = Mapping[str, xr.Dataset]
 # Told the share of a part that is done.
@@ -33,11 +33,13 @@ class Experiment:
         name: As `geomem reproduce` takes it.
         place: Where it is in the paper.
         title: What is shown, in a line.
-        settings: Scale to a dataclass instance that JSON can hold; its fields are all that a record depends on.
+        settings: Scale ("quick" and "full", and "reduced" where full is beyond a processor) to a dataclass instance that JSON
+            can hold; its fields are all that a record depends on.
         seconds: Scale to the time it takes on two cores of a 2.1 GHz Xeon of 2023, all its own work, measured.
-        parts: Names of the records, in order, with the work that makes each.
+        parts: Names of the records, in order, with the work that makes each; takes the folder of the data too where `reads`.
         figure: Draws the records; takes the title and the small print.
         also: Other names of the same experiment.
+        reads: Whether some scales need data that do not come with geomem.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Experiment:
     title: str
     settings: Mapping[str, Any]
     seconds: Mapping[str, float]
-    parts: Callable[[Any], Mapping[str, Work]]
+    parts: Callable[..., Mapping[str, Work]]
     figure: Callable[[Records, str], "Figure"]
     also: tuple[str, ...] = ()
+    reads: bool = False

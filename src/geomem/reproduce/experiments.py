@@ -19,6 +19,7 @@ from geomem.reproduce.condensation import (
 from geomem.reproduce.equations import EquationSettings
 from geomem.reproduce.errata import equation_parts
 from geomem.reproduce.experiment import Experiment
+from geomem.reproduce.images import SCALED, drawn_images, image_parts
 from geomem.reproduce.latent import (
     GapSettings,
     LatentSettings,
@@ -134,6 +135,17 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         _compared("fig4", "Figs. 4 and 11", 7, also=("fig11",)),
         _trained("fig5", "Fig. 5", 7),
+        Experiment(
+            "fig6",
+            "Figs. 6 and 7, Sec. 6.3",
+            "image networks over data-set size: spectra, dimension, copies, and Alg. 3's second differences",
+            SCALED,
+            {"quick": 70, "reduced": 4000, "full": 4e6},
+            image_parts,
+            drawn_images,
+            also=("fig7",),
+            reads=True,
+        ),
         Experiment(
             "fig8",
             "Fig. 8, Eq. 15",

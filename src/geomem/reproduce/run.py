@@ -14,6 +14,7 @@ from geomem.networks import one_thread
 from geomem.records import Result, Run, digest
 from geomem.reproduce.experiment import SCALES, Experiment
 from geomem.reproduce.experiments import EXPERIMENTS
+from geomem.reproduce.images import ImageSettings
 from geomem.reproduce.networks import NetworkSettings, training_seconds
 from geomem.stages import Progress, Stages
 
@@ -41,6 +42,7 @@ def run(
     steps: int | None = None,
     seed: int = 0,
     out: Path | str | None = None,
+    data: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Result:
@@ -48,10 +50,11 @@ def run(
 
     Args:
         name: See `EXPERIMENTS`.
-        scale: "quick" (80 seconds at most on two cores) or "full" (the paper's own parameters).
+        scale: "quick" (80 seconds at most on two cores), "full" (the paper's own parameters) or, for some, "reduced".
         steps: Optimizer steps of the networks instead of the scale's.
         seed: Seed of everything random.
         out: Folder of the run; None is geomem-reproduce/<scale>/<name>, with the seed or steps where they are changed.
+        data: Folder of the data sets that some scales need and that do not come with geomem.
         force: Replace another run in the folder.
         progress: Called with what is being done and the share that is done.
 
@@ -69,7 +72,7 @@ def run(
         out = Path("geomem-reproduce") / scale / f"{experiment.name}{changed}"
     folder = Run.open(out, f"{_COMMAND} {experiment.name}", settings, force=force)
     with one_thread():
-        parts = experiment.parts(settings)
+        parts = experiment.parts(settings, data) if experiment.reads else experiment.parts(settings)
         stages = Stages(progress, dict.fromkeys(parts, 1 / len(parts)))
         for part, work in parts.items():
             if not folder.has(part):
@@ -130,17 +133,21 @@ def expected_seconds(name: str, scale: str, steps: int | None = None, seed: int 
 
 
 def _settings(experiment: Experiment, scale: str, steps: int | None, seed: int) -> Any:
-    if scale not in SCALES:
-        raise InputError(f"--scale: {scale!r} is not known; choose one of {', '.join(SCALES)}.")
+    if scale not in experiment.settings:
+        raise InputError(
+            f"--scale: {experiment.name} has no scale {scale!r}; choose one of {', '.join(s for s in SCALES if s in experiment.settings)}."
+        )
     if seed < 0:
         raise InputError(f"--seed: must not be negative, got {seed}.")
     settings = replace(experiment.settings[scale], seed=seed)
     if steps is None:
         return settings
-    if "steps" not in {f.name for f in fields(settings)} or not isinstance(settings, NetworkSettings):
+    if not isinstance(settings, NetworkSettings | ImageSettings):
         raise InputError(f"--steps: {experiment.name} trains no networks; leave it out.")
     if steps < 1:
         raise InputError(f"--steps: at least 1 is needed, got {steps}.")
+    if isinstance(settings, ImageSettings):
+        return replace(settings, sweeps={name: replace(one, steps=steps) for name, one in settings.sweeps.items()})
     return replace(settings, steps=steps)
 
 
@@ -153,7 +160,7 @@ def records_of(folder: Run) -> dict[str, xr.Dataset]:
     experiment = _experiment_of(folder)
     kind = type(experiment.settings["full"])
     try:
-        settings = kind(**{f.name: folder.config[f.name] for f in fields(kind)})
+        settings = kind(**{f.name: folder.config[f.name] for f in fields(kind)})  # as JSON has them, enough for names
     except KeyError as error:
         raise InputError(
             f"{folder.path}: was made by another version of geomem (no {error}); make it again."

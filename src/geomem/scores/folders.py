@@ -14,8 +14,10 @@ from typing import Any
 
 from geomem.errors import InputError, reason_of
 
-__all__ = ["Parts", "find"]
+__all__ = ["NETWORKS", "Parts", "find"]
 
+# Networks that can be read, and where their classes are.
+NETWORKS = {"UNet2DModel": "diffusers", "PixelMLP": "geomem.networks.pixels"}
 _NETWORK = "UNet2DModel"
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 _FORMS = (
@@ -118,7 +120,7 @@ def _network(folder: Path) -> tuple[Path, Mapping[str, Any]]:
     pipeline = _read(index)
     parts = {k: v for k, v in pipeline.items() if isinstance(v, list) and len(v) == 2 and v[0]}
     for name, (library, cls) in parts.items():
-        if library not in ("diffusers", "transformers"):
+        if library not in ("diffusers", "transformers") and NETWORKS.get(cls) != library:
             raise InputError(
                 f"{index}: its part {name} is {cls} of {library!r}, code that comes with the model and is not run. Rebuild the "
                 "network as a module and wrap it in geomem.scores.NetworkScore."
@@ -136,7 +138,7 @@ def _network(folder: Path) -> tuple[Path, Mapping[str, Any]]:
 
 
 def _is_unet(cls: Any, where: Path) -> None:
-    if cls != _NETWORK:
+    if cls not in NETWORKS:
         raise InputError(
             f"{where}: its network is {cls}; {_NETWORK} can be read. Wrap another one, with its conditions bound, in "
             "geomem.scores.NetworkScore."

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from geomem.errors import InputError, reason_of
 from geomem.noise import CONDITIONS
-from geomem.scores.folders import Parts, find
+from geomem.scores.folders import NETWORKS, Parts, find
 from geomem.scores.network import NetworkScore
 from geomem.scores.schedules import Schedule, schedule
 
@@ -145,13 +146,15 @@ class _Preconditioned(nn.Module):
 
 def _read(parts: Parts, dtype: torch.dtype) -> Any:
     """The network with its weights, all of them."""
-    from diffusers import UNet2DModel
     from diffusers.utils import logging
+
+    kind = str(parts.config["_class_name"])
+    network = getattr(import_module(NETWORKS[kind]), kind)
 
     said = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        unet, told = UNet2DModel.from_pretrained(
+        unet, told = network.from_pretrained(
             parts.network,
             use_safetensors=True,
             local_files_only=True,
@@ -162,7 +165,7 @@ def _read(parts: Parts, dtype: torch.dtype) -> Any:
         )
     except Exception as error:  # diffusers and safetensors raise whatever befalls them
         raise InputError(
-            f"{parts.network}: cannot be opened as a UNet2DModel ({reason_of(error, lines=2)}); weights and config.json may not belong "
+            f"{parts.network}: cannot be opened as a {kind} ({reason_of(error, lines=2)}); weights and config.json may not belong "
             "together."
         ) from error
     finally:
@@ -192,11 +195,11 @@ def _fits(parts: Parts, process: Schedule, unet: Any) -> None:
 
 def _class(parts: Parts, unet: Any, label: int | None, dtype: torch.dtype) -> Tensor | None:
     """The class as the network takes it; None for a network without classes."""
-    kind, count = unet.config.class_embed_type, unet.config.num_class_embeds
-    if unet.class_embedding is None:
+    if getattr(unet, "class_embedding", None) is None:
         if label is not None:
             raise InputError(f"{parts.name}: label: this model has no classes; leave the label out.")
         return None
+    kind, count = unet.config.class_embed_type, unet.config.num_class_embeds
     if kind == "identity":
         raise InputError(
             f"{parts.name}: is conditioned on vectors (class_embed_type identity); bind one in a module and wrap it in "

@@ -1,0 +1,154 @@
+"""One cell of a sweep, trained and measured in a process of its own: python -m geomem.sweep.cell '{"folder": ..., ...}'.
+
+It leaves its record in the sweep's folder and everything else in its own, <folder>/cells/<name>; a cell whose record stands is done.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from geomem.errors import GeomemError, InputError
+from geomem.images import DataSet, load
+from geomem.records import Run
+from geomem.sweep.settings import SweepSettings, cell_name
+from geomem.training.presets import TrainSettings
+
+__all__ = ["CELLS", "Cell", "Source", "settings_from", "work"]
+
+CELLS = "cells"
+_WATCHED_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where data lie and how they are read, see `images.load`."""
+
+    path: str
+    image_size: int | None = None
+    mode: str | None = None
+    array: str | None = None
+
+    def read(self) -> DataSet:
+        """The data."""
+        return load(self.path, size=self.image_size, mode=self.mode, array=self.array)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One size and one seed of the sweep in a folder, which all who work on it must reach under the same path."""
+
+    folder: str
+    source: Source
+    size: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its record and folder."""
+        return cell_name(self.size, self.seed)
+
+    def plain(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> "Cell":
+        """From JSON."""
+        held: dict[str, Any] = json.loads(text)
+        return cls(**{**held, "source": Source(**held["source"])})
+
+
+def settings_from(config: Mapping[str, Any]) -> SweepSettings:
+    """Settings from a run's configuration."""
+
+    def of(kind: type, held: Mapping[str, Any]) -> dict[str, Any]:
+        return {f.name: tuple(v) if isinstance(v := held[f.name], list) else v for f in fields(kind)}
+
+    return SweepSettings(
+        **{**of(SweepSettings, config), "training": TrainSettings(**of(TrainSettings, config["training"]))}
+    )
+
+
+def work(
+    cell: Cell, data: DataSet | None = None, tell: Callable[[str, float], None] = lambda label, share: None
+) -> None:
+    """Train and measure a cell, or go on with it where it was.
+
+    Args:
+        cell: Which.
+        data: The data, where they are read already.
+        tell: Told what is being done, and the share that is done.
+
+    Raises:
+        InputError, OutputError, TrainingError: As `training.train`.
+    """
+    from geomem.audit.opening import opened
+    from geomem.sweep.measure import measured
+    from geomem.training.images import divided, tensor_of
+    from geomem.training.run import MODEL, train_in
+
+    sweep = Run.existing(cell.folder)
+    if sweep.has(cell.name):
+        return
+    settings, data = settings_from(sweep.config), data or cell.source.read()
+    if data.fingerprint() != settings.training.data[1]:
+        raise InputError(
+            f"{cell.source.path}: is not what it was when this sweep began; choose another folder with --out."
+        )
+    training = replace(settings.training, size=cell.size, seed=cell.seed, split_seed=cell.seed)
+    folder = sweep.path / CELLS / cell.name
+    result = train_in(folder, data, training, progress=lambda label, share: tell(label, share / 2))
+    rows, apart = divided(data, cell.size, training.held_out, cell.seed)
+    known, unseen = (tensor_of(data, index, training.shape) for index in (rows, apart))
+    model = opened(folder / MODEL, data, scheduler=None, label=None, device=None)
+    arrays = measured(
+        model, known, unseen, settings, seed=cell.seed, tell=lambda share: tell("measuring", 0.5 + share / 2)
+    )
+    arrays.attrs = {
+        "size": cell.size,
+        "seed": cell.seed,
+        "steps": training.steps,
+        "parameters": model.parameters,
+        "loss": list(result.summary["losses"].values())[-1],
+    }
+    sweep.save(cell.name, arrays)
+
+
+def main(text: str) -> int:
+    """Work on a cell as JSON has it; what went wrong goes to standard error, for whoever started the process."""
+    _end_with_parent()
+    told = 0.0
+
+    def tell(label: str, share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told > _WATCHED_SECONDS:
+            told = time.monotonic()
+            print(json.dumps([label, share]), flush=True)
+
+    try:
+        work(Cell.read(text), tell=tell)
+    except GeomemError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _end_with_parent() -> None:
+    """End with the process that started this one, even where that was killed: its next start takes the cell up again."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCHED_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

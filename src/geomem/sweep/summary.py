@@ -1,0 +1,154 @@
+"""What a sweep's records say: dimension against the number of training images, copies, and sentences about both."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from geomem.audit.copying import Rate, rate_of_copies
+from geomem.intervals import Interval, difference, mean
+
+__all__ = ["copies", "dimension", "rows", "spoken_time", "summarise"]
+
+_SETS, _SCORES = ("training", "held-out"), ("network", "empirical")
+
+
+def spoken_time(arrays: xr.Dataset) -> float:
+    """The time that tables and sentences speak of, fixed before anything is measured: the middle one, the upper of two."""
+    return float(arrays["t"].values[arrays.sizes["t"] // 2])
+
+
+def dimension(
+    arrays: xr.Dataset, size: int, t: float, where: str, *, score: str = "network", reading: str = "resolved"
+) -> Interval:
+    """Mean dimension over the points of all trainings with this size, with 95% interval over points.
+
+    NaN where fewer than two points have one.
+    """
+    values = _values(arrays, size, t, where, score, reading)
+    if np.sum(np.isfinite(values)) < 2:
+        return Interval(float(np.nanmean(values)) if np.isfinite(values).any() else math.nan, math.nan, math.nan, 0)
+    return mean(values, bounds=(0.0, float(arrays.sizes["direction"])))
+
+
+def _values(arrays: xr.Dataset, size: int, t: float, where: str, score: str, reading: str) -> np.ndarray:
+    chosen = arrays["dimension"].sel(size=size, t=t, set=where, score=score, estimator=reading)
+    return np.asarray(chosen.transpose("seed", "point").values, dtype=np.float64).ravel()
+
+
+def copies(arrays: xr.Dataset, size: int) -> tuple[Rate, Rate]:
+    """Share of samples, and of images never seen, that are copies of a training image: d_1/d_2 < 1/3."""
+    rates = []
+    for name in ("sample", "control"):
+        d = arrays[f"{name}_distance"].sel(size=size).transpose(..., "neighbour").values.reshape(-1, 2)
+        rates.append(rate_of_copies(d[np.isfinite(d).all(1)]))
+    return rates[0], rates[1]
+
+
+def rows(arrays: xr.Dataset) -> list[dict[str, Any]]:
+    """A row for each size and time: dimensions by reading, score and set; rates of copies, loss and denoising error."""
+    found = []
+    for size in arrays["size"].values.tolist():
+        rate, control = copies(arrays, size)
+        for t in arrays["t"].values.tolist():
+            dimensions = {
+                reading: {
+                    score: {where: dimension(arrays, size, t, where, score=score, reading=reading) for where in _SETS}
+                    for score in _SCORES
+                }
+                for reading in arrays["estimator"].values.tolist()
+            }
+            error = arrays["denoising"].sel(size=size, t=t)
+            found.append(
+                {
+                    "size": size,
+                    "t": t,
+                    "dimension": dimensions,
+                    "by_seed": {
+                        where: arrays["dimension"]
+                        .sel(size=size, t=t, set=where, score="network", estimator="resolved")
+                        .mean("point")
+                        .values.tolist()
+                        for where in _SETS
+                    },
+                    "copies": rate,
+                    "control": control,
+                    "loss": float(arrays["loss"].sel(size=size).mean()),
+                    "denoising": {where: float(error.sel(set=where).mean()) for where in _SETS},
+                }
+            )
+    return found
+
+
+def summarise(arrays: xr.Dataset) -> dict[str, Any]:
+    """Title, findings and numbers of a sweep's page."""
+    t, table = spoken_time(arrays), rows(arrays)
+    at = [row for row in table if row["t"] == t]
+    first, last = at[0], at[-1]
+    seeds = arrays.sizes["seed"]
+    d = arrays.sizes["direction"]
+
+    def of(row: Mapping[str, Any], where: str) -> Interval:
+        found: Interval = row["dimension"]["resolved"]["network"][where]
+        return found
+
+    findings = [
+        f"At t = {t:.3g} the models have {of(first, 'training')} dimensions of {d} at training images of N = {first['size']:,} and "
+        f"{of(last, 'training')} at those of N = {last['size']:,}; at images never seen {of(first, 'held-out')} and "
+        f"{of(last, 'held-out')}."
+    ]
+    gap = difference(*(_values(arrays, last["size"], t, where, "network", "resolved") for where in reversed(_SETS)))
+    told = "more" if gap.low > 0 else "fewer" if gap.high < 0 else None
+    findings.append(
+        f"At N = {last['size']:,} the model has {gap} dimensions {'more' if gap.value >= 0 else 'fewer (negative: more at training images)'} at images never "
+        f"seen than at training images{'' if told else ', a difference that may be none'}."
+    )
+    findings.append(_copied(at))
+    findings.append(_kinked(table, arrays))
+    parameters = arrays.attrs["parameters"]
+    lead = (
+        f"{seeds * len(at)} models ({arrays.attrs['network']}, {parameters:,} parameters, {arrays.attrs['flow']}) were trained for "
+        f"{arrays.attrs['steps']:,} steps of {arrays.attrs['batch_size']} images, {seeds} {'training' if seeds == 1 else 'trainings'} of each "
+        f"size. Spectra were taken at up to {arrays.sizes['point']} training images and as many of {arrays.attrs['held_out']:,} kept apart; "
+        "intervals are 95%, over the points of all trainings of a size, not over trainings."
+    )
+    return {
+        "title": f"{arrays.attrs['data']}: dimensions against the number of training images",
+        "findings": {"sweep": findings},
+        "lead": lead,
+        "t": t,
+        "rows": table,
+    }
+
+
+def _copied(at: list[dict[str, Any]]) -> str:
+    some = [row for row in at if row["copies"].low > row["control"].high]
+    if not some:
+        return f"Samples are copies no more often than images never seen: {at[0]['copies']} of them at N = {at[0]['size']:,}."
+    listed = ", ".join(f"{row['copies']} at N = {row['size']:,}" for row in some)
+    none = [row for row in at if row not in some]
+    clear = (
+        f" At N = {none[0]['size']:,} {'and above ' if len(none) > 1 and none[0]['size'] > some[-1]['size'] else ''}no more than images never seen."
+        if none
+        else ""
+    )
+    return f"Copies among samples: {listed}.{clear}"
+
+
+def _kinked(table: list[dict[str, Any]], arrays: xr.Dataset) -> str:
+    t = float(arrays["t"].values[0])
+    shares = []
+    for size in arrays["size"].values.tolist():
+        values = _values(arrays, size, t, "training", "network", "second_difference")
+        held = _values(arrays, size, t, "held-out", "network", "second_difference")
+        both = np.concatenate([values, held])
+        both = both[np.isfinite(both)]
+        if both.size:
+            shares.append(f"{np.median(both):.0f} at N = {size:,}")
+    if not shares:
+        return f"Alg. 3 finds no kink in any spectrum at t = {t:.3g}."
+    return (
+        f"Alg. 3, by the paper's reading at t = {t:.3g}, finds a dimension (median over points) of {', '.join(shares)}."
+    )

@@ -1,0 +1,60 @@
+"""Which images of a data set are trained on, and which are kept apart."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geomem.audit.checks import scale_of
+from geomem.audit.duplicates import distinct_rows
+from geomem.errors import InputError
+from geomem.images import DataSet, nested_split
+from geomem.images.layout import channels_first
+
+__all__ = ["divided", "shape_of", "tensor_of"]
+
+
+def shape_of(data: DataSet) -> tuple[int, ...]:
+    """(channels, height, width) of a data set's images.
+
+    Raises:
+        InputError: If its samples are no images, or not on [-1, 1].
+    """
+    shape = data.image_shape
+    if shape is None:
+        raise InputError(
+            f"{data.name}: has samples of shape {data.shape}, which are no images; give (n, height, width[, channels])."
+        )
+    scale = scale_of(data)
+    if scale not in (None, "-1 to 1"):
+        raise InputError(
+            f"{data.name}: its values look like pixels from {scale}, but diffusion models are trained on -1 to 1; rescale them, or save "
+            "them as bytes (uint8), which are scaled as they are read."
+        )
+    return (1, *shape) if len(shape) == 2 else (shape[2], *shape[:2])
+
+
+def divided(data: DataSet, size: int | None, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on, and rows kept apart; subsets of one seed are nested, and the rows kept apart are the same for all sizes.
+
+    All rows where nothing else is asked; otherwise distinct ones, so that what is kept apart was not trained on by another name.
+
+    Raises:
+        InputError: If the data do not suffice.
+    """
+    if size is None and held_out == 0:
+        return np.arange(len(data)), np.arange(0)
+    distinct = distinct_rows(data)[0]
+    wanted = distinct.size - held_out if size is None else size
+    if held_out < 0 or wanted < 1 or wanted + held_out > distinct.size:
+        apart = f" and {held_out:,} kept apart" if held_out else ""
+        asked = "images" if size is None else f"{size:,} images to train on"
+        raise InputError(
+            f"{data.name}: has {distinct.size:,} distinct images, fewer than {asked}{apart}; ask for fewer, or give more data."
+        )
+    split = nested_split(distinct.size, (wanted,), held_out=held_out, seed=seed)
+    return distinct[split.order], distinct[split.held_out]
+
+
+def tensor_of(data: DataSet, rows: NDArray[np.int64], shape: tuple[int, ...]) -> Tensor:
+    """Images (n, channels, height, width), float32."""
+    return channels_first(data.rows(rows), data.shape, shape).float()
