@@ -25,7 +25,9 @@ _ROOMS = (
     "scores",
     "seeds",
     "spectra",
+    "sweep",
     "theory",
+    "training",
 )
 
 __all__ = ["__version__", *_ROOMS]

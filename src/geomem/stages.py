@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-__all__ = ["Progress", "Stages"]
+__all__ = ["Progress", "Stages", "duration"]
 
 # (what is being done, share of the whole work done so far)
 Progress = Callable[[str, float], None]
@@ -49,3 +49,14 @@ class Stages:
     def _report(self, share: float) -> None:
         if self._progress is not None:
             self._progress(self._said, min(1.0, share))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, rounded as an estimate deserves.
+
+    >>> duration(7), duration(150), duration(9000)
+    ('7 s', '2 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

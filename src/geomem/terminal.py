@@ -2,19 +2,20 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomem.errors import Interrupted
+from geomem.stages import duration
 
 if TYPE_CHECKING:
     from geomem.predictions import Predictions
     from geomem.stages import Progress
 
 __all__ = [
-    "duration",
     "interruptible",
     "print_claims",
     "print_experiments",
@@ -24,11 +25,14 @@ __all__ = [
     "say",
 ]
 
+# Between two lines of a stage that goes on, where there is no terminal.
+_QUIET_SECONDS = 10.0
 
-def print_findings(page: Path, summary: Mapping[str, Any], json_: bool) -> None:
-    """The title and the findings of a summary, and where the page is."""
+
+def print_findings(page: Path, summary: Mapping[str, Any], json_: bool, what: str = "page") -> None:
+    """The title and the findings of a summary, and where the page, or `what` else was made, is."""
     if json_:
-        print(json.dumps({"page": str(page), **summary}, indent=2))
+        print(json.dumps({what: str(page), **summary}, indent=2))
         return
     from rich.console import Console
 
@@ -37,7 +41,7 @@ def print_findings(page: Path, summary: Mapping[str, Any], json_: bool) -> None:
     # Some stand both among the short findings and in their own section.
     for sentence in dict.fromkeys(s for sentences in summary["findings"].values() for s in sentences):
         console.print(f"• {sentence}", markup=False, highlight=False)
-    console.print(f"\nPage: {page}", soft_wrap=True, highlight=False)
+    console.print(f"\n{what.capitalize()}: {page}", soft_wrap=True, highlight=False)
 
 
 def print_experiments() -> None:
@@ -67,17 +71,6 @@ def print_claims(title: str, claims: Sequence[Mapping[str, Any]]) -> None:
         console.print(f"• {claim['statement']} {claim['place']}: {claim['verdict']}.", markup=False, highlight=False)
         for sentence in claim["found"]:
             console.print(f"  {sentence}", markup=False, highlight=False)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words, rounded as an estimate deserves.
-
-    >>> duration(7), duration(150), duration(9000)
-    ('7 s', '2 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_theory(result: "Predictions") -> None:
@@ -136,11 +129,14 @@ def progress_bar() -> Iterator["Progress"]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        said: list[str] = []
+        said, at = "", 0.0
 
         def line(label: str, share: float) -> None:
-            if said[-1:] != [label]:
-                said.append(label)
+            nonlocal said, at
+            # What follows the dot changes all the time.
+            stage, now = label.partition(" · ")[0], time.monotonic()
+            if stage != said.partition(" · ")[0] or (label != said and now - at > _QUIET_SECONDS):
+                said, at = label, now
                 say(f"{share:4.0%} {label}")
 
         yield line

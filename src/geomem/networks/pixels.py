@@ -9,9 +9,9 @@ a U-Net takes hours, and has none of a U-Net's preference for what images look l
 """
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.embeddings import GaussianFourierProjection, TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ _FEATURES = 128
 _SIGMA_DATA = 0.3
 
 
-class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc] # diffusers is not typed
+class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of one file
     """A perceptron with the interface of diffusers' UNet2DModel, for its pipelines.
 
     Args:
@@ -35,7 +35,7 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc] # diffusers is no
             sigma and predicts the score.
     """
 
-    @register_to_config  # type: ignore[misc]
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         sample_size: list[int],
@@ -45,11 +45,11 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc] # diffusers is no
         blocks: int = 2,
         time_embedding_type: str = "positional",
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         if in_channels != out_channels:
             raise ValueError("in_channels and out_channels must agree")
         values = in_channels * sample_size[0] * sample_size[1]
-        fourier = time_embedding_type == "fourier"
+        self.fourier = fourier = time_embedding_type == "fourier"
         self.time_proj: nn.Module = (
             GaussianFourierProjection(_FEATURES // 2, scale=1.0) if fourier else Timesteps(_FEATURES, False, 1)
         )
@@ -71,13 +71,12 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc] # diffusers is no
         """The prediction at images (n, channels, height, width) and timestep () or (n)."""
         rows = sample.flatten(1)
         told = torch.as_tensor(timestep, device=rows.device).expand(rows.shape[0])
-        fourier = self.config.time_embedding_type == "fourier"
         sigma = told[:, None].to(rows.dtype)
-        seen = rows * torch.rsqrt(_SIGMA_DATA**2 + sigma.square()) if fourier else rows
+        seen = rows * torch.rsqrt(_SIGMA_DATA**2 + sigma.square()) if self.fourier else rows
         embedded = self.time_embedding(self.time_proj(told).to(self.first.weight.dtype))
         hidden = self.first(seen)
         for time, block in zip(self.told, self.layers, strict=True):
             hidden = hidden + block(hidden + time(embedded))
         out = self.gain(embedded) * seen + self.last(hidden)
-        out = (out / sigma if fourier else out).reshape(sample.shape)
+        out = (out / sigma if self.fourier else out).reshape(sample.shape)
         return UNet2DOutput(sample=out) if return_dict else (out,)

@@ -14,9 +14,9 @@ parameters.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
-import torch
+from torch import nn
 
 from geomem.errors import InputError
 
@@ -28,7 +28,7 @@ SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "celeba": (3, 64, 64)}
 _Shape = tuple[int, ...]
 
 
-def build(name: str, shape: _Shape | None = None, *, flow: str = "vp") -> torch.nn.Module:
+def build(name: str, shape: _Shape | None = None, *, flow: str = "vp") -> nn.Module:
     """A network, initialised from PyTorch's global generator: called as network(x, told).sample.
 
     Args:
@@ -62,18 +62,19 @@ def build(name: str, shape: _Shape | None = None, *, flow: str = "vp") -> torch.
     if len(images) != 3:
         raise InputError(f"{name}: is for images (channels, height, width); these samples have shape {images}.")
     embedding = {"vp": "positional", "ve": "fourier"}[flow]
-    network: torch.nn.Module = NETWORKS[name](images, embedding)
-    return network
+    return NETWORKS[name](images, embedding)
 
 
 def _channels(count: int) -> str:
     return "one channel" if count == 1 else f"{count} channels"
 
 
-def _table1(base: int, multipliers: tuple[int, ...], attention: int, dropout: float = 0.0) -> Callable[..., Any]:
+def _table1(
+    base: int, multipliers: tuple[int, ...], attention: int, dropout: float = 0.0
+) -> Callable[[_Shape, str], nn.Module]:
     """A U-Net of Table 1; `attention` is the side of the images that attend to themselves, 0 for the middle alone."""
 
-    def made(shape: _Shape, embedding: str) -> torch.nn.Module:
+    def made(shape: _Shape, embedding: str) -> nn.Module:
         sides = [shape[1] >> i for i in range(len(multipliers))]
         return _unet(
             shape,
@@ -96,10 +97,10 @@ def _unet(
     layers: int,
     groups: int = 32,
     dropout: float = 0.0,
-) -> torch.nn.Module:
+) -> nn.Module:
     from diffusers import UNet2DModel
 
-    unet: torch.nn.Module = UNet2DModel(
+    unet = UNet2DModel(
         sample_size=shape[1] if shape[1] == shape[2] else shape[1:],
         in_channels=shape[0],
         out_channels=shape[0],
@@ -117,31 +118,32 @@ def _unet(
         freq_shift=1,
         norm_eps=1e-6,
     )
-    return unet
+    return cast(nn.Module, unet)
 
 
-def _small_unet(shape: _Shape, embedding: str) -> torch.nn.Module:
+def _small_unet(shape: _Shape, embedding: str) -> nn.Module:
     # As often halved as the sides allow: skips join images of the same size.
     halvings = next(k for k in (2, 1, 0) if all(side % 2**k == 0 and side >> k >= 2 for side in shape[1:]) or k == 0)
     channels = (32, 64, 64)[: halvings + 1]
     return _unet(shape, embedding, channels=channels, attention=[False] * len(channels), layers=1, groups=8)
 
 
-def _mlp(shape: _Shape, embedding: str) -> torch.nn.Module:
+def _mlp(shape: _Shape, embedding: str) -> nn.Module:
     from geomem.networks.pixels import PixelMLP
 
     # Narrower than large images: the gain lets noise through in all directions, and a step stays a matter of milliseconds.
     hidden = 256 if shape[0] * shape[1] * shape[2] <= 256 else 512
-    return PixelMLP(
+    mlp = PixelMLP(
         sample_size=list(shape[1:]),
         in_channels=shape[0],
         out_channels=shape[0],
         hidden_size=hidden,
         time_embedding_type=embedding,
     )
+    return cast(nn.Module, mlp)
 
 
-NETWORKS: dict[str, Callable[[_Shape, str], torch.nn.Module]] = {
+NETWORKS: dict[str, Callable[[_Shape, str], nn.Module]] = {
     "mnist": _table1(128, (1, 2, 2), 0),
     "cifar10": _table1(128, (1, 2, 2, 2), 16, 0.1),
     "celeba": _table1(64, (1, 1, 2, 2, 4, 4), 16),

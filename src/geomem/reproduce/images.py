@@ -62,16 +62,16 @@ class ImageSettings:
     seed: int = 0
 
 
-_FEW = (2, 32, 256, 1000)
+_FEW = (2, 64, 1000)
 SCALED = {
     "quick": ImageSettings(
         {"digits": ImageSweep("mlp", (2, 8, 32, 128, 512, 1400), steps=1500, points=12, samples=100)}
     ),
     "reduced": ImageSettings(
         {
-            "mnist": ImageSweep("mlp", (2, 8, 32, 64, 128, 256, 400, 1000, 2000, 4000), trainings=2, steps=8000),
-            "fashion-mnist": ImageSweep("mlp", (*_FEW, 4000), steps=8000),
-            "emoji": ImageSweep("mlp", (*_FEW, 3000), steps=8000, held_out=500),
+            "mnist": ImageSweep("mlp", (2, 16, 64, 256, 400, 1000, 2000, 4000), trainings=2, steps=5000),
+            "fashion-mnist": ImageSweep("mlp", (*_FEW, 4000), steps=5000),
+            "emoji": ImageSweep("mlp", (*_FEW, 3000), steps=5000, held_out=500),
         }
     ),
     "full": ImageSettings(

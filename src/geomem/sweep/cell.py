@@ -8,17 +8,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from geomem.errors import GeomemError, InputError
 from geomem.images import DataSet, load
 from geomem.records import Run
 from geomem.sweep.settings import SweepSettings, cell_name
-from geomem.training.presets import TrainSettings
 
-__all__ = ["CELLS", "Cell", "Source", "settings_from", "work"]
+__all__ = ["CELLS", "Cell", "Source", "work"]
 
 CELLS = "cells"
 _WATCHED_SECONDS = 1.0
@@ -32,10 +31,11 @@ class Source:
     image_size: int | None = None
     mode: str | None = None
     array: str | None = None
+    split: str = "train"
 
     def read(self) -> DataSet:
         """The data."""
-        return load(self.path, size=self.image_size, mode=self.mode, array=self.array)
+        return load(self.path, size=self.image_size, mode=self.mode, array=self.array, split=self.split)
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,6 @@ class Cell:
         return cls(**{**held, "source": Source(**held["source"])})
 
 
-def settings_from(config: Mapping[str, Any]) -> SweepSettings:
-    """Settings from a run's configuration."""
-
-    def of(kind: type, held: Mapping[str, Any]) -> dict[str, Any]:
-        return {f.name: tuple(v) if isinstance(v := held[f.name], list) else v for f in fields(kind)}
-
-    return SweepSettings(
-        **{**of(SweepSettings, config), "training": TrainSettings(**of(TrainSettings, config["training"]))}
-    )
-
-
 def work(
     cell: Cell, data: DataSet | None = None, tell: Callable[[str, float], None] = lambda label, share: None
 ) -> None:
@@ -95,7 +84,7 @@ def work(
     sweep = Run.existing(cell.folder)
     if sweep.has(cell.name):
         return
-    settings, data = settings_from(sweep.config), data or cell.source.read()
+    settings, data = SweepSettings.read(sweep.config), data or cell.source.read()
     if data.fingerprint() != settings.training.data[1]:
         raise InputError(
             f"{cell.source.path}: is not what it was when this sweep began; choose another folder with --out."

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,13 +26,13 @@ _POLL_SECONDS = 0.2
 _RETRIES = 3
 
 
-def here(cells: Sequence[Cell], tell: Callable[[float], None]) -> Iterator[Outcome]:
+def here(cells: Sequence[Cell], tell: Callable[[float], None]) -> Generator[Outcome, None, None]:
     """Work on cells in this process, one after the other; they are told of as in `local`."""
     for cell in cells:
         yield cell, _attempted(cell, lambda label, share: tell(share))
 
 
-def local(cells: Sequence[Cell], workers: int, tell: Callable[[float], None]) -> Iterator[Outcome]:
+def local(cells: Sequence[Cell], workers: int, tell: Callable[[float], None]) -> Generator[Outcome, None, None]:
     """Work on cells in processes of this machine, each with its share of the cores.
 
     Args:
@@ -124,7 +124,7 @@ def _devices() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def ray(cells: Sequence[Cell], address: str | None, tell: Callable[[float], None]) -> Iterator[Outcome]:
+def ray(cells: Sequence[Cell], address: str | None, tell: Callable[[float], None]) -> Generator[Outcome, None, None]:
     """Work on cells as tasks of a Ray cluster, whose machines reach the sweep's folder and the data under the same paths.
 
     Args:

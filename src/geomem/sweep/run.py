@@ -1,7 +1,9 @@
 """`geomem sweep`: train on more and more images, and measure which dimensions each model has."""
 
 import json
+import math
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,10 +14,10 @@ import xarray as xr
 
 from geomem.errors import GeomemError, InputError
 from geomem.images import DataSet
-from geomem.records import Result, Run
-from geomem.stages import Progress
+from geomem.records import Result, Run, digest
+from geomem.stages import Progress, duration
 from geomem.sweep import places
-from geomem.sweep.cell import Cell, Source, settings_from
+from geomem.sweep.cell import Cell, Source
 from geomem.sweep.settings import SweepSettings, cell_name, paper_sizes, reading_of, times_of
 from geomem.training.images import divided, shape_of
 from geomem.training.run import settings_of
@@ -26,6 +28,8 @@ COMMAND = "sweep"
 # Images kept apart where nothing else is asked: at most this share of the data, and this number.
 _SHARE, _APART = 5, 1000
 _SMALLEST = 2
+# Share of a cell's work after which the time left is told.
+_SOON = 0.05
 
 
 def settings_for(
@@ -97,7 +101,7 @@ def sweep(
     preset: str,
     sizes: Sequence[int] | str,
     seeds: Sequence[int] = (0,),
-    out: Path | str,
+    out: Path | str | None = None,
     on: str = "local",
     workers: int | None = None,
     force: bool = False,
@@ -114,7 +118,7 @@ def sweep(
         preset: One of `training.PRESETS`.
         sizes: Numbers of training images, or "paper".
         seeds: One training of each size for each.
-        out: Folder of the sweep.
+        out: Folder of the sweep; None is one below geomem-sweep/ that is named after what is asked.
         on: "local" (processes of this machine), "here" (this process), "ray" (a Ray of this machine), or a Ray cluster's
             address.
         workers: Cells at a time on this machine; None for one a core, or one a GPU.
@@ -132,6 +136,8 @@ def sweep(
     if workers is not None and workers < 1:
         raise InputError(f"--workers: at least 1 is needed, got {workers}.")
     settings = settings_for(where.read(), preset, sizes, seeds, **options)
+    if out is None:
+        out = Path("geomem-sweep") / f"{Path(settings.training.data[0]).stem}-{preset}-{digest(settings)}"
     run = Run.open(out, COMMAND, settings, force=force)
     with run.alone():
         failed = list(cells_of(run, settings, where, on=on, workers=workers, progress=progress))
@@ -158,11 +164,18 @@ def cells_of(
     """Work on the cells that are not done; yields those that failed."""
     cells = [Cell(str(run.path), source, size, seed) for size, seed in settings.cells]
     waiting = [cell for cell in cells if not run.has(cell.name)]
-    done = len(cells) - len(waiting)
+    before = done = len(cells) - len(waiting)
+    begun = time.monotonic()
 
     def tell(under_way: float) -> None:
+        worked = done - before + under_way
         if progress is not None:
-            progress(f"{done} of {len(cells)} cells are done", (done + under_way) / len(cells))
+            left = (time.monotonic() - begun) * (len(waiting) / worked - 1) if worked > _SOON else math.nan
+            words = f", {duration(left)} left" if math.isfinite(left) else ""
+            progress(
+                f"training and measuring · {done} of {len(cells)} cells are done{words}",
+                (done + under_way) / len(cells),
+            )
 
     if not waiting:
         return
@@ -234,9 +247,9 @@ def finish(run: Run) -> Result:
     from geomem.report.sweep import sweep_page
     from geomem.sweep.summary import summarise
 
-    arrays = joined(run, settings_from(run.config))
+    arrays = joined(run, SweepSettings.read(run.config))
     summary = summarise(arrays)
     page = sweep_page(run, arrays, summary)
     stated: dict[str, Any] = plain(summary)
     run.write_text("summary.json", json.dumps(stated, indent=2) + "\n")
-    return Result(run.path, page, summary)
+    return Result(run.path, page, stated)

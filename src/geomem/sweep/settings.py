@@ -1,12 +1,15 @@
 """What a sweep over data-set sizes is asked for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from geomem.dimension import PRESETS as READINGS
 from geomem.dimension import Preset
 from geomem.errors import InputError
+from geomem.networks.unet import SHAPES
 from geomem.noise import ddpm_times
-from geomem.training.presets import TrainSettings
+from geomem.training.presets import TrainSettings, unlisted
 
 __all__ = ["SweepSettings", "cell_name", "paper_sizes", "reading_of", "times_of"]
 
@@ -47,6 +50,15 @@ class SweepSettings:
         """(size, seed) of each cell; all seeds of a size follow each other."""
         return tuple((size, seed) for size in self.sizes for seed in self.seeds)
 
+    @classmethod
+    def read(cls, held: Mapping[str, Any]) -> "SweepSettings":
+        """From a run's configuration.
+
+        Raises:
+            KeyError: If one is missing.
+        """
+        return cls(**{**unlisted(cls, held), "training": TrainSettings.read(held["training"])})
+
 
 def cell_name(size: int, seed: int) -> str:
     """Name of a cell's record and folder.
@@ -72,7 +84,7 @@ def paper_sizes(network: str, available: int) -> tuple[int, ...]:
 
 def reading_of(shape: tuple[int, ...]) -> Preset:
     """Alg. 3's constants for images of a shape: the paper's for its own three, and MNIST's in proportion elsewhere."""
-    own = {(1, 28, 28): "mnist", (3, 32, 32): "cifar10", (3, 64, 64): "celeba"}.get(tuple(shape))
+    own = next((name for name, known in SHAPES.items() if known == tuple(shape)), None)
     if own is not None:
         return READINGS[own]
     dim = shape[0] * shape[1] * shape[2]

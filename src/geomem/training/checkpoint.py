@@ -41,7 +41,7 @@ def load_training(path: Path, settings: TrainSettings) -> Training:
     """
 
     def build(header: Any, tensors: dict[str, Tensor]) -> Training:
-        held = TrainSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["settings"].items()})
+        held = TrainSettings.read(header["settings"])
         if held != settings:
             other = [k for k, v in asdict(settings).items() if asdict(held)[k] != v]
             changed = "; ".join(f"{k} = {getattr(held, k)!r}, not {getattr(settings, k)!r}" for k in other[:2])

@@ -156,7 +156,7 @@ def steps(state: Training, images: Tensor, accelerator: "Accelerator") -> Iterat
 def bf16_here() -> bool:
     """Whether this machine multiplies matrices in bfloat16 itself; elsewhere it is slower than float32."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # PyTorch has no public name for it on processors.
     known = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return any(ask is not None and ask() for ask in known)

@@ -1,8 +1,10 @@
 """How image networks are trained: the paper's Table 1 (Supp. A), and reduced settings for a processor."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
-__all__ = ["PRESETS", "TrainSettings", "TrainingPreset"]
+__all__ = ["PRESETS", "TrainSettings", "TrainingPreset", "unlisted"]
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,17 @@ class TrainSettings:
     precision: str
     seed: int
     split_seed: int
+
+    @classmethod
+    def read(cls, held: Mapping[str, Any]) -> "TrainSettings":
+        """From what JSON made of them.
+
+        Raises:
+            KeyError: If one is missing.
+        """
+        return cls(**unlisted(cls, held))
+
+
+def unlisted(kind: type, held: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass as JSON has them, with tuples for its lists."""
+    return {f.name: tuple(v) if isinstance(v := held[f.name], list) else v for f in fields(kind)}

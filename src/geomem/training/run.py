@@ -14,7 +14,7 @@ import numpy as np
 
 from geomem.errors import InputError, OutputError, TrainingError, reason_of
 from geomem.images import DataSet, load
-from geomem.records import Result, Run, environment
+from geomem.records import Result, Run, digest, environment
 from geomem.stages import Progress
 from geomem.training.images import divided, shape_of, tensor_of
 from geomem.training.presets import PRESETS, TrainSettings
@@ -78,7 +78,7 @@ def settings_of(
         raise InputError(f"--precision: {precision!r} is not known; choose auto, float32 or bf16.")
     if flow not in ("vp", "ve"):
         raise InputError(f"--flow: {flow!r} is not known; choose vp or ve.")
-    for name, value in (("--steps", steps), ("--batch-size", batch_size), ("--size", size)):
+    for name, value in (("--steps", steps), ("--batch-size", batch_size), ("--limit", size)):
         if value is not None and value < 1:
             raise InputError(f"{name}: at least 1 is needed, got {value}.")
     if held_out < 0 or seed < 0 or (split_seed is not None and split_seed < 0):
@@ -114,13 +114,10 @@ def train(
     data: str | Path | DataSet,
     *,
     preset: str,
-    out: Path | str,
+    out: Path | str | None = None,
     force: bool = False,
     progress: Progress | None = None,
     tracker: str | None = None,
-    image_size: int | None = None,
-    mode: str | None = None,
-    array: str | None = None,
     **options: Any,
 ) -> Result:
     """Train a diffusion model on images. Interrupted, it goes on where it was.
@@ -130,14 +127,11 @@ def train(
     Args:
         data: Anything that `images.load` reads, or a data set.
         preset: One of `PRESETS`.
-        out: Folder of the run: model/ is the diffusers pipeline; training.npy and held-out.npy the images, where not all
+        out: Folder of the run, None for one below geomem-train/ that is named after what is asked: model/ is the diffusers pipeline; training.npy and held-out.npy the images, where not all
             were trained on.
         force: Replace another run in the folder.
         progress: Called with what is being done and the share that is done.
         tracker: One of accelerate's, as "tensorboard", to log to; None for metrics.jsonl alone.
-        image_size: Scale images to this side, in pixels (see `images.load`).
-        mode: "gray" or "rgb", as there.
-        array: Name of an array, as there.
         **options: See `settings_of`.
 
     Raises:
@@ -145,8 +139,10 @@ def train(
         OutputError: If the folder cannot be used, or is in use by another run.
         TrainingError: If loss or gradient are no longer finite; the last good state is kept.
     """
-    loaded = data if isinstance(data, DataSet) else load(data, size=image_size, mode=mode, array=array)
+    loaded = data if isinstance(data, DataSet) else load(data)
     settings = settings_of(loaded, preset, **options)
+    if out is None:
+        out = Path("geomem-train") / f"{Path(settings.data[0]).stem}-{preset}-{digest(settings)}"
     return train_in(out, loaded, settings, force=force, progress=progress, tracker=tracker)
 
 
@@ -270,7 +266,7 @@ class _Meter:
 
     def words(self, step: int) -> str:
         """Where training is, for people."""
-        from geomem.terminal import duration
+        from geomem.stages import duration
 
         loss = self.total / self.count if self.count else self.last
         rate = (step - self.first) / max(1e-9, time.monotonic() - self.begun)

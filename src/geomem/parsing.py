@@ -1,0 +1,90 @@
+"""Options that are text: variances, sizes, times and seeds."""
+
+from geomem.errors import InputError
+
+__all__ = ["parse_seeds", "parse_sizes", "parse_times", "parse_variances"]
+
+
+def parse_variances(text: str, dim: int | None = None) -> list[float]:
+    """Variances from text: "1x2,0.3x5" is two of 1 and five of 0.3, followed by zeros up to `dim`.
+
+    Raises:
+        InputError: For text that is no such list, or more entries than `dim`.
+
+    >>> parse_variances("1x2,0.3", 4)
+    [1.0, 1.0, 0.3, 0.0]
+    """
+    out: list[float] = []
+    for part in text.split(","):
+        value, _, count = part.strip().partition("x")
+        try:
+            out += [float(value)] * (int(count) if count else 1)
+        except ValueError:
+            raise InputError(
+                f"--variances: {part.strip()!r} is not a variance; write them as 1x2,0.3x5 (variance x how many)."
+            ) from None
+    if dim is not None and dim < len(out):
+        raise InputError(f"--dim: {dim} is less than the {len(out)} variances given; leave it out or make it larger.")
+    return out + [0.0] * ((dim or len(out)) - len(out))
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Numbers of samples from text, as 100,1000.
+
+    Raises:
+        InputError: For text that is no such list.
+
+    >>> parse_sizes("100, 1000"), parse_sizes("")
+    ((100, 1000), ())
+    """
+    try:
+        return tuple(int(part) for part in text.split(",")) if text.strip() else ()
+    except ValueError:
+        raise InputError(f"--sizes: {text!r} is no list of whole numbers; write them as 100,1000.") from None
+
+
+def parse_times(text: str) -> list[float]:
+    """Times from text: "1e-3:10:40" is 40 of them evenly spaced in ln t, "0.1,1" is those two.
+
+    Raises:
+        InputError: For text that is neither, or times that are not finite and above 0.
+
+    >>> parse_times("0.01:1:3")
+    [0.01, 0.1, 1.0]
+    """
+    wrong = InputError(
+        f"--times: {text!r} cannot be used; write from:to:count as 1e-3:10:40, or a list as 0.1,1, all finite and above 0."
+    )
+    try:
+        if ":" not in text:
+            times = [float(part) for part in text.split(",")]
+        else:
+            low, high, number = text.split(":")
+            first, last, count = float(low), float(high), int(number)
+            if not (0 < first < float("inf") and 0 < last < float("inf")) or count < 1:
+                raise wrong
+            ratio = (last / first) ** (1 / max(1, count - 1))
+            times = [first * ratio**i for i in range(count - 1)] + [last if count > 1 else first]
+    except ValueError:
+        raise wrong from None
+    if not times or not all(0 < t < float("inf") for t in times):
+        raise wrong
+    return times
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from text: "0,1", or "3" for three of them, 0 to 2.
+
+    Raises:
+        InputError: For text that is neither.
+
+    >>> parse_seeds("3"), parse_seeds("0,7")
+    ((0, 1, 2), (0, 7))
+    """
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--seeds: {text!r} is neither a number of seeds nor a list of them, as 0,1.") from None
+    if min(numbers) < 0 or (len(numbers) == 1 and numbers[0] == 0):
+        raise InputError(f"--seeds: need one seed at least and none negative, got {text!r}.")
+    return tuple(range(numbers[0])) if len(numbers) == 1 else numbers
