@@ -1,5 +1,6 @@
 """Means over points with confidence intervals, and differences between groups of points."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,10 @@ def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95)
     value, n = float(a.mean() - b.mean()), min(a.size, b.size)
     if a.std() == 0 and b.std() == 0:
         return Interval(value, value, value, n)
-    interval = ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
+    with warnings.catch_warnings():
+        # Of a group whose values are all equal, which is nothing unusual among counts.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        interval = ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
     return Interval(value, float(interval.low), float(interval.high), n)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from geomem.claims import condensation, latent, networks, spectra
+from geomem.claims import condensation, images, latent, networks, spectra
 from geomem.claims.verdict import Claim, Evidence, Records, Table, Verdict
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "Records", "Table", "Verdict", "judged", "verdict_lines"]
@@ -12,6 +12,7 @@ CLAIMS: tuple[Claim, ...] = (
     *spectra.CLAIMS,
     *condensation.CLAIMS,
     *networks.CLAIMS,
+    *images.CLAIMS,
 )
 
 

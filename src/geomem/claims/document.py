@@ -110,10 +110,10 @@ def _runs(folder: Path) -> _Runs:
 def _claims(verdicts: Sequence[Verdict], runs: _Runs, gallery: str) -> str:
     lines = [
         "# What the paper says, and what holds\n",
-        "*Losing dimensions: geometric memorization in generative diffusion*, statement by statement: theory, simulation and "
-        "small trained networks on synthetic data. Every verdict is computed from records by a rule that is stated with it; "
+        "*Losing dimensions: geometric memorization in generative diffusion*, statement by statement: theory, simulation, "
+        "small networks trained on synthetic data, and on images. Every verdict is computed from records by a rule that is stated with it; "
         f"figures are in the [gallery]({gallery}/README.md), misprints in the [errata](errata.md). Intervals are 95%; ± is a "
-        "standard error. Each network is one training run with one seed: its intervals are over points, not over trainings.\n",
+        "standard error. Networks are one training each (on MNIST two of each size): intervals are over points, not over trainings.\n",
         "| statement | where | verdict |",
         "|---|---|---|",
     ]
@@ -170,7 +170,7 @@ def _errata(numbers: xr.Dataset, run: Run) -> str:
 def _gallery(runs: _Runs, documents: str) -> str:
     lines = [
         "# Gallery\n",
-        "Every figure of the paper on synthetic data, and what it says without one, as `geomem reproduce all --scale full` draws "
+        "Every figure of the paper, and what it says without one, as `geomem reproduce all --scale full` draws "
         "them, but where the command says otherwise. Verdicts: "
         f"[claims.md]({documents}/claims.md).\n",
     ]
@@ -192,16 +192,19 @@ def _options(run: Run, experiment: Experiment) -> str:
         held = json.loads(json.dumps(asdict(settings)))
         other = {key for key, value in held.items() if run.config[key] != value}
         if other <= ({"seed", "steps"} if isinstance(settings, NetworkSettings) else {"seed"}):
-            return f" --scale {scale}" + "".join(f" --{key} {run.config[key]}" for key in sorted(other))
+            folder = " --data FOLDER" if experiment.reads and scale != "quick" else ""
+            return f" --scale {scale}{folder}" + "".join(f" --{key} {run.config[key]}" for key in sorted(other))
     return " (with settings of its own)"
 
 
 def _provenance(runs: _Runs) -> Table:
     rows = []
-    for name, (run, _) in runs.items():
+    for name, (run, records) in runs.items():
         where: Mapping[str, Any] = run.environment()
         steps = run.config.get("steps")
         trained = f"{steps:,}, begun {_training(run)}" if isinstance(steps, int) else ""
+        if "sweeps" in run.config:
+            trained = ", ".join(f"{arrays.attrs['steps']:,} ({name})" for name, arrays in records.items())
         rows.append((name, str(where["commit"]), str(run.config["seed"]), trained, str(where["started"])[:10]))
     return Table(("experiment", "commit", "seed", "training steps", "date"), tuple(rows))
 

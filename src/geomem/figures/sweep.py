@@ -94,25 +94,24 @@ def kink_figure(arrays: xr.Dataset, note: str) -> Figure:
 
 def image_figure(records: Mapping[str, xr.Dataset], tables: Mapping[str, Sequence[_Row]], note: str) -> Figure:
     """Figs. 6 and 7, a row for each data set: spectra, resolved dimension, Alg. 3's dimension, and its second differences."""
-    count = len(records)
     with style():
-        figure = Figure(figsize=(12, 2.7 * count + 0.6), layout="constrained")
-        grid = figure.subplots(count, 5, squeeze=False)
+        figure = Figure(figsize=(13, 2.6 * len(records) + 0.6), layout="constrained")
+        grid = figure.subplots(len(records), 5, squeeze=False)
         for line, (name, arrays) in zip(grid, records.items(), strict=True):
             rows, times = tables[name], arrays["t"].values
-            middle = float(times[len(times) // 2])
-            bar = _spectra(line[0], arrays, float(times[0]))
-            line[0].set(title=f"{name}: spectra at t = {times[0]:.2g}", ylabel="t × singular value")
-            figure.colorbar(bar, ax=line[0], label="N")
-            _dimension(line[1], [row for row in rows if row["t"] == middle], "resolved")
-            line[1].set(title=f"resolved dimension, t = {middle:.2g}")
-            _dimension(line[2], [row for row in rows if row["t"] == times[0]], "second_difference", scores=("network",))
-            line[2].set(title=f"Alg. 3, t = {times[0]:.2g}")
-            sizes = _some(arrays["size"].values)
-            _kink(line[3], arrays, int(sizes[len(sizes) // 2]))
-            _kink(line[4], arrays, int(sizes[-1]))
+            smallest, middle = float(times[0]), float(times[len(times) // 2])
+            for axis, t in zip(line[:2], (smallest, middle), strict=True):
+                bar = _spectra(axis, arrays, t)
+                axis.set_title(f"spectra, t = {t:.2g}")
+            line[0].set_ylabel(f"{name}\nt × singular value")
+            figure.colorbar(bar, ax=line[1], label="N")
+            _dimension(line[2], [row for row in rows if row["t"] == middle], "resolved")
+            line[2].set(title=f"resolved dimension, t = {middle:.2g}")
+            _dimension(line[3], [row for row in rows if row["t"] == smallest], "second_difference", scores=("network",))
+            line[3].set(title=f"Alg. 3, t = {smallest:.2g}")
+            _kink(line[4], arrays, int(arrays["size"].values[-1]))
         figure.legend(*_scores(), loc="outside upper center", ncols=4, fontsize=8)
-        caption(figure, note)
+        caption(figure, f"Spectra: solid at training images, dashed at held-out ones. {note}")
     return figure
 
 
@@ -133,6 +132,7 @@ def _spectra(axis: Axes, arrays: xr.Dataset, t: float) -> ScalarMappable:
             values = arrays["scaled_value"].sel(score="network", set=where, size=size, t=t).mean("seed").values
             axis.plot(direction, values, line, color=colours(norm(size)), lw=1.1 if where == "training" else 0.7)
     axis.set(xlabel="direction", yscale="log", ylim=(1e-2, None))
+    axis.tick_params(axis="y", which="minor", labelsize=6)
     return ScalarMappable(norm, colours)
 
 
@@ -167,7 +167,7 @@ def _kink(axis: Axes, arrays: xr.Dataset, size: int) -> None:
     if np.isfinite(found):
         axis.axvline(found, color=TRAINING, lw=1.0)
     shown = f"dimension {found:.0f}" if np.isfinite(found) else "no kink"
-    axis.set(title=f"N = {size:,}, t = {t:.2g}: {shown}", xlabel="dimension d - n", yscale="log")
+    axis.set(title=f"N = {size:,}: {shown}", xlabel="dimension d - n", yscale="log")
 
 
 def _sets() -> tuple[list[Line2D], list[str]]:

@@ -34,6 +34,10 @@ def _redrawn(run: Run) -> Path:
             from geomem.demo.run import finish as finish_demo
 
             return finish_demo(run).page
+        case "sweep":
+            from geomem.sweep.run import finish as finish_sweep
+
+            return finish_sweep(run).page
         case "theory":
             from geomem.predictions import finish as finish_theory
 

@@ -35,7 +35,7 @@ def sweep_page(run: Run, arrays: xr.Dataset, summary: Mapping[str, Any]) -> Path
     sections = [
         Section(
             "Dimensions",
-            summary["findings"]["sweep"][:2],
+            summary["findings"]["dimensions"],
             [
                 Picture(
                     "dimension",
@@ -43,7 +43,7 @@ def sweep_page(run: Run, arrays: xr.Dataset, summary: Mapping[str, Any]) -> Path
                     "Directions with survival above ½, mean over points with 95% bands: solid the networks, dotted the empirical score of "
                     "the same training images.",
                     "Resolved dimension against the number of training images at each t. "
-                    + summary["findings"]["sweep"][0],
+                    + summary["findings"]["dimensions"][0],
                 ),
                 Picture(
                     "spectra",
@@ -56,7 +56,7 @@ def sweep_page(run: Run, arrays: xr.Dataset, summary: Mapping[str, Any]) -> Path
         ),
         Section(
             "Copies",
-            summary["findings"]["sweep"][2:3],
+            summary["findings"]["copies"],
             [
                 Picture(
                     "copies",
@@ -64,20 +64,20 @@ def sweep_page(run: Run, arrays: xr.Dataset, summary: Mapping[str, Any]) -> Path
                     "Left: share of samples, and of images never seen, whose nearest training image is less than a third as far as the "
                     "second nearest. Right: squared error of the denoised image, summed over its values.",
                     "Copy rate and denoising error against the number of training images. "
-                    + summary["findings"]["sweep"][2],
+                    + summary["findings"]["copies"][0],
                 )
             ],
         ),
         Section(
             "The paper's reading (Alg. 3)",
-            summary["findings"]["sweep"][3:],
+            summary["findings"]["reading"],
             [
                 Picture(
                     "kinks",
                     figures.kink_figure(arrays, note),
                     "Second differences of the spectrum at one training image, by the dimension that a kink there would mean; dotted Alg. 3's "
                     "threshold, the vertical line what it answers.",
-                    "Second differences for three numbers of training images. " + summary["findings"]["sweep"][3],
+                    "Second differences for three numbers of training images. " + summary["findings"]["reading"][0],
                 )
             ],
         ),
@@ -90,7 +90,7 @@ def sweep_page(run: Run, arrays: xr.Dataset, summary: Mapping[str, Any]) -> Path
         sections=sections,
         again="geomem sweep with the data and options of the settings below",
         method="sweep",
-        short=summary["findings"]["sweep"][:1],
+        short=summary["findings"]["dimensions"][:1],
     )
     return run.path / _PAGE
 

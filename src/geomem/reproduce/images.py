@@ -65,7 +65,7 @@ class ImageSettings:
 _FEW = (2, 64, 1000)
 SCALED = {
     "quick": ImageSettings(
-        {"digits": ImageSweep("mlp", (2, 8, 32, 128, 512, 1400), steps=1500, points=12, samples=100)}
+        {"digits": ImageSweep("mlp", (2, 8, 32, 128, 512, 1400), steps=1200, points=12, samples=100)}
     ),
     "reduced": ImageSettings(
         {

@@ -10,9 +10,11 @@ import xarray as xr
 from geomem.audit.copying import Rate, rate_of_copies
 from geomem.intervals import Interval, difference, mean
 
-__all__ = ["copies", "dimension", "rows", "spoken_time", "summarise"]
+__all__ = ["blind_times", "copies", "dimension", "rows", "spoken_time", "summarise", "values_of"]
 
 _SETS, _SCORES = ("training", "held-out"), ("network", "empirical")
+# Share of all directions that a model must leave alone to be called blind.
+_BLIND = 0.9
 
 
 def spoken_time(arrays: xr.Dataset) -> float:
@@ -27,13 +29,14 @@ def dimension(
 
     NaN where fewer than two points have one.
     """
-    values = _values(arrays, size, t, where, score, reading)
+    values = values_of(arrays, size, t, where, score, reading)
     if np.sum(np.isfinite(values)) < 2:
         return Interval(float(np.nanmean(values)) if np.isfinite(values).any() else math.nan, math.nan, math.nan, 0)
     return mean(values, bounds=(0.0, float(arrays.sizes["direction"])))
 
 
-def _values(arrays: xr.Dataset, size: int, t: float, where: str, score: str, reading: str) -> np.ndarray:
+def values_of(arrays: xr.Dataset, size: int, t: float, where: str, score: str, reading: str) -> np.ndarray:
+    """Dimensions at all points of all trainings with this size; NaN where a reading has no answer."""
     chosen = arrays["dimension"].sel(size=size, t=t, set=where, score=score, estimator=reading)
     return np.asarray(chosen.transpose("seed", "point").values, dtype=np.float64).ravel()
 
@@ -94,19 +97,19 @@ def summarise(arrays: xr.Dataset) -> dict[str, Any]:
         found: Interval = row["dimension"]["resolved"]["network"][where]
         return found
 
-    findings = [
-        f"At t = {t:.3g} the models have {of(first, 'training')} dimensions of {d} at training images of N = {first['size']:,} and "
-        f"{of(last, 'training')} at those of N = {last['size']:,}; at images never seen {of(first, 'held-out')} and "
-        f"{of(last, 'held-out')}."
-    ]
-    gap = difference(*(_values(arrays, last["size"], t, where, "network", "resolved") for where in reversed(_SETS)))
-    told = "more" if gap.low > 0 else "fewer" if gap.high < 0 else None
-    findings.append(
-        f"At N = {last['size']:,} the model has {gap} dimensions {'more' if gap.value >= 0 else 'fewer (negative: more at training images)'} at images never "
-        f"seen than at training images{'' if told else ', a difference that may be none'}."
-    )
-    findings.append(_copied(at))
-    findings.append(_kinked(table, arrays))
+    gap = difference(*(values_of(arrays, last["size"], t, where, "network", "resolved") for where in reversed(_SETS)))
+    findings = {
+        "dimensions": [
+            f"At t = {t:.3g} the models have {of(first, 'training')} dimensions of {d} at training images of N = {first['size']:,} and "
+            f"{of(last, 'training')} at those of N = {last['size']:,}; at images never seen {of(first, 'held-out')} and "
+            f"{of(last, 'held-out')}.",
+            f"At N = {last['size']:,} dimensions at images never seen less those at training images: {gap}"
+            + (", which may be none." if gap.low <= 0 <= gap.high else "."),
+            *_blind(arrays),
+        ],
+        "copies": [_copied(at)],
+        "reading": [_kinked(arrays)],
+    }
     parameters = arrays.attrs["parameters"]
     lead = (
         f"{seeds * len(at)} models ({arrays.attrs['network']}, {parameters:,} parameters, {arrays.attrs['flow']}) were trained for "
@@ -116,11 +119,28 @@ def summarise(arrays: xr.Dataset) -> dict[str, Any]:
     )
     return {
         "title": f"{arrays.attrs['data']}: dimensions against the number of training images",
-        "findings": {"sweep": findings},
+        "findings": findings,
         "lead": lead,
         "t": t,
         "rows": table,
     }
+
+
+def blind_times(arrays: xr.Dataset) -> list[float]:
+    """Times at which the largest N's models have survival above ½ in nine of ten directions: noise that they do not see."""
+    seen = arrays["dimension"].isel(size=-1).sel(score="network", estimator="resolved").mean(("seed", "set", "point"))
+    return [float(t) for t in arrays["t"].values if float(seen.sel(t=t)) > _BLIND * arrays.sizes["direction"]]
+
+
+def _blind(arrays: xr.Dataset) -> list[str]:
+    found = blind_times(arrays)
+    if not found:
+        return []
+    listed = ", ".join(f"{t:.3g}" for t in found)
+    return [
+        f"At t = {listed} the models of the largest N have survival above ½ in nearly all directions: they do not see noise so weak, and "
+        "dimensions there say nothing of the data."
+    ]
 
 
 def _copied(at: list[dict[str, Any]]) -> str:
@@ -137,12 +157,12 @@ def _copied(at: list[dict[str, Any]]) -> str:
     return f"Copies among samples: {listed}.{clear}"
 
 
-def _kinked(table: list[dict[str, Any]], arrays: xr.Dataset) -> str:
+def _kinked(arrays: xr.Dataset) -> str:
     t = float(arrays["t"].values[0])
     shares = []
     for size in arrays["size"].values.tolist():
-        values = _values(arrays, size, t, "training", "network", "second_difference")
-        held = _values(arrays, size, t, "held-out", "network", "second_difference")
+        values = values_of(arrays, size, t, "training", "network", "second_difference")
+        held = values_of(arrays, size, t, "held-out", "network", "second_difference")
         both = np.concatenate([values, held])
         both = both[np.isfinite(both)]
         if both.size:
