@@ -10,6 +10,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 pytest.register_assert_rewrite("commands", "laws")
 torch.set_num_threads(1)
@@ -23,16 +24,27 @@ def generator() -> torch.Generator:
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of memorizing/ and generalizing/, which hold training.npy and model/, and of unseen.npy; trained once."""
+    base = tmp_path_factory.getbasetemp()
+    # Where several processes share the tests, whichever asks first trains for all.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reference"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            _train_reference(folder.with_name("reference.part"))
+            folder.with_name("reference.part").rename(folder)
+    return folder
+
+
+def _train_reference(folder: Path) -> None:
     from reference import FEW, MANY, digits, trained
 
-    folder, images = tmp_path_factory.mktemp("reference"), digits()
+    images = digits()
     seen = images[-MANY:]
+    folder.mkdir()
     np.save(folder / "unseen.npy", images[:-MANY])
     for name, count, steps in (("memorizing", FEW, 1500), ("generalizing", MANY, 600)):
         (folder / name).mkdir()
         np.save(folder / name / "training.npy", seen[:count])
         trained(seen[:count], folder / name / "model", steps=steps, seed=0)
-    return folder
 
 
 @pytest.fixture

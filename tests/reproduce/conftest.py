@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from geomem.reproduce import EXPERIMENTS, run
+from geomem.reproduce.images import ImageSweep
 
 NETWORKS: dict[str, Any] = {"steps": 20, "hidden": 16, "batch_size": 16, "points": 3}
 SPECTRA: dict[str, Any] = {"sizes": (50, 200), "realizations": 3}
@@ -20,6 +21,7 @@ TINY: dict[str, dict[str, Any]] = {
     "fig3": {"datasets": 6, "points": 4, "grid": 33},
     "fig4": CURVES,
     "fig5": {**NETWORKS, "sizes": (50, 200, 5000), "times": (1.0, 0.01, 1e-5)},
+    "fig6": {"sweeps": {"digits": ImageSweep("mlp", (4, 12, 30), steps=30, held_out=20, points=3, samples=10)}},
     "fig8": {"dim": 20, "rank": 10, "alphas": (1e-3, 0.15, 3.0), "matrices": 3, "positions": 40},
     "fig9": SPECTRA,
     "fig10": SPECTRA,

@@ -42,10 +42,10 @@ def test_an_edited_document_fails_the_check_and_is_written_again(tmp_path: Path)
 def test_reproduce_says_what_there_is(tmp_path: Path) -> None:
     listed = geomem("reproduce", "--list", cwd=tmp_path)
     assert listed.returncode == 0
-    for name in (*EXPERIMENTS, "fig11"):
+    for name in (*EXPERIMENTS, "fig7", "fig11"):
         assert name in listed.stdout
     assert_refused(geomem("reproduce", cwd=tmp_path), 2, "fig4", "--list")
-    assert_refused(geomem("reproduce", "fig7", cwd=tmp_path), 2, "fig7", "fig8")
+    assert_refused(geomem("reproduce", "fig17", cwd=tmp_path), 2, "fig17", "fig8")
     assert_refused(geomem("reproduce", "fig2", "--scale", "big", cwd=tmp_path), 2, "big", "quick")
     assert_refused(geomem("reproduce", "all", "--steps", "5", cwd=tmp_path), 2, "--steps")
     assert list(tmp_path.iterdir()) == []

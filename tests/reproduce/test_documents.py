@@ -133,7 +133,8 @@ def test_commands_in_the_gallery_make_the_same_run() -> None:
 
     for name, experiment in EXPERIMENTS.items():
         for scale in experiment.settings:
-            assert said(name, scale) == f" --scale {scale}"
+            folder = " --data FOLDER" if experiment.reads and scale != "quick" else ""
+            assert said(name, scale) == f" --scale {scale}{folder}"
     assert said("fig2", "full", seed=3) == " --scale full --seed 3"
     assert said("fig5", "full", seed=3, steps=1000) == " --scale full --seed 3 --steps 1000"
     assert said("fig15", "quick", steps=7) == " --scale quick --steps 7"

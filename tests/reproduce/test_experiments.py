@@ -75,13 +75,28 @@ def forbid(patch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def test_the_table_is_complete_and_its_names_are_unique() -> None:
-    figures = {"fig1", "fig2", "fig3", "fig4", "fig5", "fig8", "fig9", "fig10", "fig11", "fig12", "fig13", "fig14"}
+    figures = {
+        "fig1",
+        "fig2",
+        "fig3",
+        "fig4",
+        "fig5",
+        "fig6",
+        "fig7",
+        "fig8",
+        "fig9",
+        "fig10",
+        "fig11",
+        "fig12",
+        "fig13",
+        "fig14",
+    }
     names = [n for e in EXPERIMENTS.values() for n in (e.name, *e.also)]
     assert len(names) == len(set(names))
     assert figures | {"fig15", "fig16"} <= set(names)
     for name, experiment in EXPERIMENTS.items():
         assert experiment.name == name
-        assert experiment.settings.keys() == experiment.seconds.keys() == {"quick", "full"}
+        assert experiment.settings.keys() == experiment.seconds.keys() >= {"quick", "full"}
         assert type(experiment.settings["quick"]) is type(experiment.settings["full"])
         assert 0 < experiment.seconds["quick"] <= 80
         assert "seed" in {f.name for f in fields(experiment.settings["full"])}

@@ -261,6 +261,52 @@ def algorithms(
     return {"algorithms": {"m7": arrays}}
 
 
+def images(
+    resolved: Callable[[int], float] = lambda n: 5 * math.log2(n),
+    kink: Callable[[int], float] = lambda n: 4 * math.log2(n),
+    *,
+    apart: float = 0.0,
+    gap: Callable[[int], float] = lambda n: 3.0,
+    names: tuple[str, ...] = ("mnist", "fashion-mnist"),
+    sizes: tuple[int, ...] = (2, 64, 400, 1000, 4000),
+) -> Made:
+    """Networks over N: resolved dimension (held-out images have `apart` more), Alg. 3's, and whether there is a gap (NaN: none)."""
+    rules, sets, t = (
+        ["resolved", "degrees_of_freedom", "largest_gap", "second_difference"],
+        ["training", "held-out"],
+        [1e-4, 0.1],
+    )
+    values = np.zeros((4, 2, 2, 12, len(sizes), 1, 2))
+    for i, n in enumerate(sizes):
+        values[0, ..., i, 0, :], values[3, ..., i, 0, :], values[2, ..., i, 0, :] = resolved(n), kink(n), gap(n)
+    values[0, :, 1] += apart
+    values += around(0.0, 0, 12, 0.2)[:, None, None, None]
+    distance = np.array([[1.0, 1.1]] * 10)[None, None].repeat(len(sizes), 0)
+    arrays = xr.Dataset(
+        {
+            "dimension": (("estimator", "score", "set", "point", "size", "seed", "t"), values),
+            "scaled_value": (("direction",), np.zeros(784)),
+            "sample_distance": (("size", "seed", "sample", "neighbour"), distance),
+            "control_distance": (("size", "seed", "control", "neighbour"), distance),
+        },
+        coords={
+            "estimator": rules,
+            "score": ["network", "empirical"],
+            "set": sets,
+            "size": list(sizes),
+            "seed": [0],
+            "t": t,
+        },
+        attrs={"network": "mlp", "parameters": 100, "steps": 10},
+    )
+    return {"fig6": dict.fromkeys(names, arrays)}
+
+
+def late(n: int) -> float:
+    """Flat up to 400, rising from there to a peak at 4,000."""
+    return 5.0 + 20 * math.log2(max(n, 400) / 400) if n <= 4000 else 40.0
+
+
 def both(make: Callable[..., Made], *arguments, **options) -> Made:
     """The record of both manifolds."""
     return {**make(7, *arguments, **options), **make(15, *arguments, **options)}
@@ -386,6 +432,29 @@ CASES: list[tuple[str, str, str, Callable[[], Made]]] = [
     ("robust", FAILS, "no answer is farther than 3", lambda: algorithms(stanczuk=3, ours=math.nan)),
     ("robust", FAILS, "larger errors", lambda: algorithms(stanczuk=-1, ours=3)),
     ("robust", FAILS, "larger errors below", lambda: algorithms(stanczuk=1, ours=-3)),
+    ("images-grow", HOLDS, "by both readings", lambda: images()),
+    ("images-grow", IN_PART, "not by Alg. 3", lambda: images(kink=lambda n: 100.0)),
+    ("images-grow", IN_PART, "Alg. 3 has no answer", lambda: images(kink=lambda n: math.nan)),
+    ("images-grow", FAILS, "falls", lambda: images(lambda n: -5 * math.log2(n), lambda n: 9.0)),
+    ("images-grow", FAILS, "falls on the way", lambda: images(lambda n: 99.0 if n == 64 else n / 100, lambda n: 9.0)),
+    ("images-mnist", HOLDS, "late rise", lambda: images(late, late)),
+    ("images-mnist", HOLDS, "peak seen", lambda: images(late, late, sizes=(2, 400, 4000, 16_000))),
+    ("images-mnist", IN_PART, "no gaps", lambda: images(late, late, gap=lambda n: math.nan)),
+    ("images-mnist", IN_PART, "no peak", lambda: images(late, lambda n: n / 1000, sizes=(2, 400, 4000, 16_000))),
+    (
+        "images-mnist",
+        FAILS,
+        "early rise, no gaps",
+        lambda: images(*[lambda n: min(n, 64.0)] * 2, gap=lambda n: math.nan),
+    ),
+    ("images-mnist", UNDECIDED, "no MNIST", lambda: images(names=("digits",))),
+    ("images-no-saturation", HOLDS, "still rising", lambda: images()),
+    ("images-no-saturation", FAILS, "flat", lambda: images(*[lambda n: min(n, 64.0)] * 2)),
+    ("images-no-saturation", IN_PART, "flat by Alg. 3", lambda: images(kink=lambda n: 5.0)),
+    ("images-no-saturation", UNDECIDED, "no harder data", lambda: images(names=("mnist",))),
+    ("images-alike", HOLDS, "no difference", lambda: images()),
+    ("images-alike", FAILS, "more at held-out images", lambda: images(apart=2.0)),
+    ("images-alike", FAILS, "fewer at held-out images", lambda: images(apart=-2.0)),
 ]
 
 

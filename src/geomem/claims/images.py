@@ -22,6 +22,11 @@ def _sweeps(records: Records) -> dict[str, xr.Dataset]:
     return dict(records["fig6"])
 
 
+def _listed(records: Records) -> str:
+    names = list(_sweeps(records))
+    return f"{len(names)} data set{'s' if len(names) > 1 else ''} ({', '.join(names)})"
+
+
 def _readings(arrays: xr.Dataset) -> tuple[tuple[str, str, float], ...]:
     """The two readings that claims rest on: ours at the middle t, and the paper's at the smallest."""
     return (
@@ -117,7 +122,7 @@ def _rows(name: str, arrays: xr.Dataset) -> list[tuple[str, ...]]:
 def _mnist(records: Records) -> Evidence:
     arrays = _sweeps(records).get("mnist")
     if arrays is None:
-        return Evidence(graded(()), ("There is no MNIST among these records.",))
+        return Evidence(graded(()), (f"Of {_listed(records)} none is MNIST.",))
     sizes = arrays["size"].values.tolist()
     smallest = float(arrays["t"].values[0])
     found, parts, rows = [], [], []
@@ -168,7 +173,7 @@ def _saturates(records: Records) -> Evidence:
                 f"{_described(name, arrays)}: {words} at t = {t:.3g}, N = {last:,} less N = {before:,}: {said}."
             )
     if not found:
-        found.append("There are no harder data among these records.")
+        found.append(f"Of {_listed(records)} none is harder than MNIST.")
     return Evidence(graded(parts), tuple(found))
 
 

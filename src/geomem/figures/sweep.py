@@ -51,7 +51,7 @@ def dimension_figure(rows: Sequence[_Row], note: str) -> Figure:
             _dimension(axis, [row for row in rows if row["t"] == t], "resolved")
             axis.set_title(f"t = {t:.2g}")
         axes[0].set_ylabel("resolved dimension")
-        figure.legend(*_scores(), loc="outside upper center", ncols=4, fontsize=7.5)
+        figure.legend(*_scores(), loc="outside upper center", ncols=2, fontsize=7.5)
         caption(figure, note)
     return figure
 
@@ -67,14 +67,16 @@ def copies_figure(rows: Sequence[_Row], t: float, note: str) -> Figure:
             rates = [row[key] for row in at]
             left.plot(sizes, [r.value for r in rates], "o-", ms=3, color=colour, label=name)
             left.fill_between(sizes, [r.low for r in rates], [r.high for r in rates], color=colour, alpha=0.15, lw=0)
-        left.set(xscale="log", xlabel="N", ylabel="share that are copies", ylim=(-0.03, 1.03))
+        left.set(ylabel="share that are copies", ylim=(-0.03, 1.03))
         left.legend(fontsize=7.5)
         for where, colour in _COLOURS.items():
             right.plot(
                 sizes, [row["denoising"][where] for row in at], "o-", ms=3, color=colour, label=f"{where} images"
             )
-        right.set(xscale="log", yscale="log", xlabel="N", ylabel=f"denoising error at t = {t:.2g}")
+        right.set(yscale="log", ylabel=f"denoising error at t = {t:.2g}")
         right.legend(fontsize=7.5)
+        for axis in (left, right):
+            _size_axis(axis, sizes)
         caption(figure, note)
     return figure
 
@@ -131,8 +133,8 @@ def _spectra(axis: Axes, arrays: xr.Dataset, t: float) -> ScalarMappable:
         for where, line in _LINES.items():
             values = arrays["scaled_value"].sel(score="network", set=where, size=size, t=t).mean("seed").values
             axis.plot(direction, values, line, color=colours(norm(size)), lw=1.1 if where == "training" else 0.7)
-    axis.set(xlabel="direction", yscale="log", ylim=(1e-2, None))
-    axis.tick_params(axis="y", which="minor", labelsize=6)
+    top = float(arrays["scaled_value"].sel(score="network").max())
+    axis.set(xlabel="direction", yscale="log", ylim=(1e-3, 1.5 * top))
     return ScalarMappable(norm, colours)
 
 
@@ -148,7 +150,7 @@ def _dimension(
             if score == "network":
                 low, high = (np.array([getattr(f, end) for f in found]) for end in ("low", "high"))
                 axis.fill_between(sizes, low, high, color=colour, alpha=0.15, lw=0)
-    axis.set(xscale="log", xlabel="N")
+    _size_axis(axis, sizes)
     axis.set_ylim(bottom=0)
 
 
@@ -168,6 +170,14 @@ def _kink(axis: Axes, arrays: xr.Dataset, size: int) -> None:
         axis.axvline(found, color=TRAINING, lw=1.0)
     shown = f"dimension {found:.0f}" if np.isfinite(found) else "no kink"
     axis.set(title=f"N = {size:,}: {shown}", xlabel="dimension d - n", yscale="log")
+
+
+def _size_axis(axis: Axes, sizes: Sequence[int]) -> None:
+    """N on a logarithmic axis, with labels at some of the sizes."""
+    axis.set(xscale="log", xlabel="N")
+    shown = _some(np.asarray(sizes))
+    axis.set_xticks(shown, [f"{n:,}" for n in shown])
+    axis.minorticks_off()
 
 
 def _sets() -> tuple[list[Line2D], list[str]]:

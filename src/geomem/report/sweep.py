@@ -97,15 +97,14 @@ def sweep_page(run: Run, arrays: xr.Dataset, summary: Mapping[str, Any]) -> Path
 
 def sweep_table(summary: Mapping[str, Any]) -> Table:
     """N, dimensions at training and held-out images, what the empirical score has there, and copies."""
-    head = ["N", "training", "held-out", "empirical score, training", "empirical score, held-out", "copies", "loss"]
+    head = ["N", "training", "held-out", "empirical, held-out", "copies", "loss"]
     lines = []
     for row in summary["rows"]:
         if row["t"] != summary["t"]:
             continue
         cells = [
             _cell(row["dimension"]["resolved"][score][where])
-            for score in ("network", "empirical")
-            for where in ("training", "held-out")
+            for score, where in (("network", "training"), ("network", "held-out"), ("empirical", "held-out"))
         ]
         lines.append([f"{row['size']:,}", *cells, str(row["copies"]), f"{row['loss']:.4f}"])
     return Table(head, lines)

@@ -108,7 +108,16 @@ def _swept(name: str, one: ImageSweep, seed: int, data: Path | None, run: Run, t
     with inner.alone():
         # Bundled data are small: starting a process for each cell would take longer than its training.
         on = "here" if name in BUNDLED else "local"
-        failed = list(cells_of(inner, settings, source, on=on, workers=None, progress=lambda label, share: tell(share)))
+        failed = list(
+            cells_of(
+                inner,
+                settings,
+                source,
+                on=on,
+                workers=None,
+                progress=lambda label, share: tell(share) if share else None,
+            )
+        )
         if failed:
             raise failed_cells(inner, failed, settings)
         return joined(inner, settings)

@@ -232,7 +232,6 @@ def joined(run: Run, settings: SweepSettings) -> xr.Dataset:
         "held_out": training.held_out,
         "discard": settings.discard,
         "threshold": settings.threshold,
-        "shape": list(training.shape),
     }
     return out
 

@@ -99,7 +99,7 @@ def batch_loss(
     Args:
         network: Called as network(x, told).sample.
         flow: The noise process.
-        images: All that are trained on (N, *shape), in [-1, 1].
+        images: All that are trained on (N, *shape): float32 in [-1, 1], or bytes, which are read as v/127.5 - 1.
         batch_size: Images drawn, with replacement.
         seed: Of the run.
         step: Number of the step.
@@ -112,6 +112,8 @@ def batch_loss(
     index = (place * images.shape[0]).long()[part]
     device = images.device
     noise = noise[part].to(device)
-    seen, told = flow.noised(images[index.to(device)], noise, u[part].to(device))
+    clean = images[index.to(device)]
+    clean = clean.float().div_(127.5).sub_(1) if clean.dtype == torch.uint8 else clean
+    seen, told = flow.noised(clean, noise, u[part].to(device))
     # Losses are summed in float32, whatever the products of the network were.
     return flow.loss(network(seen, told).sample.float(), noise, told)

@@ -98,7 +98,7 @@ def steps(state: Training, images: Tensor, accelerator: "Accelerator") -> Iterat
 
     Args:
         state: Network and optimizer, on the accelerator's device.
-        images: All that are trained on (N, channels, height, width), in [-1, 1].
+        images: All that are trained on (N, channels, height, width), bytes or float32 in [-1, 1].
         accelerator: accelerate's, which knows the device, the precision and the other processes.
 
     Raises:
@@ -112,7 +112,7 @@ def steps(state: Training, images: Tensor, accelerator: "Accelerator") -> Iterat
     share = settings.batch_size // world
     part = slice(rank * share, (rank + 1) * share)
     device = accelerator.device
-    images = images.to(device=device, dtype=torch.float32)
+    images = images.to(device)
     state.network.to(device).train()
     state.average.to(device)
     network: nn.Module = accelerator.prepare(state.network)

@@ -1,5 +1,6 @@
 """`geomem train`: train a diffusion model on images, and leave it as diffusers' pipelines are."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from geomem.errors import InputError, OutputError, TrainingError, reason_of
 from geomem.images import DataSet, load
 from geomem.records import Result, Run, digest, environment
 from geomem.stages import Progress
-from geomem.training.images import divided, shape_of, tensor_of
+from geomem.training.images import divided, shape_of, stored
 from geomem.training.presets import PRESETS, TrainSettings
 
 if TYPE_CHECKING:
@@ -164,7 +166,11 @@ def train_in(
 
     if tracker is not None and find_spec(tracker) is None:
         raise InputError(f"--tracker: {tracker} is not installed: pip install {tracker}.")
-    accelerator = Accelerator(mixed_precision="no", log_with=tracker, project_dir=str(out))
+    # Without being told so, accelerate takes several processes on processors for one each.
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    accelerator = Accelerator(
+        cpu=several and not torch.cuda.is_available(), mixed_precision="no", log_with=tracker, project_dir=str(out)
+    )
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()  # until the first process holds the folder
         _trained(Run.existing(out), data, settings, accelerator, None)
@@ -197,7 +203,7 @@ def _trained(
     rows, _ = divided(
         data, settings.size if settings.size < settings.rows else None, settings.held_out, settings.split_seed
     )
-    images = tensor_of(data, rows, settings.shape)
+    images = stored(data, rows, settings.shape)
     main = accelerator.is_main_process
 
     def save() -> float:
