@@ -7,9 +7,12 @@ from typing import Annotated
 import typer
 
 from geomem.parsing import parse_seeds, parse_sizes, parse_times
-from geomem.terminal import interruptible, print_findings, progress_bar
+from geomem.terminal import interruptible, print_findings, print_table, progress_bar
 
 __all__ = ["sweep", "train"]
+
+# Columns of a sweep's table that fit a terminal; the page has all.
+_NARROW = 4
 
 _DATA, _TRAINING = "How data are read", "How networks are trained"
 _PRESETS = "mnist, cifar10, celeba (the paper's U-Nets, Table 1), small-unet or mlp (reduced, minutes on a processor)."
@@ -192,4 +195,7 @@ def sweep(
             force=force,
             progress=progress,
         )
+    if not json_:
+        table = result.summary["table"]
+        print_table(table["head"][:_NARROW], [row[:_NARROW] for row in table["rows"]])
     print_findings(result.page, result.summary, json_)

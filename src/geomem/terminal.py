@@ -20,6 +20,7 @@ __all__ = [
     "print_claims",
     "print_experiments",
     "print_findings",
+    "print_table",
     "print_theory",
     "progress_bar",
     "say",
@@ -42,6 +43,20 @@ def print_findings(page: Path, summary: Mapping[str, Any], json_: bool, what: st
     for sentence in dict.fromkeys(s for sentences in summary["findings"].values() for s in sentences):
         console.print(f"• {sentence}", markup=False, highlight=False)
     console.print(f"\n{what.capitalize()}: {page}", soft_wrap=True, highlight=False)
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Cells as text, aligned at the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in head:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def print_experiments() -> None:

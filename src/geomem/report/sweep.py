@@ -97,7 +97,7 @@ def sweep_page(run: Run, arrays: xr.Dataset, summary: Mapping[str, Any]) -> Path
 
 def sweep_table(summary: Mapping[str, Any]) -> Table:
     """N, dimensions at training and held-out images, what the empirical score has there, and copies."""
-    head = ["N", "training", "held-out", "empirical, held-out", "copies", "loss"]
+    head = ["N", "training", "held-out", "copies", "empirical score, held-out", "loss"]
     lines = []
     for row in summary["rows"]:
         if row["t"] != summary["t"]:
@@ -106,7 +106,7 @@ def sweep_table(summary: Mapping[str, Any]) -> Table:
             _cell(row["dimension"]["resolved"][score][where])
             for score, where in (("network", "training"), ("network", "held-out"), ("empirical", "held-out"))
         ]
-        lines.append([f"{row['size']:,}", *cells, str(row["copies"]), f"{row['loss']:.4f}"])
+        lines.append([f"{row['size']:,}", *cells[:2], str(row["copies"]), cells[2], f"{row['loss']:.4f}"])
     return Table(head, lines)
 
 

@@ -243,12 +243,13 @@ def finish(run: Run) -> Result:
         InputError: If cells are missing.
     """
     from geomem.audit.plain import plain
-    from geomem.report.sweep import sweep_page
+    from geomem.report.sweep import sweep_page, sweep_table
     from geomem.sweep.summary import summarise
 
     arrays = joined(run, SweepSettings.read(run.config))
     summary = summarise(arrays)
     page = sweep_page(run, arrays, summary)
-    stated: dict[str, Any] = plain(summary)
+    table = sweep_table(summary)
+    stated: dict[str, Any] = {**plain(summary), "table": {"head": list(table.head), "rows": list(table.rows)}}
     run.write_text("summary.json", json.dumps(stated, indent=2) + "\n")
     return Result(run.path, page, stated)
