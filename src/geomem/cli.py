@@ -285,8 +285,15 @@ def reproduce(
             say(
                 f"{name} at {scale} scale takes about {took} here from the start; interrupted, it goes on where it was."
             )
-        options: dict[str, Any] = {"scale": scale, "seed": seed, "out": out, "force": force, "progress": progress}
-        for result in run_all(**options) if name == "all" else (run(name, steps=steps, data=data, **options),):
+        options: dict[str, Any] = {
+            "scale": scale,
+            "seed": seed,
+            "out": out,
+            "data": data,
+            "force": force,
+            "progress": progress,
+        }
+        for result in run_all(**options) if name == "all" else (run(name, steps=steps, **options),):
             stated.append({"figure": str(result.page), **result.summary})
             if not json_:
                 print_claims(result.summary["title"], result.summary["claims"])

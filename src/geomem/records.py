@@ -165,8 +165,13 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, in order."""
         log = self.path / "metrics.jsonl"
-        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]  # a killed process can leave a part of one
+        lines = []
+        for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue  # a killed process can leave a part of one
+        return lines
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -176,16 +181,22 @@ class Run:
             OutputError: If another process is at work in it.
         """
         with _held(self.path):
-            for left in self.path.glob(".*.part"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            try:
+                for left in self.path.glob(".*.part"):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(f"{self.path}: cannot be written ({_reason(error)}).") from error
             yield
 
     def log(self, **metrics: float | str | Sequence[float]) -> None:
         """Append one line to metrics.jsonl."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **metrics}) + "\n"
         try:
-            with (self.path / "metrics.jsonl").open("a") as stream:
-                stream.write(line)
+            with (self.path / "metrics.jsonl").open("ab+") as stream:
+                end = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, end - 1))
+                # A killed process can leave a line without its end.
+                stream.write((b"\n" if stream.read(1) not in (b"", b"\n") else b"") + line.encode())
         except OSError as error:
             raise OutputError(f"{self.path / 'metrics.jsonl'}: cannot be written ({_reason(error)}).") from error
 
@@ -235,6 +246,10 @@ def _held(folder: Path) -> Iterator[None]:
         raise OutputError(
             f"{folder}: another run is at work in this folder; wait until it ends, or choose another folder with --out."
         ) from None
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be locked ({_reason(error)}); choose another folder with --out."
+        ) from error
     try:
         yield
     finally:

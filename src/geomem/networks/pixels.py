@@ -26,7 +26,7 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of o
     """A perceptron with the interface of diffusers' UNet2DModel, for its pipelines.
 
     Args:
-        sample_size: Height and width.
+        sample_size: Side, or height and width.
         in_channels: Channels of what comes in.
         out_channels: Channels of what goes out, as many.
         hidden_size: Width.
@@ -38,7 +38,7 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of o
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
-        sample_size: list[int],
+        sample_size: int | list[int],
         in_channels: int = 1,
         out_channels: int = 1,
         hidden_size: int = 1024,
@@ -48,7 +48,8 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of o
         super().__init__()  # type: ignore[no-untyped-call]
         if in_channels != out_channels:
             raise ValueError("in_channels and out_channels must agree")
-        values = in_channels * sample_size[0] * sample_size[1]
+        height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
+        values = in_channels * height * width
         self.fourier = fourier = time_embedding_type == "fourier"
         self.time_proj: nn.Module = (
             GaussianFourierProjection(_FEATURES // 2, scale=1.0) if fourier else Timesteps(_FEATURES, False, 1)

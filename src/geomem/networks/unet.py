@@ -20,7 +20,7 @@ from torch import nn
 
 from geomem.errors import InputError
 
-__all__ = ["NETWORKS", "SHAPES", "build"]
+__all__ = ["NETWORKS", "SHAPES", "build", "check_shape"]
 
 # (channels, height, width) of the networks that have a size of their own.
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "celeba": (3, 64, 64)}
@@ -47,11 +47,21 @@ def build(name: str, shape: _Shape | None = None, *, flow: str = "vp") -> nn.Mod
         raise InputError(f"network: {name!r} is not known; choose one of {', '.join(NETWORKS)}.")
     if flow not in ("vp", "ve"):
         raise InputError(f"flow: {flow!r} is not known; choose vp or ve.")
-    own = SHAPES.get(name)
-    if shape is None and own is None:
+    if shape is None and name not in SHAPES:
         raise InputError(f"shape: {name} takes images of any size; say which.")
-    images = own if shape is None else tuple(shape)
-    assert images is not None
+    images = SHAPES[name] if shape is None else tuple(shape)
+    check_shape(name, images)
+    embedding = {"vp": "positional", "ve": "fourier"}[flow]
+    return NETWORKS[name](images, embedding)
+
+
+def check_shape(name: str, images: _Shape) -> None:
+    """Refuse images that a network does not take.
+
+    Raises:
+        InputError: For another size than the network's own, or samples that are no images (channels, height, width).
+    """
+    own = SHAPES.get(name)
     if own is not None and images != own:
         raise InputError(
             f"{name}: is for images of {own[1]}x{own[2]} pixels and {_channels(own[0])}; these have {images[1]}x{images[2]} and "
@@ -61,12 +71,15 @@ def build(name: str, shape: _Shape | None = None, *, flow: str = "vp") -> nn.Mod
         )
     if len(images) != 3:
         raise InputError(f"{name}: is for images (channels, height, width); these samples have shape {images}.")
-    embedding = {"vp": "positional", "ve": "fourier"}[flow]
-    return NETWORKS[name](images, embedding)
 
 
 def _channels(count: int) -> str:
     return "one channel" if count == 1 else f"{count} channels"
+
+
+def _sides(shape: _Shape) -> int | list[int]:
+    """Sides as diffusers' pipelines want them: one number for squares."""
+    return shape[1] if shape[1] == shape[2] else list(shape[1:])
 
 
 def _table1(
@@ -101,7 +114,7 @@ def _unet(
     from diffusers import UNet2DModel
 
     unet = UNet2DModel(
-        sample_size=shape[1] if shape[1] == shape[2] else shape[1:],
+        sample_size=_sides(shape),
         in_channels=shape[0],
         out_channels=shape[0],
         time_embedding_type=embedding,
@@ -134,7 +147,7 @@ def _mlp(shape: _Shape, embedding: str) -> nn.Module:
     # Narrower than large images: the gain lets noise through in all directions, and a step stays a matter of milliseconds.
     hidden = 256 if shape[0] * shape[1] * shape[2] <= 256 else 512
     mlp = PixelMLP(
-        sample_size=list(shape[1:]),
+        sample_size=_sides(shape),
         in_channels=shape[0],
         out_channels=shape[0],
         hidden_size=hidden,

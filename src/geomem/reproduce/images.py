@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from geomem.sweep.cell import Source
 
-__all__ = ["BUNDLED", "SCALED", "ImageSettings", "ImageSweep", "drawn_images", "image_parts"]
+__all__ = ["BUNDLED", "SCALED", "ImageSettings", "ImageSweep", "drawn_images", "image_parts", "sources"]
 
 # Data that come with the installation.
 BUNDLED = ("digits",)
@@ -87,6 +87,15 @@ SCALED = {
 def image_parts(settings: ImageSettings, data: Path | None = None) -> Mapping[str, Work]:
     """A sweep for each data set; `data` is the folder that holds all that are not bundled."""
     return {name: partial(_swept, name, one, settings.seed, data) for name, one in settings.sweeps.items()}
+
+
+def sources(settings: ImageSettings, data: Path | None) -> Mapping[str, "Source"]:
+    """Where the data of all sweeps lie.
+
+    Raises:
+        InputError: If some are not in the folder.
+    """
+    return {name: _source(name, one, data) for name, one in settings.sweeps.items()}
 
 
 def _swept(name: str, one: ImageSweep, seed: int, data: Path | None, run: Run, tell: Telling) -> xr.Dataset:

@@ -14,7 +14,7 @@ from geomem.networks import one_thread
 from geomem.records import Result, Run, digest
 from geomem.reproduce.experiment import SCALES, Experiment
 from geomem.reproduce.experiments import EXPERIMENTS
-from geomem.reproduce.images import ImageSettings
+from geomem.reproduce.images import ImageSettings, sources
 from geomem.reproduce.networks import NetworkSettings, training_seconds
 from geomem.stages import Progress, Stages
 
@@ -70,6 +70,8 @@ def run(
     if out is None:
         changed = "" if steps is None and seed == 0 else f"-{digest(settings)}"
         out = Path("geomem-reproduce") / scale / f"{experiment.name}{changed}"
+    if isinstance(settings, ImageSettings):
+        sources(settings, data)  # a run that lacks its data is not begun
     folder = Run.open(out, f"{_COMMAND} {experiment.name}", settings, force=force)
     with one_thread():
         parts = experiment.parts(settings, data) if experiment.reads else experiment.parts(settings)
@@ -89,13 +91,14 @@ def run_all(
     scale: str = "quick",
     seed: int = 0,
     out: Path | str | None = None,
+    data: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
     """Every experiment, each in a folder below `out` that has its name; yields after each. Arguments are `run`'s."""
     for name in EXPERIMENTS:
         folder = None if out is None else Path(out) / name
-        yield run(name, scale=scale, seed=seed, out=folder, force=force, progress=progress)
+        yield run(name, scale=scale, seed=seed, out=folder, data=data, force=force, progress=progress)
 
 
 def finish(folder: Run) -> Result:

@@ -17,9 +17,11 @@ from geomem.images import DataSet, load
 from geomem.records import Run
 from geomem.sweep.settings import SweepSettings, cell_name
 
-__all__ = ["CELLS", "Cell", "Source", "work"]
+__all__ = ["CELLS", "PARENT", "Cell", "Source", "work"]
 
 CELLS = "cells"
+# Variable with the number of the process that started a cell's, which may end before this one has looked.
+PARENT = "GEOMEM_SWEEP"
 _WATCHED_SECONDS = 1.0
 
 
@@ -129,7 +131,7 @@ def main(text: str) -> int:
 
 def _end_with_parent() -> None:
     """End with the process that started this one, even where that was killed: its next start takes the cell up again."""
-    parent = os.getppid()
+    parent = int(os.environ.get(PARENT, os.getppid()))
 
     def watch() -> None:
         while os.getppid() == parent:

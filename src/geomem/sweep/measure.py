@@ -49,7 +49,7 @@ def measured(
         network's denoised point, data units squared, sum over entries); over (sample, neighbour) `sample_distance`, over
         (control, neighbour) `control_distance`: of samples, and of images never seen, to the two nearest training images.
     """
-    times = np.asarray([model.nearest(float(np.clip(t, *model.reach))) for t in settings.times])
+    times = np.unique([model.nearest(float(np.clip(t, *model.reach))) for t in settings.times])
     points = {name: images[: settings.points] for name, images in zip(SETS, (training, held_out), strict=True)}
     scores: dict[str, Score] = {SCORES[0]: model.score, SCORES[1]: EmpiricalScore(training)}
     total, done, parts = len(SCORES) * len(SETS) * times.size, 0, []

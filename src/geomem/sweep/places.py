@@ -6,6 +6,7 @@ process is killed, takes no other with it.
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,14 +17,15 @@ from importlib.util import find_spec
 from typing import Any
 
 from geomem.errors import GeomemError, InputError, reason_of
-from geomem.sweep.cell import Cell, work
+from geomem.sweep.cell import PARENT, Cell, work
 
-__all__ = ["Outcome", "here", "local", "ray"]
+__all__ = ["Outcome", "check", "here", "local", "ray"]
 
 Outcome = tuple[Cell, str | None]
 _POLL_SECONDS = 0.2
 # How often Ray starts a cell anew whose worker died.
 _RETRIES = 3
+_ANSWER_SECONDS = 5.0
 
 
 def here(cells: Sequence[Cell], tell: Callable[[float], None]) -> Generator[Outcome, None, None]:
@@ -57,6 +59,29 @@ def local(cells: Sequence[Cell], workers: int, tell: Callable[[float], None]) ->
             process.end()
 
 
+def check(on: str) -> None:
+    """Refuse a place where no cells can be worked on, before anything is written.
+
+    Raises:
+        InputError: For a name that is not known, Ray that is not installed, or an address where nobody listens.
+    """
+    if on in ("here", "local"):
+        return
+    if on not in ("ray", "auto") and ":" not in on:
+        raise InputError(
+            f"--on: {on!r} is not known; choose local, ray, or a Ray cluster's address, as ray://host:10001."
+        )
+    if find_spec("ray") is None:
+        raise InputError("--on: Ray needs the extra ray: pip install 'geomem[ray]'.")
+    if ":" in on:
+        # Ray itself keeps trying for minutes.
+        host, _, port = on.removeprefix("ray://").rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise InputError(f"--on: no Ray cluster can be reached at {on} ({reason_of(error)}).") from error
+
+
 class _Process:
     """A cell in a process of its own."""
 
@@ -66,6 +91,7 @@ class _Process:
         environment = (
             {"OMP_NUM_THREADS": threads, **os.environ} if workers == 1 else {**os.environ, "OMP_NUM_THREADS": threads}
         )
+        environment[PARENT] = str(os.getpid())
         devices = _devices()
         if devices:
             environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
@@ -86,7 +112,7 @@ class _Process:
         for line in self._process.stdout:
             try:
                 self.share = float(json.loads(line)[1])
-            except (ValueError, IndexError, TypeError):
+            except (ValueError, LookupError, TypeError):
                 continue  # a library's own words
 
     def _errors(self) -> None:
@@ -99,8 +125,7 @@ class _Process:
 
     def failure(self) -> str | None:
         """What went wrong, once it has ended."""
-        for reader in self._readers:
-            reader.join()
+        self._close()
         code = self._process.returncode
         if code == 0:
             return None
@@ -112,6 +137,14 @@ class _Process:
     def end(self) -> None:
         self._process.terminate()
         self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        for reader in self._readers:
+            reader.join()
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            stream.close()
 
 
 def _devices() -> list[str]:
@@ -133,10 +166,9 @@ def ray(cells: Sequence[Cell], address: str | None, tell: Callable[[float], None
         tell: Told what cells under way have done: 0, for Ray does not say.
 
     Raises:
-        InputError: If Ray is not installed, or there is no cluster at the address.
+        InputError: If there is no cluster at the address.
     """
-    if find_spec("ray") is None:
-        raise InputError("--on ray: needs the extra ray: pip install 'geomem[ray]'.")
+    check(address or "ray")
     import ray as cluster
 
     begun = not cluster.is_initialized()
@@ -159,6 +191,8 @@ def ray(cells: Sequence[Cell], address: str | None, tell: Callable[[float], None
                 cell = under_way.pop(one)
                 try:
                     yield cell, cluster.get(one)
+                except cluster.exceptions.RayTaskError as error:
+                    yield cell, f"{type(error.cause).__name__}: {reason_of(error.cause)}."
                 except Exception as error:  # of the cluster: the worker died each time
                     yield cell, f"its Ray worker died {1 + _RETRIES} times ({reason_of(error)})."
     finally:
@@ -170,6 +204,6 @@ def _attempted(cell: Cell, told: Callable[[str, float], None] = lambda label, sh
     """A cell's work, and what went wrong."""
     try:
         work(cell, tell=told)
-    except GeomemError as error:
-        return str(error)
+    except Exception as error:  # of whatever kind: a cell takes no other with it
+        return str(error) if isinstance(error, GeomemError) else f"{type(error).__name__}: {reason_of(error)}."
     return None

@@ -64,8 +64,11 @@ def settings_for(
     """
     distinct = divided(data, None, 1, 0)[0].size + 1
     apart = min(_APART, distinct // _SHARE) if held_out is None else held_out
-    if apart < 2:
-        raise InputError(f"--held-out: at least 2 images must be kept apart, got {apart}.")
+    if not 2 <= apart <= distinct - _SMALLEST:
+        raise InputError(
+            f"--held-out: {apart:,} of the {distinct:,} distinct images of {data.name} cannot be kept apart; at least 2 must be, and as many left "
+            "to train on."
+        )
     if isinstance(sizes, str) and sizes != "paper":
         raise InputError(f"--sizes: {sizes!r} is not known; give numbers, or paper.")
     chosen = paper_sizes(preset, distinct - apart) if isinstance(sizes, str) else tuple(sorted(set(sizes)))
@@ -135,6 +138,7 @@ def sweep(
     where = replace(where, path=str(Path(where.path).resolve())) if Path(where.path).exists() else where
     if workers is not None and workers < 1:
         raise InputError(f"--workers: at least 1 is needed, got {workers}.")
+    places.check(on)
     settings = settings_for(where.read(), preset, sizes, seeds, **options)
     if out is None:
         out = Path("geomem-sweep") / f"{Path(settings.training.data[0]).stem}-{preset}-{digest(settings)}"

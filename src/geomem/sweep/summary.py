@@ -144,17 +144,26 @@ def _blind(arrays: xr.Dataset) -> list[str]:
 
 
 def _copied(at: list[dict[str, Any]]) -> str:
-    some = [row for row in at if row["copies"].low > row["control"].high]
-    if not some:
-        return f"Samples are copies no more often than images never seen: {at[0]['copies']} of them at N = {at[0]['size']:,}."
-    listed = ", ".join(f"{row['copies']} at N = {row['size']:,}" for row in some)
-    none = [row for row in at if row not in some]
-    clear = (
-        f" At N = {none[0]['size']:,} {'and above ' if len(none) > 1 and none[0]['size'] > some[-1]['size'] else ''}no more than images never seen."
-        if none
-        else ""
-    )
-    return f"Copies among samples: {listed}.{clear}"
+    """How often samples are copies, size by size: more often than images never seen, no more often, or not to be told."""
+    groups: dict[str, list[str]] = {"more": [], "unclear": [], "no more": []}
+    for row in at:
+        rate, control = row["copies"], row["control"]
+        if rate.low > control.high:
+            groups["more"].append(f"{rate} at N = {row['size']:,}")
+        elif rate.value > control.high:
+            groups["unclear"].append(f"{rate} against {control} at N = {row['size']:,}")
+        else:
+            groups["no more"].append(f"{row['size']:,}")
+    said = []
+    if groups["more"]:
+        said.append(f"Copies among samples: {', '.join(groups['more'])}.")
+    if groups["unclear"]:
+        said.append(
+            f"Too few were compared to tell copies from chance: {', '.join(groups['unclear'])} (images never seen)."
+        )
+    if groups["no more"]:
+        said.append(f"Samples are copies no more often than images never seen at N = {', '.join(groups['no more'])}.")
+    return " ".join(said)
 
 
 def _kinked(arrays: xr.Dataset) -> str:

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ import torch
 
 from geomem.errors import InputError, OutputError, TrainingError, reason_of
 from geomem.images import DataSet, load
+from geomem.networks.unet import check_shape
 from geomem.records import Result, Run, digest, environment
 from geomem.stages import Progress
 from geomem.training.images import divided, shape_of, stored
@@ -90,6 +93,7 @@ def settings_of(
     if ema_decay is not None and not 0 <= ema_decay < 1:
         raise InputError(f"--ema-decay: must lie between 0 and 1, below 1, got {ema_decay:g}.")
     shape, usual = shape_of(data), PRESETS[preset]
+    check_shape(preset, shape)
     rows, _ = divided(data, size, held_out, seed if split_seed is None else split_seed)
     if precision == "auto":
         precision = "bf16" if bf16_here() else "float32"
@@ -164,16 +168,24 @@ def train_in(
     """
     from accelerate import Accelerator
 
-    if tracker is not None and find_spec(tracker) is None:
-        raise InputError(f"--tracker: {tracker} is not installed: pip install {tracker}.")
+    if tracker is not None:
+        _check_tracker(tracker)
     # Without being told so, accelerate takes several processes on processors for one each.
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if settings.batch_size % processes:
+        raise InputError(
+            f"--batch-size: {settings.batch_size} images cannot be shared evenly by {processes} processes."
+        )
     accelerator = Accelerator(
-        cpu=several and not torch.cuda.is_available(), mixed_precision="no", log_with=tracker, project_dir=str(out)
+        cpu=processes > 1 and not torch.cuda.is_available(),
+        mixed_precision="no",
+        log_with=tracker,
+        project_dir=str(Path(out).expanduser().resolve()),
     )
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()  # until the first process holds the folder
         _trained(Run.existing(out), data, settings, accelerator, None)
+        accelerator.wait_for_everyone()  # until it has left the model
         return _result(Run.existing(out), settings)
     run = Run.open(out, "train", settings, force=force)
     with run.alone():
@@ -185,6 +197,7 @@ def train_in(
         state = _trained(run, data, settings, accelerator, progress)
         if state is not None:
             _leave(run, data, settings, state)
+        accelerator.wait_for_everyone()
         accelerator.end_training()
         return _result(run, settings)
 
@@ -217,26 +230,68 @@ def _trained(
     meter = _Meter(state.step, settings)
     saved, cost, every = time.monotonic(), 0.0, max(1, settings.steps // 200)
     try:
-        for step in steps(state, images, accelerator):
-            if not main:
-                continue
-            meter.add(step.loss)
-            if step.step % every == 0 or step.step == settings.steps:
-                numbers = {"loss": meter.mean(), "images_per_second": meter.speed, "learning_rate": step.learning_rate}
-                run.log(step=step.step, **numbers)
-                accelerator.log(numbers, step=step.step)
-                meter.restart()
-            if progress is not None and meter.due:
-                progress(meter.words(step.step), step.step / settings.steps)
-            if time.monotonic() - saved > max(_SAVE_SECONDS, cost / _SAVING):
-                cost, saved = save(), time.monotonic()
+        with _stops() as asked:
+            for step in steps(state, images, accelerator):
+                if asked:
+                    break
+                if not main:
+                    continue
+                meter.add(step.loss)
+                if step.step % every == 0 or step.step == settings.steps:
+                    numbers = {
+                        "loss": meter.mean(),
+                        "images_per_second": meter.speed,
+                        "learning_rate": step.learning_rate,
+                    }
+                    run.log(step=step.step, **numbers)
+                    accelerator.log(numbers, step=step.step)
+                    meter.restart()
+                if progress is not None and meter.due:
+                    progress(meter.words(step.step), step.step / settings.steps)
+                if time.monotonic() - saved > max(_SAVE_SECONDS, cost / _SAVING):
+                    cost, saved = save(), time.monotonic()
     except TrainingError as error:
         if main:
             save()
         raise TrainingError(f"{error} The state after {state.step:,} good steps is kept in {path}.") from error
     if main:
         save()
+    if asked:
+        raise KeyboardInterrupt
     return state
+
+
+@contextmanager
+def _stops() -> Iterator[list[int]]:
+    """The signals to stop that came inside the block, which take effect between steps, when the state can be saved.
+
+    A second one takes effect at once. Outside the main thread, which alone is told of signals, there is nothing to do.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_tracker(name: str) -> None:
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    if name not in LOGGER_TYPE_TO_CLASS:
+        raise InputError(f"--tracker: {name!r} is not known; choose one of {', '.join(LOGGER_TYPE_TO_CLASS)}.")
+    if find_spec(name) is None:
+        raise InputError(f"--tracker: {name} is not installed: pip install {name}.")
 
 
 class _Meter:
@@ -314,10 +369,9 @@ def _folder(path: Path) -> Iterator[Path]:
 def _result(run: Run, settings: TrainSettings) -> Result:
     lines = [line for line in run.metrics() if "loss" in line]
     images = "all" if settings.size == settings.rows else f"{settings.size:,} of {settings.rows:,}"
-    findings = [
-        f"{settings.steps:,} steps of {settings.batch_size} images in {settings.precision}; loss {lines[0]['loss']:.4f} at first, "
-        f"{lines[-1]['loss']:.4f} at last."
-    ]
+    findings = [f"{settings.steps:,} steps of {settings.batch_size} images in {settings.precision}."]
+    if lines:
+        findings[0] = f"{findings[0][:-1]}; loss {lines[0]['loss']:.4f} at first, {lines[-1]['loss']:.4f} at last."
     whole = settings.size == settings.rows
     model, known = run.path / MODEL, settings.data[0] if whole else run.path / "training.npy"
     control = f" --control {run.path / 'held-out.npy'}" if settings.held_out else ""
