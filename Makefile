@@ -11,7 +11,7 @@ demo: $(VENV)/.run           ## train, measure and report on real digits (about 
 	$(BIN)/geomem demo --out geomem-demo
 
 test: $(VENV)/.dev           ## run all tests and doctests
-	$(TEST_ENV) $(BIN)/pytest
+	$(TEST_ENV) $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.dev          ## lint, format and types
 	$(BIN)/ruff check .

@@ -267,7 +267,8 @@ def reproduce(
     force: Force = False,
 ) -> None:
     """The paper's figures, with verdicts on what it says about them."""
-    from geomem.reproduce import EXPERIMENTS, expected_seconds, run, run_all
+    from geomem.reproduce import EXPERIMENTS, expected_seconds, experiment_named, run, run_all
+    from geomem.reproduce.run import left_out
 
     if list_:
         print_experiments()
@@ -276,14 +277,22 @@ def reproduce(
         raise InputError(f"give an experiment: {', '.join(EXPERIMENTS)}, or all (see --list).")
     if name == "all" and steps is not None:
         raise InputError("--steps: give it with one experiment that trains networks.")
-    names = list(EXPERIMENTS) if name == "all" else [name]
+    passed = left_out(scale, data) if name == "all" else []
+    names = [n for n in EXPERIMENTS if n not in passed] if name == "all" else [name]
+    if passed:
+        say(f"{', '.join(passed)} is passed over: at {scale} scale it needs data (--data).")
     stated = []
     with interruptible(), progress_bar() as progress:
         seconds = sum(expected_seconds(n, scale, steps, seed) for n in names)
         if scale == "full" or seconds > 120:
-            took = duration(seconds)
+            # Table 1's networks have no place on a processor: their time is that of a GPU.
+            where = (
+                "on one GPU (40 TFLOP/s)"
+                if scale == "full" and any(experiment_named(n).reads for n in names)
+                else "here"
+            )
             say(
-                f"{name} at {scale} scale takes about {took} here from the start; interrupted, it goes on where it was."
+                f"{name} at {scale} scale takes about {duration(seconds)} {where} from the start; interrupted, it goes on where it was."
             )
         options: dict[str, Any] = {
             "scale": scale,

@@ -64,7 +64,7 @@ def train(
     preset: Preset,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the run; an interrupted one continues. below geomem-train/ by default."),
+        typer.Option(help="Folder of the run; an interrupted one continues; below geomem-train/ by default."),
     ] = None,
     limit: Annotated[
         int | None,
@@ -90,7 +90,8 @@ def train(
 ) -> None:
     """Train a diffusion model on images, and leave it as a diffusers pipeline.
 
-    Interrupted or killed, the same command goes on where it was. For several GPUs or processes: torchrun --nproc-per-node N -m geomem train ...
+    Interrupted or killed, the same command goes on where it was. For several GPUs or processes: torchrun
+    --nproc-per-node N -m geomem train ...
     """
     from geomem.images import load
     from geomem.training import train as run
@@ -130,7 +131,7 @@ def sweep(
     seeds: Annotated[str, typer.Option(help="Trainings of each size: seeds, as 0,1, or how many.")] = "1",
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the sweep; an interrupted one continues. below geomem-sweep/ by default."),
+        typer.Option(help="Folder of the sweep; an interrupted one continues; below geomem-sweep/ by default."),
     ] = None,
     on: Annotated[
         str,

@@ -90,7 +90,9 @@ class Run:
                         "with --out, or replace it with --force."
                     )
                 with _held(folder):
-                    shutil.rmtree(folder)
+                    # Its configuration last: what is left of a run that was half deleted is known as one.
+                    for path in sorted(folder.iterdir(), key=lambda path: path.name == _CONFIG):
+                        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, config)
             run._write_json(_ENVIRONMENT, environment())

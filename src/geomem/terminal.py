@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 # Between two lines of a stage that goes on, where there is no terminal.
-_QUIET_SECONDS = 10.0
+_QUIET_SECONDS, _NEWS = 10.0, 0.05
 
 
 def print_findings(page: Path, summary: Mapping[str, Any], json_: bool, what: str = "page") -> None:
@@ -144,14 +144,15 @@ def progress_bar() -> Iterator["Progress"]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        said, at = "", 0.0
+        said, at, reached = "", 0.0, 0.0
 
         def line(label: str, share: float) -> None:
-            nonlocal said, at
+            nonlocal said, at, reached
             # What follows the dot changes all the time.
             stage, now = label.partition(" · ")[0], time.monotonic()
-            if stage != said.partition(" · ")[0] or (label != said and now - at > _QUIET_SECONDS):
-                said, at = label, now
+            news = label != said or share > reached + _NEWS
+            if stage != said.partition(" · ")[0] or (news and now - at > _QUIET_SECONDS):
+                said, at, reached = label, now, share
                 say(f"{share:4.0%} {label}")
 
         yield line

@@ -113,7 +113,7 @@ def _claims(verdicts: Sequence[Verdict], runs: _Runs, gallery: str) -> str:
         "*Losing dimensions: geometric memorization in generative diffusion*, statement by statement: theory, simulation, "
         "small networks trained on synthetic data, and on images. Every verdict is computed from records by a rule that is stated with it; "
         f"figures are in the [gallery]({gallery}/README.md), misprints in the [errata](errata.md). Intervals are 95%; ± is a "
-        "standard error. Networks are one training each (on MNIST two of each size): intervals are over points, not over trainings.\n",
+        "standard error. Networks are one training each, unless their number is given: intervals are over points, not over trainings.\n",
         "| statement | where | verdict |",
         "|---|---|---|",
     ]

@@ -1,11 +1,13 @@
 r"""A residual multi-layer perceptron on the pixels of an image, as a model of diffusers.
 
-With h the hidden activity, e(t) an embedding of what it is told of the noise and c_in = 1 or 1/sqrt(sigma_data^2 + sigma^2),
+With h the hidden activity, e(t) an embedding of what it is told of the noise and c_in = 1 or 1/sqrt(sigma_data^2 +
+sigma^2),
 
-    h = W c_in x,   h <- h + B silu(A silu(h + e_k(t)))   (two blocks),   out = g(t) x + V silu(h).
+    h = W c_in x,   h <- h + B silu(A silu(h + e_k(t)))   (two blocks),   out = g(t) c_in x + V silu(h),
 
-The gain g(t), learned with the rest, is what a narrow network lacks: noise in all directions of the image at once. It trains in minutes where
-a U-Net takes hours, and has none of a U-Net's preference for what images look like.
+and out/sigma for a network that is told sigma. The gain g(t), learned with the rest, is what a narrow network lacks:
+noise in all directions of the image at once. It trains in minutes where a U-Net takes hours, and has none of a U-Net's
+preference for what images look like.
 """
 
 import torch
@@ -31,8 +33,8 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of o
         out_channels: Channels of what goes out, as many.
         hidden_size: Width.
         blocks: Residual blocks.
-        time_embedding_type: "positional" for one that is told the step and predicts the noise, "fourier" for one that is told
-            sigma and predicts the score.
+        time_embedding_type: "positional" for one that is told the step and predicts the noise, "fourier" for one that
+            is told sigma and predicts the score.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]

@@ -1,16 +1,17 @@
-r"""Networks of images, in diffusers' classes: the U-Nets of the paper's Table 1 (Supp. A), and two that train on a processor.
+r"""Networks of images, in diffusers' classes: the U-Nets of the paper's Table 1 (Supp. A), and two that train on a
+processor.
 
-The U-Nets are those of Ho et al. 2020: two residual blocks a resolution, self-attention in the middle and, but for MNIST, at
-16x16, noise prediction. Their number of parameters is the paper's:
+The U-Nets are those of Ho et al. 2020: two residual blocks a resolution, self-attention in the middle and, but for
+MNIST, at 16x16, noise prediction. Their number of parameters is the paper's:
 
     name      pixels    channels         attention  dropout  parameters
     mnist     28x28x1   128 (1, 2, 2)    middle     0        24,515,585
     cifar10   32x32x3   128 (1, 2, 2, 2) + 16x16    0.1      35,746,307
     celeba    64x64x3   64 (1, 1, 2, 2, 4, 4)  + 16x16  0    27,460,355
 
-`small-unet` is a U-Net of three resolutions at most for images of any size, `mlp` a `PixelMLP`. With `flow` "ve" a network
-is told sigma by random Fourier features of its logarithm and predicts the score itself (Song et al. 2021), which takes a few more
-parameters.
+`small-unet` is a U-Net of three resolutions at most for images of any size, `mlp` a `PixelMLP`. With `flow` "ve" a
+network is told sigma by random Fourier features of its logarithm and predicts the score itself (Song et al. 2021),
+which takes a few more parameters.
 """
 
 from collections.abc import Callable
@@ -34,8 +35,8 @@ def build(name: str, shape: _Shape | None = None, *, flow: str = "vp") -> nn.Mod
     Args:
         name: One of `NETWORKS`.
         shape: (channels, height, width) of the images; None for the network's own.
-        flow: "vp" for one that is told the DDPM step and predicts the noise, "ve" for one that is told sigma and predicts the
-            score.
+        flow: "vp" for one that is told the DDPM step and predicts the noise, "ve" for one that is told sigma and
+            predicts the score.
 
     Raises:
         InputError: For an unknown name or flow, or images that do not fit.

@@ -35,7 +35,8 @@ class Experiment:
         title: What is shown, in a line.
         settings: Scale ("quick" and "full", and "reduced" where full is beyond a processor) to a dataclass instance that JSON
             can hold; its fields are all that a record depends on.
-        seconds: Scale to the time it takes on two cores of a 2.1 GHz Xeon of 2023, all its own work, measured.
+        seconds: Scale to the time it takes on two cores of a 2.1 GHz Xeon of 2023, all its own work, measured; fig6's full one is a GPU's,
+            estimated.
         parts: Names of the records, in order, with the work that makes each; takes the folder of the data too where `reads`.
         figure: Draws the records; takes the title and the small print.
         also: Other names of the same experiment.

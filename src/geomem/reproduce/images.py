@@ -1,7 +1,8 @@
-"""Figs. 6 and 7 and Sec. 6.3: networks trained on more and more images, their spectra, dimension, and the readings of Alg. 3.
+"""Figs. 6 and 7 and Sec. 6.3: networks trained on more and more images, their spectra, dimension, and the readings of
+Alg. 3.
 
-`quick` trains perceptrons on scikit-learn's digits; `reduced` the same on MNIST, Fashion-MNIST and a colour set; `full` the U-Nets of
-Table 1 on the paper's data at the paper's sizes.
+`quick` trains perceptrons on scikit-learn's digits; `reduced` the same on MNIST, Fashion-MNIST and a colour set;
+`full` the U-Nets of Table 1 on the paper's data at the paper's sizes.
 """
 
 from collections.abc import Mapping

@@ -18,7 +18,7 @@ from geomem.reproduce.images import ImageSettings, sources
 from geomem.reproduce.networks import NetworkSettings, training_seconds
 from geomem.stages import Progress, Stages
 
-__all__ = ["expected_seconds", "experiment_named", "finish", "records_of", "run", "run_all"]
+__all__ = ["expected_seconds", "experiment_named", "finish", "left_out", "records_of", "run", "run_all"]
 
 _COMMAND = "reproduce"
 
@@ -73,7 +73,7 @@ def run(
     if isinstance(settings, ImageSettings):
         sources(settings, data)  # a run that lacks its data is not begun
     folder = Run.open(out, f"{_COMMAND} {experiment.name}", settings, force=force)
-    with one_thread():
+    with folder.alone(), one_thread():
         parts = experiment.parts(settings, data) if experiment.reads else experiment.parts(settings)
         stages = Stages(progress, dict.fromkeys(parts, 1 / len(parts)))
         for part, work in parts.items():
@@ -95,10 +95,17 @@ def run_all(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
-    """Every experiment, each in a folder below `out` that has its name; yields after each. Arguments are `run`'s."""
+    """Every experiment but `left_out`, each in a folder below `out` that has its name; yields after each. Arguments are `run`'s."""
     for name in EXPERIMENTS:
+        if name in left_out(scale, data):
+            continue
         folder = None if out is None else Path(out) / name
         yield run(name, scale=scale, seed=seed, out=folder, data=data, force=force, progress=progress)
+
+
+def left_out(scale: str, data: Path | None) -> list[str]:
+    """Experiments that `run_all` passes over, because they need data that are not given."""
+    return [e.name for e in EXPERIMENTS.values() if e.reads and scale != "quick" and data is None]
 
 
 def finish(folder: Run) -> Result:

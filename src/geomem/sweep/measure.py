@@ -14,6 +14,7 @@ from geomem.dimension import degrees_of_freedom, largest_gap, resolved, second_d
 from geomem.scores import EmpiricalScore, Score
 from geomem.seeds import derived_generator
 from geomem.spectra import Spectrum, spectrum
+from geomem.spectra.cost import MEMORY, batch_within
 from geomem.sweep.settings import SweepSettings
 
 __all__ = ["ESTIMATORS", "SCORES", "SETS", "measured"]
@@ -44,10 +45,11 @@ def measured(
         tell: Told the share that is done.
 
     Returns:
-        Over (score, set, t, direction) `scaled_value` (t times the singular values, mean over points); over (t, direction)
-        `example`, those of the network at the first training image; over (estimator, score, set, point, t) `dimension`; over (set, point, t) `denoising` (squared error of the
-        network's denoised point, data units squared, sum over entries); over (sample, neighbour) `sample_distance`, over
-        (control, neighbour) `control_distance`: of samples, and of images never seen, to the two nearest training images.
+        Over (score, set, t, direction) `scaled_value` (t times the singular values, mean over points); over (t,
+        direction) `example`, those of the network at the first training image; over (estimator, score, set, point, t)
+        `dimension`; over (set, point, t) `denoising` (squared error of the network's denoised point, data units
+        squared, sum over entries); over (sample, neighbour) `sample_distance`, over (control, neighbour)
+        `control_distance`: of samples, and of images never seen, to the two nearest training images.
     """
     times = np.unique([model.nearest(float(np.clip(t, *model.reach))) for t in settings.times])
     points = {name: images[: settings.points] for name, images in zip(SETS, (training, held_out), strict=True)}
@@ -80,25 +82,26 @@ def measured(
 
 def _read(score: Score, x: Tensor, t: float, settings: SweepSettings, seed: int) -> xr.Dataset:
     """Spectrum and dimensions at points x (k, *shape) and one time."""
-    seen = spectrum(score, x, t, generator=derived_generator(seed, "probe"))
-    scaled = (seen.values * t).cpu().numpy()
-    dimensions = [_dimension(name, seen, settings) for name in ESTIMATORS]
+    scaled, dimensions = [], []
+    for point in x:  # one at a time: of large images a single spectrum fills the memory
+        seen = spectrum(score, point, t, generator=derived_generator(seed, "probe"))
+        scaled.append((seen.values * t).cpu().numpy())
+        dimensions.append([_dimension(name, seen, settings) for name in ESTIMATORS])
     return xr.Dataset(
         {
-            "scaled_value": ("direction", scaled.mean(0).astype(np.float32), {"units": "1"}),
+            "scaled_value": ("direction", np.mean(scaled, 0).astype(np.float32), {"units": "1"}),
             "example": ("direction", scaled[0].astype(np.float32), {"units": "1"}),
-            "dimension": (("estimator", "point"), np.stack(dimensions), {"units": "dimensions"}),
+            "dimension": (("point", "estimator"), np.array(dimensions), {"units": "dimensions"}),
         },
         coords={"estimator": list(ESTIMATORS), "point": np.arange(len(scaled))},
     )
 
 
-def _dimension(name: str, seen: Spectrum, settings: SweepSettings) -> np.ndarray:
+def _dimension(name: str, seen: Spectrum, settings: SweepSettings) -> float:
     if name == "second_difference":
-        return second_difference(seen, discard=settings.discard, threshold=settings.threshold).value
-    return {"resolved": resolved, "degrees_of_freedom": degrees_of_freedom, "largest_gap": largest_gap}[name](
-        seen
-    ).value
+        return float(second_difference(seen, discard=settings.discard, threshold=settings.threshold).value)
+    rules = {"resolved": resolved, "degrees_of_freedom": degrees_of_freedom, "largest_gap": largest_gap}
+    return float(rules[name](seen).value)
 
 
 def _denoising(model: Model, x: Tensor, times: np.ndarray, seed: int) -> np.ndarray:
@@ -117,7 +120,9 @@ def _denoising(model: Model, x: Tensor, times: np.ndarray, seed: int) -> np.ndar
 def _copies(model: Model, training: Tensor, held_out: Tensor, settings: SweepSettings, seed: int) -> xr.Dataset:
     """Distances of samples, and of images never seen, to their two nearest training images."""
     mean = training.flatten(1).to(torch.float64).mean(0)
-    samples = drawn(model, mean, settings.sampling_steps, range(settings.samples), seed=seed)
+    batch = batch_within(model.score, MEMORY, dtype=model.dtype, device=model.device)
+    parts = [range(i, min(i + batch, settings.samples)) for i in range(0, settings.samples, batch)]
+    samples = torch.cat([drawn(model, mean, settings.sampling_steps, part, seed=seed) for part in parts])
     known = training.flatten(1).numpy()
     units = {"units": "data units"}
     return xr.Dataset(

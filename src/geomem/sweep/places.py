@@ -1,7 +1,7 @@
 """Where the cells of a sweep are worked on: processes of this machine, or a Ray cluster.
 
-A place takes cells, works on as many at a time as it can, and yields each with what went wrong, or None. A cell that fails, or whose
-process is killed, takes no other with it.
+A place takes cells, works on as many at a time as it can, and yields each with what went wrong, or None. A cell that
+fails, or whose process is killed, takes no other with it.
 """
 
 import json
@@ -100,7 +100,9 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             env=environment,
+            start_new_session=True,  # Ctrl-C is for the sweep, which then ends its cells
         )
         self._said: deque[str] = deque(maxlen=30)
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._progress, self._errors)]
@@ -158,11 +160,13 @@ def _devices() -> list[str]:
 
 
 def ray(cells: Sequence[Cell], address: str | None, tell: Callable[[float], None]) -> Generator[Outcome, None, None]:
-    """Work on cells as tasks of a Ray cluster, whose machines reach the sweep's folder and the data under the same paths.
+    """Work on cells as tasks of a Ray cluster, whose machines reach the sweep's folder and the data under the same
+    paths.
 
     Args:
         cells: The cells.
-        address: Of the cluster, as "ray://host:10001" or "auto"; None for one of this machine's cores, started for the occasion.
+        address: Of the cluster, as "ray://host:10001" or "auto"; None for one of this machine's cores, started for the
+            occasion.
         tell: Told what cells under way have done: 0, for Ray does not say.
 
     Raises:
@@ -180,6 +184,7 @@ def ray(cells: Sequence[Cell], address: str | None, tell: Callable[[float], None
             raise InputError(
                 f"--on: no Ray cluster can be reached at {address or 'this machine'} ({reason_of(error)})."
             ) from error
+    under_way: dict[Any, Cell] = {}
     try:
         devices = 1 if cluster.cluster_resources().get("GPU", 0) else 0
         task = cluster.remote(_attempted).options(num_cpus=1, num_gpus=devices, max_retries=_RETRIES)
@@ -196,6 +201,8 @@ def ray(cells: Sequence[Cell], address: str | None, tell: Callable[[float], None
                 except Exception as error:  # of the cluster: the worker died each time
                     yield cell, f"its Ray worker died {1 + _RETRIES} times ({reason_of(error)})."
     finally:
+        for one in under_way:
+            cluster.cancel(one, force=True)
         if begun:
             cluster.shutdown()
 

@@ -122,8 +122,8 @@ def sweep(
         sizes: Numbers of training images, or "paper".
         seeds: One training of each size for each.
         out: Folder of the sweep; None is one below geomem-sweep/ that is named after what is asked.
-        on: "local" (processes of this machine), "here" (this process), "ray" (a Ray of this machine), or a Ray cluster's
-            address.
+        on: "local" (processes of this machine), "here" (this process), "ray" (a Ray of this machine), or a Ray
+            cluster's address.
         workers: Cells at a time on this machine; None for one a core, or one a GPU.
         force: Replace another run in the folder.
         progress: Called with what is being done and the share that is done.
@@ -145,10 +145,12 @@ def sweep(
     run = Run.open(out, COMMAND, settings, force=force)
     with run.alone():
         failed = list(cells_of(run, settings, where, on=on, workers=workers, progress=progress))
-        if failed:
-            raise failed_cells(run, failed, settings)
         if progress is not None:
             progress("drawing", 1.0)
+        if failed:
+            if len(failed) < len(settings.cells):
+                finish(run)
+            raise failed_cells(run, failed, settings)
         return finish(run)
 
 
@@ -157,8 +159,8 @@ def failed_cells(run: Run, failed: Sequence[places.Outcome], settings: SweepSett
     shown = "; ".join(f"N = {cell.size:,}, seed {cell.seed}: {why}" for cell, why in failed[:3])
     more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
     return GeomemError(
-        f"{len(failed)} of {len(settings.cells)} cells failed ({shown}{more}). The others are kept in {run.path}; run the same command "
-        "again to try these once more."
+        f"{len(failed)} of {len(settings.cells)} cells failed ({shown}{more}). The others are kept, and drawn, in {run.path}; run the same "
+        "command again to try these once more."
     )
 
 
@@ -203,27 +205,28 @@ def cells_of(
 def _workers() -> int:
     import torch
 
-    return torch.cuda.device_count() or os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return torch.cuda.device_count() or cores
 
 
 def joined(run: Run, settings: SweepSettings) -> xr.Dataset:
-    """The cells' records as one, over (size, seed).
+    """The records of the cells that are done as one, over (size, seed); NaN for those that are not.
 
     Raises:
-        InputError: If some are missing or damaged.
+        InputError: If a record is damaged, or no cell is done.
     """
-    parts = run.load_all([cell_name(*cell) for cell in settings.cells])
+    done = [cell for cell in settings.cells if run.has(cell_name(*cell))]
+    if not done:
+        raise InputError(f"{run.path}: no cell is done; run the command that made it again, it goes on where it was.")
+    parts = {cell: run.load(cell_name(*cell)) for cell in done}
+    sizes = [size for size in settings.sizes if any(size == other for other, _ in done)]
     by_size = []
-    for size in settings.sizes:
-        by_seed = []
-        for seed in settings.seeds:
-            arrays = parts[cell_name(size, seed)]
-            by_seed.append(arrays.assign(loss=((), arrays.attrs["loss"])))
-        by_size.append(
-            xr.concat(by_seed, xr.Variable("seed", list(settings.seeds)), join="outer", combine_attrs="override")
-        )
-    out = xr.concat(by_size, xr.Variable("size", list(settings.sizes)), join="outer", combine_attrs="override")
-    first = parts[cell_name(*settings.cells[0])].attrs
+    for size in sizes:
+        seeds = [seed for seed in settings.seeds if (size, seed) in parts]
+        by_seed = [parts[size, seed].assign(loss=((), parts[size, seed].attrs["loss"])) for seed in seeds]
+        by_size.append(xr.concat(by_seed, xr.Variable("seed", seeds), join="outer", combine_attrs="override"))
+    out = xr.concat(by_size, xr.Variable("size", sizes), join="outer", combine_attrs="override")
+    first = parts[done[0]].attrs
     training = settings.training
     out.attrs = {
         "data": training.data[0],
@@ -236,15 +239,16 @@ def joined(run: Run, settings: SweepSettings) -> xr.Dataset:
         "held_out": training.held_out,
         "discard": settings.discard,
         "threshold": settings.threshold,
+        "cells": len(done),
     }
     return out
 
 
 def finish(run: Run) -> Result:
-    """Table, figures and page from the cells' records.
+    """Table, figures and page from the records of the cells that are done.
 
     Raises:
-        InputError: If cells are missing.
+        InputError: If none is.
     """
     from geomem.audit.plain import plain
     from geomem.report.sweep import sweep_page, sweep_table

@@ -112,7 +112,7 @@ def summarise(arrays: xr.Dataset) -> dict[str, Any]:
     }
     parameters = arrays.attrs["parameters"]
     lead = (
-        f"{seeds * len(at)} models ({arrays.attrs['network']}, {parameters:,} parameters, {arrays.attrs['flow']}) were trained for "
+        f"{arrays.attrs['cells']} models ({arrays.attrs['network']}, {parameters:,} parameters, {arrays.attrs['flow']}) were trained for "
         f"{arrays.attrs['steps']:,} steps of {arrays.attrs['batch_size']} images, {seeds} {'training' if seeds == 1 else 'trainings'} of each "
         f"size. Spectra were taken at up to {arrays.sizes['point']} training images and as many of {arrays.attrs['held_out']:,} kept apart; "
         "intervals are 95%, over the points of all trainings of a size, not over trainings."
@@ -177,7 +177,5 @@ def _kinked(arrays: xr.Dataset) -> str:
         if both.size:
             shares.append(f"{np.median(both):.0f} at N = {size:,}")
     if not shares:
-        return f"Alg. 3 finds no kink in any spectrum at t = {t:.3g}."
-    return (
-        f"Alg. 3, by the paper's reading at t = {t:.3g}, finds a dimension (median over points) of {', '.join(shares)}."
-    )
+        return f"Alg. 3 finds no kink in any spectrum at t = {t:.3g}, the smallest."
+    return f"Alg. 3 at t = {t:.3g}, the smallest, finds a dimension (median over points) of {', '.join(shares)}."

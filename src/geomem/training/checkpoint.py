@@ -1,7 +1,7 @@
 """Checkpoints of an image network's training: one safetensors file from which it goes on bit for bit.
 
-Tensors are the weights, their average and Adam's moments; steps and settings are JSON in the file's header. Random state is not
-stored: every step derives its own from the seed.
+Tensors are the weights, their average and Adam's moments; steps and settings are JSON in the file's header. Random
+state is not stored: every step derives its own from the seed.
 """
 
 from dataclasses import asdict

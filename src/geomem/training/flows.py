@@ -1,9 +1,9 @@
 r"""The two noise processes of training, as diffusers' schedulers have them.
 
-    "vp"  DDPM (Ho et al. 2020): x' = sqrt(abar_k) y + sqrt(1 - abar_k) eps at a step k drawn uniformly from T = 1000, beta from
-          1e-4 to 2e-2; the network F(x', k) predicts eps, loss |F - eps|^2.
-    "ve"  Song et al. 2021: x' = y + sigma eps on [0, 1], ln sigma uniform from 0.01 to 50 (90 for 64x64, above the greatest distance
-          of two images); the network F(x', sigma) predicts the score, loss |sigma F + eps|^2.
+    "vp"  DDPM (Ho et al. 2020): x' = sqrt(abar_k) y + sqrt(1 - abar_k) eps at a step k drawn uniformly from T = 1000,
+          beta from 1e-4 to 2e-2; the network F(x', k) predicts eps, loss |F - eps|^2.
+    "ve"  Song et al. 2021: x' = y + sigma eps on [0, 1], ln sigma uniform from 0.01 to 50 (90 above 32x32, above the
+          greatest distance of two images); the network F(x', sigma) predicts the score, loss |sigma F + eps|^2.
 
 Losses are means over entries. Every draw comes from (seed, step) and the place in the batch alone.
 """

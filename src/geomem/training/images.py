@@ -35,9 +35,11 @@ def shape_of(data: DataSet) -> tuple[int, ...]:
 
 
 def divided(data: DataSet, size: int | None, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train on, and rows kept apart; subsets of one seed are nested, and the rows kept apart are the same for all sizes.
+    """Rows to train on, and rows kept apart; subsets of one seed are nested, and the rows kept apart are the same for
+    all sizes.
 
-    All rows where nothing else is asked; otherwise distinct ones, so that what is kept apart was not trained on by another name.
+    All rows where nothing else is asked; otherwise distinct ones, so that what is kept apart was not trained on by
+    another name.
 
     Raises:
         InputError: If the data do not suffice.

@@ -1,8 +1,8 @@
 r"""Training of an image network, as a generator of typed steps.
 
-One step draws its batch from (seed, step), lets accelerate average the gradients over processes, clips them at norm 1 and moves Adam and
-the average of the weights. Nothing random outlives a step: a run that goes on from step k needs no generator's state, and
-processes that share a batch see together what one process would see alone.
+One step draws its batch from (seed, step), lets accelerate average the gradients over processes, clips them at norm 1
+and moves Adam and the average of the weights. Nothing random outlives a step: a run that goes on from step k needs no
+generator's state, and processes that share a batch see together what one process would see alone.
 """
 
 import math
@@ -115,6 +115,8 @@ def steps(state: Training, images: Tensor, accelerator: "Accelerator") -> Iterat
     images = images.to(device)
     state.network.to(device).train()
     state.average.to(device)
+    for moments in state.optimizer.state.values():  # of a checkpoint they are on the CPU
+        moments.update({key: value.to(device) for key, value in moments.items()})
     network: nn.Module = accelerator.prepare(state.network)
     parameters = [p for p in state.network.parameters() if p.requires_grad]
     dropout = any(isinstance(m, nn.Dropout) and m.p > 0 for m in state.network.modules())

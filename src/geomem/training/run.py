@@ -133,8 +133,8 @@ def train(
     Args:
         data: Anything that `images.load` reads, or a data set.
         preset: One of `PRESETS`.
-        out: Folder of the run, None for one below geomem-train/ that is named after what is asked: model/ is the diffusers pipeline; training.npy and held-out.npy the images, where not all
-            were trained on.
+        out: Folder of the run, None for one below geomem-train/ that is named after what is asked: model/ is the
+            diffusers pipeline; training.npy and held-out.npy the images, where not all were trained on.
         force: Replace another run in the folder.
         progress: Called with what is being done and the share that is done.
         tracker: One of accelerate's, as "tensorboard", to log to; None for metrics.jsonl alone.
@@ -177,7 +177,7 @@ def train_in(
             f"--batch-size: {settings.batch_size} images cannot be shared evenly by {processes} processes."
         )
     accelerator = Accelerator(
-        cpu=processes > 1 and not torch.cuda.is_available(),
+        cpu=not torch.cuda.is_available(),  # several processes on processors are told apart by this alone
         mixed_precision="no",
         log_with=tracker,
         project_dir=str(Path(out).expanduser().resolve()),
@@ -232,7 +232,8 @@ def _trained(
     try:
         with _stops() as asked:
             for step in steps(state, images, accelerator):
-                if asked:
+                if _any_of(accelerator, bool(asked)):
+                    asked.append(signal.SIGINT)
                     break
                 if not main:
                     continue
@@ -259,6 +260,13 @@ def _trained(
     if asked:
         raise KeyboardInterrupt
     return state
+
+
+def _any_of(accelerator: "Accelerator", here: bool) -> bool:
+    """Whether it is so in any of the processes, which all must stop at the same step."""
+    if accelerator.num_processes == 1:
+        return here
+    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)
 
 
 @contextmanager
@@ -355,6 +363,10 @@ def _folder(path: Path) -> Iterator[Path]:
     try:
         try:
             yield temporary
+            for written in temporary.rglob("*"):
+                if written.is_file():
+                    with written.open("rb") as stream:
+                        os.fsync(stream.fileno())
             temporary.chmod(0o755)
             temporary.replace(path)
         except Exception as error:  # safetensors raises its own where the disk is full
