@@ -278,7 +278,7 @@ def test_an_address_without_a_cluster_is_refused(tmp_path: Path, monkeypatch: py
     if ray.is_initialized() or Path("/tmp/ray/ray_current_cluster").exists():
         pytest.skip("a Ray is running here")
     begun = time.monotonic()
-    with pytest.raises(InputError, match=rf"--on: no Ray cluster can be reached at {address}"):
+    with pytest.raises(InputError, match=r"--on: ('lokal' is not known|no Ray cluster can be reached at auto)"):
         list(places.ray(cells(tmp_path, 2), address, lambda share: None))
     assert time.monotonic() - begun < 60
 

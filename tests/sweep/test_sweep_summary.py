@@ -97,7 +97,7 @@ def made(
             "held_out": controls,
             "discard": 8,
             "threshold": 15.0,
-            "shape": [1, 8, 8],
+            "cells": len(sizes) * len(seeds),
         },
     )
 
@@ -221,7 +221,7 @@ def test_dimensions_that_no_reading_finds_are_said_to_be_none() -> None:
     arrays["dimension"].loc[at | {"size": 64}] = np.nan
     assert "N = 64" not in told(arrays)["reading"]
     arrays["dimension"].loc[at] = np.nan
-    assert told(arrays)["reading"] == "Alg. 3 finds no kink in any spectrum at t = 0.01."
+    assert told(arrays)["reading"] == "Alg. 3 finds no kink in any spectrum at t = 0.01, the smallest."
 
 
 def test_times_that_models_do_not_see_are_named() -> None:

@@ -1,5 +1,4 @@
-"""One cell of a sweep, trained and measured in a process of its own: python -m geomem.sweep.cell '{"folder": ...,
-...}'.
+"""One cell of a sweep, trained and measured in a process of its own: `python -m geomem.sweep.cell` with it as JSON.
 
 It leaves its record in the sweep's folder and everything else in its own, <folder>/cells/<name>; a cell whose record
 stands is done.

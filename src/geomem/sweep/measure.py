@@ -91,7 +91,7 @@ def _read(score: Score, x: Tensor, t: float, settings: SweepSettings, seed: int)
         {
             "scaled_value": ("direction", np.mean(scaled, 0).astype(np.float32), {"units": "1"}),
             "example": ("direction", scaled[0].astype(np.float32), {"units": "1"}),
-            "dimension": (("point", "estimator"), np.array(dimensions), {"units": "dimensions"}),
+            "dimension": (("estimator", "point"), np.array(dimensions).T, {"units": "dimensions"}),
         },
         coords={"estimator": list(ESTIMATORS), "point": np.arange(len(scaled))},
     )
