@@ -175,7 +175,9 @@ def _kink(axis: Axes, arrays: xr.Dataset, size: int) -> None:
 def _size_axis(axis: Axes, sizes: Sequence[int]) -> None:
     """N on a logarithmic axis, with labels at some of the sizes."""
     axis.set(xscale="log", xlabel="N")
-    shown = _some(np.asarray(sizes))
+    # The ends, and what lies nearest to the middle between them: more would run into each other.
+    ends = np.log([sizes[0], sizes[-1]])
+    shown = sorted({sizes[0], min(sizes, key=lambda n: abs(np.log(n) - ends.mean())), sizes[-1]})
     axis.set_xticks(shown, [f"{n:,}" for n in shown])
     axis.minorticks_off()
 
