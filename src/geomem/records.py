@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -255,6 +255,8 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # of a system that keeps open files
+            (folder / _LOCK).unlink()
         lock.release()
 
 

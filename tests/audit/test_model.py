@@ -612,7 +612,7 @@ def test_samples_do_not_depend_on_their_batch(kind, tmp_path):
 
 def test_samples_have_the_variances_of_the_population():
     axes = Axes(torch.zeros(D, dtype=torch.float64), VARIANCES.numpy(), np.eye(D))
-    found = drawn(model_of(TRUTH), axes, asked(TRUTH), range(800), seed=0).flatten(1).double()
+    found = drawn(model_of(TRUTH), axes.mean, asked(TRUTH).sampling_steps, range(800), seed=0).flatten(1).double()
     assert torch.allclose(found.var(0) / VARIANCES, torch.ones(D, dtype=torch.float64), atol=0.3)
 
 

@@ -215,7 +215,7 @@ def _alike(records: Records) -> Evidence:
             f"{_described(name, arrays)}, t = {t:.3g}: {said or f'fewer than {_FEW} training points everywhere'}."
         )
     header = ("data", "N", "t", "resolved dimension, held-out less training", "margin", "verdict")
-    return Evidence(graded(parts), tuple(found), Table(header, tuple(rows)))
+    return Evidence(graded(parts), tuple(found), Table(header, tuple(rows)) if rows else None)
 
 
 _POINTS = "difference of means over points of all trainings, 95% interval"
