@@ -83,7 +83,7 @@ def test_a_training_leaves_a_model_its_images_and_its_numbers(command, tmp_path)
     assert code == 0, err
     run = tmp_path / "run"
     assert {p.name for p in run.iterdir()} == {
-        ".lock", "config.json", "environment.json", "metrics.jsonl", "checkpoint.safetensors", "model", "training.npy", "held-out.npy",
+        "config.json", "environment.json", "metrics.jsonl", "checkpoint.safetensors", "model", "training.npy", "held-out.npy",
     }  # fmt: skip
     assert "mlp trained on 50 of 1,797 images of" in out
     assert "Ask it what it remembers: geomem audit" in out
