@@ -251,11 +251,7 @@ def test_the_model_that_is_left_is_the_averaged_one(tmp_path, network, flow):
         ("small-unet", "vp", (3, 4, 4)),
         # diffusers' pipeline draws square images of three channels, whatever the network's are.
         ("small-unet", "ve", (3, 4, 4)),
-        pytest.param(
-            "mlp",
-            "ve",
-            (3, 4, 4),
-        ),
+        ("mlp", "ve", (3, 4, 4)),
     ],
     ids=str,
 )
@@ -275,6 +271,19 @@ def test_diffusers_opens_the_model_and_draws(tmp_path, network, flow, shape):
         drawn.append(images)
     assert np.array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize(("network", "first"), [("small-unet", "diffusers"), ("mlp", "geomem.networks.pixels")])
+def test_diffusers_alone_opens_it_and_a_perceptron_once_its_class_is_imported(tmp_path, network, first):
+    """In a process that knows nothing else of geomem."""
+    Training(replace(SETTINGS, network=network, shape=(1, 4, 4))).pipeline().save_pretrained(tmp_path)
+    script = (
+        f"import sys, {first}, diffusers; pipeline = diffusers.DDPMPipeline.from_pretrained({str(tmp_path)!r}); "
+        "print(type(pipeline.unet).__name__, 'geomem' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
+    kind = {"small-unet": "UNet2DModel False", "mlp": "PixelMLP True"}[network]
+    assert ended.stdout.split("\n")[0] == kind, ended.stderr
 
 
 # --- killed processes ---
