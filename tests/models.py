@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, SchedulerMixin, UNet2DModel
 
+from geomem.training import TrainSettings
+
 
 def unet(seed: int = 0, **options) -> UNet2DModel:
     """A network of random weights, of a few thousand parameters."""
@@ -36,3 +38,23 @@ def edited(path: Path, **changes) -> Path:
     content = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
     return path
+
+
+# A training of seconds on twelve images of 4x4 pixels.
+TRAINING = TrainSettings(
+    data=("images", "0"),
+    rows=12,
+    size=12,
+    held_out=0,
+    shape=(1, 4, 4),
+    network="mlp",
+    flow="vp",
+    steps=6,
+    batch_size=8,
+    learning_rate=1e-3,
+    warmup=4,
+    ema_decay=0.9,
+    precision="float32",
+    seed=3,
+    split_seed=3,
+)

@@ -15,7 +15,7 @@ __all__ = ["sweep", "train"]
 _NARROW = 4
 
 _DATA, _TRAINING = "How data are read", "How networks are trained"
-_PRESETS = "mnist, cifar10, celeba (the paper's U-Nets, Table 1), small-unet or mlp (reduced, minutes on a processor)."
+_PRESETS = "mnist, cifar10, celeba (the paper's U-Nets, Table 1), small-unet or mlp (reduced, for a processor)."
 
 Data = Annotated[
     str,

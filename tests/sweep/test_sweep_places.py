@@ -32,7 +32,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)  # one thread for each of two processes, whatever the machine
+    monkeypatch.setattr(places, "cores", lambda: 2)  # one thread for each of two processes, whatever the machine
 
 
 def script(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
@@ -84,7 +84,7 @@ def test_processes_are_so_many_at_a_time_each_with_its_cores_and_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    monkeypatch.setattr(os, "cpu_count", lambda: 9)
+    monkeypatch.setattr(places, "cores", lambda: 9)
     script(
         monkeypatch,
         tmp_path,

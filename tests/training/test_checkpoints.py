@@ -24,30 +24,15 @@ from geomem.images import load as load_images
 from geomem.networks.unet import NETWORKS
 from geomem.records import Run
 from geomem.scores import load
-from geomem.training import TrainSettings, settings_of, train, train_in
 from geomem.training import checkpoint as checkpoints
 from geomem.training import run as runs
+from geomem.training import settings_of, train, train_in
 from geomem.training.checkpoint import load_training, save_training
 from geomem.training.loop import Training, steps
+from models import TRAINING
 
 SHAPE = (1, 4, 4)
-SETTINGS = TrainSettings(
-    data=("images", "0"),
-    rows=12,
-    size=12,
-    held_out=0,
-    shape=SHAPE,
-    network="mlp",
-    flow="vp",
-    steps=8,
-    batch_size=8,
-    learning_rate=1e-3,
-    warmup=4,
-    ema_decay=0.9,
-    precision="float32",
-    seed=3,
-    split_seed=3,
-)
+SETTINGS = replace(TRAINING, steps=8)
 IMAGES = torch.rand(12, *SHAPE, generator=torch.Generator().manual_seed(0)) * 2 - 1
 # The command whose runs are killed below, and what it is as a call.
 KILLED = [

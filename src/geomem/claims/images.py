@@ -7,11 +7,11 @@ import xarray as xr
 
 from geomem.claims.verdict import Claim, Evidence, Records, Table, graded
 from geomem.intervals import Interval, difference
+from geomem.sweep.settings import SETS
 from geomem.sweep.summary import blind_times, copies, dimension, spoken_time, values_of
 
 __all__ = ["CLAIMS"]
 
-_SETS = ("training", "held-out")
 # The paper's data sets that are harder than MNIST, and those that stand for them at reduced scale.
 _HARDER = ("cifar10", "celeba", "fashion-mnist", "emoji")
 _RISE, _PEAK = 400, 4000
@@ -55,7 +55,7 @@ def _mean(arrays: xr.Dataset, size: int, t: float, reading: str) -> float:
     """Mean of both sets' means, over points that have a dimension; NaN where none has."""
     means = [
         v[np.isfinite(v)].mean()
-        for where in _SETS
+        for where in SETS
         if np.isfinite(v := values_of(arrays, size, t, where, "network", reading)).any()
     ]
     return float(np.mean(means)) if means else float("nan")
@@ -74,7 +74,7 @@ def _grows(records: Records) -> Evidence:
         sizes = arrays["size"].values.tolist()
         for words, reading, t in _readings(arrays):
             said = []
-            for where in _SETS:
+            for where in SETS:
                 change = _change(arrays, sizes[0], sizes[-1], t, reading, where)
                 level = 1 - 0.05 / (len(sizes) - 1)
                 steps = [_change(arrays, a, b, t, reading, where, level) for a, b in pairwise(sizes)]
@@ -114,10 +114,10 @@ def _rows(name: str, arrays: xr.Dataset) -> list[tuple[str, ...]]:
 
     rows = []
     for n in arrays["size"].values.tolist():
-        dimensions = [dimension(arrays, n, t, where) for where in _SETS]
+        dimensions = [dimension(arrays, n, t, where) for where in SETS]
         empirical = dimension(arrays, n, t, "held-out", score="empirical")
         kinks = np.concatenate(
-            [values_of(arrays, n, smallest, where, "network", "second_difference") for where in _SETS]
+            [values_of(arrays, n, smallest, where, "network", "second_difference") for where in SETS]
         )
         answered = kinks[np.isfinite(kinks)]
         median = f"{np.median(answered):.0f} ({answered.size} of {kinks.size} points)" if answered.size else "none"
@@ -143,7 +143,7 @@ def _mnist(records: Records) -> Evidence:
     found, parts, rows = [], [], []
     shares = {}
     for n in sizes:
-        gaps = [values_of(arrays, n, smallest, where, "network", "largest_gap") for where in _SETS]
+        gaps = [values_of(arrays, n, smallest, where, "network", "largest_gap") for where in SETS]
         shares[n] = float(np.mean([np.isfinite(g).mean() for g in gaps]))
         rows.append((f"{n:,}", f"{shares[n]:.0%}"))
     large = [shares[n] for n in sizes if n >= _RISE]
@@ -177,10 +177,10 @@ def _saturates(records: Records) -> Evidence:
             continue
         before, last = arrays["size"].values.tolist()[-2:]
         for words, reading, t in _readings(arrays):
-            changes = [_change(arrays, before, last, t, reading, where) for where in _SETS]
+            changes = [_change(arrays, before, last, t, reading, where) for where in SETS]
             parts += [change is not None and change.low > 0 for change in changes]
             said = (
-                f"{'no answer' if c is None else c} at {where} images" for c, where in zip(changes, _SETS, strict=True)
+                f"{'no answer' if c is None else c} at {where} images" for c, where in zip(changes, SETS, strict=True)
             )
             found.append(
                 f"{_described(name, arrays)}: {words} at t = {t:.3g}, N = {last:,} less N = {before:,}: {', '.join(said)}."
@@ -197,7 +197,7 @@ def _alike(records: Records) -> Evidence:
         sizes = arrays["size"].values.tolist()
         by_words: dict[str, list[str]] = {"alike": [], "different": [], "not decided": []}
         for n in sizes:
-            a, b = (values_of(arrays, n, t, where, "network", "resolved") for where in reversed(_SETS))
+            a, b = (values_of(arrays, n, t, where, "network", "resolved") for where in reversed(SETS))
             a, b = a[np.isfinite(a)], b[np.isfinite(b)]
             if min(a.size, b.size) < _FEW:
                 continue

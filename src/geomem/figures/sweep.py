@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, style
+from geomem.sweep.summary import spoken_time
 
 __all__ = ["copies_figure", "dimension_figure", "image_figure", "kink_figure", "spectra_figure"]
 
@@ -101,7 +102,7 @@ def image_figure(records: Mapping[str, xr.Dataset], tables: Mapping[str, Sequenc
         grid = figure.subplots(len(records), 5, squeeze=False)
         for line, (name, arrays) in zip(grid, records.items(), strict=True):
             rows, times = tables[name], arrays["t"].values
-            smallest, middle = float(times[0]), float(times[len(times) // 2])
+            smallest, middle = float(times[0]), spoken_time(arrays)
             for axis, t in zip(line[:2], (smallest, middle), strict=True):
                 bar = _spectra(axis, arrays, t)
                 axis.set_title(f"spectra, t = {t:.2g}")

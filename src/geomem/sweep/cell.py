@@ -66,14 +66,11 @@ class Cell:
         return cls(**{**held, "source": Source(**held["source"])})
 
 
-def work(
-    cell: Cell, data: DataSet | None = None, tell: Callable[[str, float], None] = lambda label, share: None
-) -> None:
+def work(cell: Cell, tell: Callable[[str, float], None] = lambda label, share: None) -> None:
     """Train and measure a cell, or go on with it where it was.
 
     Args:
         cell: Which.
-        data: The data, where they are read already.
         tell: Told what is being done, and the share that is done.
 
     Raises:
@@ -87,7 +84,7 @@ def work(
     sweep = Run.existing(cell.folder)
     if sweep.has(cell.name):
         return
-    settings, data = SweepSettings.read(sweep.config), data or cell.source.read()
+    settings, data = SweepSettings.read(sweep.config), cell.source.read()
     if data.fingerprint() != settings.training.data[1]:
         raise InputError(
             f"{cell.source.path}: is not what it was when this sweep began; choose another folder with --out."

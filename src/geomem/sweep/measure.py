@@ -15,11 +15,10 @@ from geomem.scores import EmpiricalScore, Score
 from geomem.seeds import derived_generator
 from geomem.spectra import Spectrum, spectrum
 from geomem.spectra.cost import MEMORY, batch_within
-from geomem.sweep.settings import SweepSettings
+from geomem.sweep.settings import SCORES, SETS, SweepSettings
 
-__all__ = ["ESTIMATORS", "SCORES", "SETS", "measured"]
+__all__ = ["ESTIMATORS", "measured"]
 
-SETS, SCORES = ("training", "held-out"), ("network", "empirical")
 ESTIMATORS = ("resolved", "degrees_of_freedom", "largest_gap", "second_difference")
 # Draws of noise behind a denoising error.
 _NOISE = 8

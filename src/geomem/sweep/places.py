@@ -19,7 +19,7 @@ from typing import Any
 from geomem.errors import GeomemError, InputError, reason_of
 from geomem.sweep.cell import PARENT, Cell, work
 
-__all__ = ["Outcome", "check", "here", "local", "ray"]
+__all__ = ["Outcome", "check", "cores", "here", "local", "ray"]
 
 Outcome = tuple[Cell, str | None]
 _POLL_SECONDS = 0.2
@@ -87,7 +87,7 @@ class _Process:
 
     def __init__(self, cell: Cell, slot: int, workers: int) -> None:
         self.cell, self.share = cell, 0.0
-        threads = str(max(1, (os.cpu_count() or 1) // workers))
+        threads = str(max(1, cores() // workers))
         environment = (
             {"OMP_NUM_THREADS": threads, **os.environ} if workers == 1 else {**os.environ, "OMP_NUM_THREADS": threads}
         )
@@ -147,6 +147,11 @@ class _Process:
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
             stream.close()
+
+
+def cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _devices() -> list[str]:

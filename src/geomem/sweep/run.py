@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -205,8 +204,7 @@ def cells_of(
 def _workers() -> int:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return torch.cuda.device_count() or cores
+    return torch.cuda.device_count() or places.cores()
 
 
 def joined(run: Run, settings: SweepSettings) -> xr.Dataset:

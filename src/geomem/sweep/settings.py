@@ -11,8 +11,10 @@ from geomem.networks.unet import SHAPES
 from geomem.noise import ddpm_times
 from geomem.training.presets import TrainSettings, unlisted
 
-__all__ = ["SweepSettings", "cell_name", "paper_sizes", "reading_of", "times_of"]
+__all__ = ["SCORES", "SETS", "SweepSettings", "cell_name", "paper_sizes", "reading_of", "times_of"]
 
+# Where spectra are taken, and of which scores.
+SETS, SCORES = ("training", "held-out"), ("network", "empirical")
 # Sizes that the paper adds to 500, 1,000, 2,000 ... all, for a closer look at few images (Supp. A).
 _EXTRA = {"mnist": (2, 4, 8, 16, 32, 64, 128, 256, 325, 400, 500), "celeba": (100, 200)}
 # Alg. 3 elsewhere: the share of the largest values that the paper leaves out of MNIST's, and its threshold.

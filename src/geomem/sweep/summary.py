@@ -9,10 +9,10 @@ import xarray as xr
 
 from geomem.audit.copying import Rate, rate_of_copies
 from geomem.intervals import Interval, difference, mean
+from geomem.sweep.settings import SCORES, SETS
 
 __all__ = ["blind_times", "copies", "dimension", "rows", "spoken_time", "summarise", "values_of"]
 
-_SETS, _SCORES = ("training", "held-out"), ("network", "empirical")
 # Share of all directions that a model must leave alone to be called blind.
 _BLIND = 0.9
 
@@ -58,8 +58,8 @@ def rows(arrays: xr.Dataset) -> list[dict[str, Any]]:
         for t in arrays["t"].values.tolist():
             dimensions = {
                 reading: {
-                    score: {where: dimension(arrays, size, t, where, score=score, reading=reading) for where in _SETS}
-                    for score in _SCORES
+                    score: {where: dimension(arrays, size, t, where, score=score, reading=reading) for where in SETS}
+                    for score in SCORES
                 }
                 for reading in arrays["estimator"].values.tolist()
             }
@@ -74,12 +74,12 @@ def rows(arrays: xr.Dataset) -> list[dict[str, Any]]:
                         .sel(size=size, t=t, set=where, score="network", estimator="resolved")
                         .mean("point")
                         .values.tolist()
-                        for where in _SETS
+                        for where in SETS
                     },
                     "copies": rate,
                     "control": control,
                     "loss": float(arrays["loss"].sel(size=size).mean()),
-                    "denoising": {where: float(error.sel(set=where).mean()) for where in _SETS},
+                    "denoising": {where: float(error.sel(set=where).mean()) for where in SETS},
                 }
             )
     return found
@@ -97,7 +97,7 @@ def summarise(arrays: xr.Dataset) -> dict[str, Any]:
         found: Interval = row["dimension"]["resolved"]["network"][where]
         return found
 
-    gap = difference(*(values_of(arrays, last["size"], t, where, "network", "resolved") for where in reversed(_SETS)))
+    gap = difference(*(values_of(arrays, last["size"], t, where, "network", "resolved") for where in reversed(SETS)))
     findings = {
         "dimensions": [
             f"At t = {t:.3g} the models have {of(first, 'training')} dimensions of {d} at training images of N = {first['size']:,} and "

@@ -34,7 +34,9 @@ PRESETS = {
     "mnist": TrainingPreset(400_000, 128, 2e-4, 5000, 0.9999, "Table 1's U-Net for 28x28x1, 24.5 M parameters"),
     "cifar10": TrainingPreset(500_000, 128, 2e-4, 5000, 0.9999, "Table 1's U-Net for 32x32x3, 35.7 M parameters"),
     "celeba": TrainingPreset(800_000, 64, 2e-4, 5000, 0.9999, "Table 1's U-Net for 64x64x3, 27.5 M parameters"),
-    "small-unet": TrainingPreset(3000, 64, 1e-3, 100, 0.995, "a small U-Net for any size, minutes on a processor"),
+    "small-unet": TrainingPreset(
+        3000, 64, 1e-3, 100, 0.995, "a small U-Net for any size, minutes to half an hour on a processor"
+    ),
     "mlp": TrainingPreset(6000, 128, 5e-4, 200, 0.999, "a perceptron for any size up to 32x32, minutes on a processor"),
 }
 

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from geomem.errors import InputError, OutputError, TrainingError, reason_of
 from geomem.images import DataSet, load
 from geomem.networks.unet import check_shape
 from geomem.records import Result, Run, digest, environment
-from geomem.stages import Progress
+from geomem.stages import Progress, duration
 from geomem.training.images import divided, shape_of, stored
 from geomem.training.presets import PRESETS, TrainSettings
 
@@ -170,7 +171,8 @@ def train_in(
 
     if tracker is not None:
         _check_tracker(tracker)
-    # Without being told so, accelerate takes several processes on processors for one each.
+    whole = settings.size == settings.rows
+    rows, apart = divided(data, None if whole else settings.size, settings.held_out, settings.split_seed)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if settings.batch_size % processes:
         raise InputError(
@@ -184,7 +186,7 @@ def train_in(
     )
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()  # until the first process holds the folder
-        _trained(Run.existing(out), data, settings, accelerator, None)
+        _trained(Run.existing(out), stored(data, rows, settings.shape), settings, accelerator, None)
         accelerator.wait_for_everyone()  # until it has left the model
         return _result(Run.existing(out), settings)
     run = Run.open(out, "train", settings, force=force)
@@ -194,16 +196,16 @@ def train_in(
             accelerator.init_trackers(
                 "tracked", config={k: v for k, v in asdict(settings).items() if isinstance(v, int | float | str)}
             )
-        state = _trained(run, data, settings, accelerator, progress)
+        state = _trained(run, stored(data, rows, settings.shape), settings, accelerator, progress)
         if state is not None:
-            _leave(run, data, settings, state)
+            _leave(run, data, {"training": rows, "held-out": apart}, state)
         accelerator.wait_for_everyone()
         accelerator.end_training()
         return _result(run, settings)
 
 
 def _trained(
-    run: Run, data: DataSet, settings: TrainSettings, accelerator: "Accelerator", progress: Progress | None
+    run: Run, images: torch.Tensor, settings: TrainSettings, accelerator: "Accelerator", progress: Progress | None
 ) -> "Training | None":
     """The trained state; None if the model stands already."""
     from geomem.training.checkpoint import load_training, save_training
@@ -213,10 +215,6 @@ def _trained(
         return None
     path = run.path / CHECKPOINT
     state = load_training(path, settings) if path.exists() else Training(settings)
-    rows, _ = divided(
-        data, settings.size if settings.size < settings.rows else None, settings.held_out, settings.split_seed
-    )
-    images = stored(data, rows, settings.shape)
     main = accelerator.is_main_process
 
     def save() -> float:
@@ -335,8 +333,6 @@ class _Meter:
 
     def words(self, step: int) -> str:
         """Where training is, for people."""
-        from geomem.stages import duration
-
         loss = self.total / self.count if self.count else self.last
         rate = (step - self.first) / max(1e-9, time.monotonic() - self.begun)
         left = duration((self.settings.steps - step) / max(1e-9, rate))
@@ -344,11 +340,10 @@ class _Meter:
         return f"training · {step:,} of {self.settings.steps:,} steps, loss {loss:.4f}, {images:,.0f} images/s, {left} left"
 
 
-def _leave(run: Run, data: DataSet, settings: TrainSettings, state: "Training") -> None:
+def _leave(run: Run, data: DataSet, rows: dict[str, NDArray[np.int64]], state: "Training") -> None:
     """The model, and the images that it was trained on and was not, where these are not all."""
-    if settings.size < settings.rows:
-        rows, apart = divided(data, settings.size, settings.held_out, settings.split_seed)
-        for name, chosen in (("training", rows), ("held-out", apart)):
+    if rows["training"].size < len(data):
+        for name, chosen in rows.items():
             if chosen.size:
                 with run.writing(f"{name}.npy") as temporary, temporary.open("wb") as stream:
                     np.save(stream, data.values[chosen])
