@@ -1,8 +1,8 @@
 """Spectra of a score's Jacobian: exact, and by the probes of Eq. 5 and Algs. 1 and 2."""
 
+from geomem.precision import full_precision
 from geomem.spectra.cost import MEMORY, Cost, batch_within, measured_cost
 from geomem.spectra.exact import differentiated_jacobian
-from geomem.spectra.precision import full_precision
 from geomem.spectra.probes import PROBES, Measurement, Probe, restricted, spectrum
 from geomem.spectra.spectrum import KINDS, Spectrum
 from geomem.spectra.trace import Trace, trace

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from geomem.errors import InputError
+from geomem.precision import full_precision
 from geomem.scores.base import Score
-from geomem.spectra.precision import full_precision
 
 __all__ = ["MEMORY", "Cost", "batch_within", "measured_cost"]
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from geomem.errors import InputError
 from geomem.scores.base import DensityScore, Score, events
+from geomem.spectra.singular import singular_values
 from geomem.spectra.spectrum import Spectrum
 
 __all__ = ["differentiated_jacobian", "exact"]
@@ -61,6 +62,6 @@ def dense_spectrum(j: Tensor, t: Tensor, kind: str, radius: Tensor | None, *, ve
     scaled = t[..., None, None] * (j + j.mT) / 2 + torch.eye(d, dtype=j.dtype, device=j.device)
     survival = torch.linalg.eigvalsh(scaled).flip(-1)
     if not vectors:
-        return Spectrum(torch.linalg.svdvals(j), t, kind, radius, survival, d)
+        return Spectrum(singular_values(j), t, kind, radius, survival, d)
     v, values, w = torch.linalg.svd(j)
     return Spectrum(values, t, kind, radius, survival, d, left=v.mT, right=w)

@@ -28,10 +28,13 @@ from torch import Tensor
 
 from geomem.errors import InputError
 from geomem.manifolds import random_rotation
+from geomem.precision import full_precision
+from geomem.scores import EmpiricalScore
+from geomem.scores.around import Around
 from geomem.scores.base import DensityScore, Score, events
 from geomem.spectra.cost import MEMORY, batch_within
 from geomem.spectra.exact import dense_spectrum, exact, finite
-from geomem.spectra.precision import full_precision
+from geomem.spectra.singular import singular_values
 from geomem.spectra.spectrum import Spectrum
 
 __all__ = ["PROBES", "Measurement", "Probe", "checked", "mirrored", "restricted", "spectrum"]
@@ -57,6 +60,11 @@ class Measurement:
 
 
 Probe = Callable[[Measurement], Spectrum]
+
+# Products of samples, directions and dimensions for which an empirical score is seen from the point: about 10 ms of work.
+_WORTH = 10**8
+# Probability that a call of an empirical score leaves out more weight than its precision allows.
+_CHANCE = 1e-6
 
 
 def spectrum(
@@ -160,8 +168,8 @@ def _smoothed(m: Measurement) -> Spectrum:
     if m.probes not in (None, d):
         raise InputError(f"probes: the smoothed Jacobian has one column for each of the {d} axes; leave probes out.")
     r = m.t.sqrt() if m.radius is None else m.radius
-    (moved,) = _scores(m, r, torch.eye(d, dtype=torch.float64), (1.0,))
-    (still,) = _scores(m, r, torch.zeros(1, d, dtype=torch.float64), (1.0,))
+    moved = _scores(m, r, torch.eye(d, dtype=torch.float64), drawn=False)
+    still = _scores(m, r, torch.zeros(1, d, dtype=torch.float64), drawn=False)
     j = (moved - still).mT / r[:, None, None]
     return dense_spectrum(j, m.t, "forward", r, vectors=m.vectors)
 
@@ -173,20 +181,19 @@ def _orthonormal(m: Measurement) -> Spectrum:
         raise InputError(f"probes: at most {d} directions are orthonormal here, got {k}.")
     r = (m.t * d).sqrt() if m.radius is None else m.radius
     q = random_rotation(d, generator=m.generator)[:k]
-    plus, minus = _scores(m, r, q, (1.0, -1.0))
-    columns = (plus - minus).mT / (2 * r[:, None, None])  # J q_j
+    columns = _halves(m, r, q).mT / r[:, None, None]  # J q_j
     q = q.to(m.x.device)
     if k == d:
         return dense_spectrum(columns @ q, m.t, "central", r, vectors=m.vectors)
     if not m.vectors:
-        return Spectrum(torch.linalg.svdvals(columns), m.t, "central", r, None, d)
+        return Spectrum(singular_values(columns), m.t, "central", r, None, d)
     v, values, w = torch.linalg.svd(columns, full_matrices=False)
     return Spectrum(values, m.t, "central", r, None, d, left=v.mT, right=w @ q)
 
 
 def _score_matrix(m: Measurement) -> Spectrum:
     r, p = _gaussian(m)
-    (s,) = _scores(m, r, p, (1.0,))
+    s = _scores(m, r, p)
     # The mean score is no linear response, so the regression behind the survival has an intercept.
     j = _regression(s - s.mean(1, keepdim=True), p - p.mean(0), r)
     return _matrix_spectrum(s, j, m, r)
@@ -194,15 +201,13 @@ def _score_matrix(m: Measurement) -> Spectrum:
 
 def _antithetic(m: Measurement) -> Spectrum:
     r, p = _gaussian(m)
-    plus, minus = _scores(m, r, p, (1.0, -1.0))
-    s = (plus - minus) / 2
+    s = _halves(m, r, p)
     return _matrix_spectrum(s, _regression(s, p, r), m, r)
 
 
 def _regression_probe(m: Measurement) -> Spectrum:
     r, p = _gaussian(m)
-    plus, minus = _scores(m, r, p, (1.0, -1.0))
-    j = _regression((plus - minus) / 2, p, r)
+    j = _regression(_halves(m, r, p), p, r)
     if j is None:
         raise InputError(f"probes: a regression of {m.x.shape[1]} columns needs more probes than that, got {m.probes}.")
     return dense_spectrum(j, m.t, "regression", r, vectors=m.vectors)
@@ -239,12 +244,55 @@ def _matrix_spectrum(s: Tensor, j: Tensor | None, m: Measurement, r: Tensor) -> 
     scaled = s.mT / (r * math.sqrt(k / d))[:, None, None]
     survival = None if j is None else dense_spectrum(j, m.t, "regression", r, vectors=False).survival
     if not m.vectors:
-        return Spectrum(torch.linalg.svdvals(scaled), m.t, "score-matrix", r, survival, d)
+        return Spectrum(singular_values(scaled), m.t, "score-matrix", r, survival, d)
     v, values, _ = torch.linalg.svd(scaled, full_matrices=False)
     return Spectrum(values, m.t, "score-matrix", r, survival, d, left=v.mT)
 
 
-def _scores(m: Measurement, r: Tensor, directions: Tensor, signs: tuple[float, ...]) -> Iterator[Tensor]:
+def _scores(m: Measurement, r: Tensor, directions: Tensor, *, drawn: bool = True) -> Float[Tensor, "n k d"]:
+    """Scores at x + r p for every point and direction p (k, d), float64; `drawn` says that these are random."""
+    if (near := _around(m, directions, drawn)) is not None:
+        return torch.stack([_moved(near(i), "moved", directions, r[i], m.t[i], m.x.dtype) for i in range(len(m.x))])
+    (out,) = _evaluations(m, r, directions, (1.0,))
+    return out
+
+
+def _halves(m: Measurement, r: Tensor, directions: Tensor, *, drawn: bool = True) -> Float[Tensor, "n k d"]:
+    """[s(x + r p) - s(x - r p)]/2, as `_scores`."""
+    if (near := _around(m, directions, drawn)) is not None:
+        return torch.stack([_moved(near(i), "mirrored", directions, r[i], m.t[i], m.x.dtype) for i in range(len(m.x))])
+    plus, minus = _evaluations(m, r, directions, (1.0, -1.0))
+    return (plus - minus) / 2
+
+
+def _around(m: Measurement, directions: Tensor, drawn: bool) -> Callable[[int], Around] | None:
+    """The empirical score around each point, where that is faster than what scores do for any points; None elsewhere.
+
+    Points that follow each other and are the same share theirs.
+    """
+    score = m.score
+    if not isinstance(score, EmpiricalScore) or directions.numel() * score.data.shape[0] < _WORTH:
+        return None
+    last: list[tuple[int, Around]] = []
+
+    def near(i: int) -> Around:
+        if not last or not torch.equal(m.x[i], m.x[last[0][0]]):
+            last[:] = [(i, score.around(m.points[i], chance=_CHANCE if drawn else 0.0))]
+        return last[0][1]
+
+    return near
+
+
+def _moved(
+    near: Around, how: str, directions: Tensor, r: Tensor, t: Tensor, dtype: torch.dtype
+) -> Float[Tensor, "k d"]:
+    p = directions.to(r.device) * r
+    out = near.mirrored(p, float(t), dtype) if how == "mirrored" else near.moved(p, float(t), dtype)
+    finite(out, t.expand(out.shape[0]))
+    return out
+
+
+def _evaluations(m: Measurement, r: Tensor, directions: Tensor, signs: tuple[float, ...]) -> Iterator[Tensor]:
     """For each sign, the scores (n, k, d) at x + sign r p for every point and direction, float64."""
     n, d = m.x.shape
     steps = torch.cat([sign * directions for sign in signs]).to(m.x.device)
@@ -281,8 +329,7 @@ def restricted(
     r = (times * d).sqrt()
     with full_precision():
         measurement = Measurement(score, rows, times, None, None, False, batch_size, torch.Generator())
-        plus, minus = _scores(measurement, r, basis.T, (1.0, -1.0))
-    inner = ((plus - minus) / (2 * r[:, None, None])) @ basis
+        inner = _halves(measurement, r, basis.T, drawn=False) / r[:, None, None] @ basis
     return inner.mT.reshape(*batch, k, k)
 
 

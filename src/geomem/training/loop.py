@@ -22,7 +22,7 @@ from geomem.training.presets import TrainSettings
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["Training", "TrainingStep", "bf16_here", "steps"]
+__all__ = ["Training", "TrainingStep", "steps"]
 
 _CLIPPED = 1.0
 
@@ -153,12 +153,3 @@ def steps(state: Training, images: Tensor, accelerator: "Accelerator") -> Iterat
         state.step += 1
         state.average.step(state.network.parameters())
         yield TrainingStep(state.step, whole, float(norm), rate)
-
-
-def bf16_here() -> bool:
-    """Whether this machine multiplies matrices in bfloat16 itself; elsewhere it is slower than float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # PyTorch has no public name for it on processors.
-    known = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
-    return any(ask is not None and ask() for ask in known)

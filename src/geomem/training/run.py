@@ -73,7 +73,9 @@ def settings_of(
     Raises:
         InputError: For what is not known or does not fit.
     """
-    from geomem.training.loop import bf16_here
+    import torch
+
+    from geomem.precision import multiplies_bf16
 
     if find_spec("diffusers") is None or find_spec("accelerate") is None:
         raise InputError("training needs the extra diffusers: pip install 'geomem[diffusers]'.")
@@ -97,7 +99,7 @@ def settings_of(
     check_shape(preset, shape)
     rows, _ = divided(data, size, held_out, seed if split_seed is None else split_seed)
     if precision == "auto":
-        precision = "bf16" if bf16_here() else "float32"
+        precision = "bf16" if multiplies_bf16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
     return TrainSettings(
         data=(Path(data.name).name, data.fingerprint()),
         rows=len(data),

@@ -1,0 +1,128 @@
+"""The empirical score around one point: perturbations and times share the distances of all samples."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomem.precision import full_precision
+from geomem.scores.empirical import EmpiricalScore
+from geomem.scores.kernel import LOG2E, Near, Sums, accumulate, near
+
+__all__ = ["Around"]
+
+# How many times shorter than p the mean of y - x may be before a query is repeated in float64.
+_CANCELLED = 16
+
+
+class Around(EmpiricalScore):
+    """An `EmpiricalScore` that knows the distances of all samples from one point, and is fast around it.
+
+    Values are those of the score that it was made from, at any x, to the precision of x's dtype. Made by `EmpiricalScore.around`.
+
+    Attributes:
+        centre: x0 (d), float64.
+        chance: Probability for random directions of omitting more than the precision allows.
+    """
+
+    def __init__(self, score: EmpiricalScore, centre: Float[Tensor, " d"], chance: float) -> None:
+        vars(self).update(vars(score))
+        self.centre, self.chance = centre.to(torch.float64), chance
+        self._base = score
+        self._seen: Near | None = None
+        self._coordinates: Around | None = None
+
+    @torch.no_grad()
+    def moved(self, p: Float[Tensor, "k d"], t: float, dtype: torch.dtype) -> Float[Tensor, "k d"]:
+        """Scores at x0 + p, float64, with the accuracy that `dtype` asks for; the sum is never rounded."""
+        out = torch.empty(p.shape, dtype=torch.float64, device=p.device)
+        for part, (sums,) in self._accumulated(p.to(torch.float64), t, dtype, (1,)):
+            out[part] = sums.shift / (sums.weight[:, None] * t)
+        return out
+
+    @torch.no_grad()
+    def mirrored(self, p: Float[Tensor, "k d"], t: float, dtype: torch.dtype) -> Float[Tensor, "k d"]:
+        """Half the difference of the scores at x0 + p and at x0 - p, as in `moved`; both share their products with samples."""
+        out = torch.empty(p.shape, dtype=torch.float64, device=p.device)
+        for part, pair in self._accumulated(p.to(torch.float64), t, dtype, (1, -1)):
+            ahead, behind = (sums.shift / (sums.weight[:, None] * t) for sums in pair)
+            out[part] = (ahead - behind) / 2
+        return out
+
+    def _sums(self, x: Tensor, t: Tensor) -> Iterator[tuple[Tensor, Sums]]:
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        p = x.to(torch.float64) - self.centre
+        fine = torch.isfinite(p).all(1)
+        values, which = torch.unique(t, return_inverse=True)
+        for i, time in enumerate(values.tolist()):
+            rows = torch.nonzero((which == i) & fine).flatten()
+            for part, (sums,) in self._accumulated(p[rows], time, dtype, (1,)):
+                yield rows[part], sums
+        lost = torch.nonzero(~fine).flatten()
+        nothing = Sums.empty(lost.numel(), p.shape[1], p)  # weights of 0 make everything not a number
+        yield lost, nothing
+
+    def _accumulated(
+        self, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...]
+    ) -> Iterator[tuple[slice, list[Sums]]]:
+        """Sums for the queries x0 + sign p, some at a time, as `EmpiricalScore._sums` has them."""
+        span = self._span_for(p + self.centre, t, dtype)
+        if span is None:
+            yield from self._directly(p, t, dtype, signs)
+            return
+        if self._coordinates is None:
+            inside, _ = span.divided(self.centre[None])
+            self._coordinates = Around(self._spanned, inside[0], self.chance)
+        inside = p @ span.basis
+        _, rest = span.divided(self.centre[None])
+        outside = p - inside @ span.basis.T
+        for part, found in self._coordinates._directly(inside, t, dtype, signs):
+            times = torch.full((1,), t, dtype=torch.float64, device=p.device)
+            yield (
+                part,
+                [span.lifted(s, sign * outside[part] + rest, times) for sign, s in zip(signs, found, strict=True)],
+            )
+
+    def _directly(
+        self, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...]
+    ) -> Iterator[tuple[slice, list[Sums]]]:
+        data, d = self._near(), p.shape[1]
+        tile = max(16, min(1024, self.memory // (16 * 8 * d)))
+        # Beside the tile: about five numbers a pair, eight a query's entry.
+        step = max(1, self.memory // 2 // (8 * len(signs) * (5 * tile + 8 * d)))
+        for start in range(0, p.shape[0], step):
+            part = slice(start, min(p.shape[0], start + step))
+            found = self._relative(data, p[part], t, dtype, signs, tile)
+            if dtype == torch.float32:
+                # Far from x0 but close to a sample little is left of p, and float32 holds too few digits of it.
+                length = torch.linalg.vector_norm(p[part], dim=1)
+                near = [torch.linalg.vector_norm(s.shift, dim=1) < s.weight * length / _CANCELLED for s in found]
+                again = torch.nonzero(torch.stack(near).any(0)).flatten()
+                if again.numel():
+                    better = self._relative(data, p[part][again], t, torch.float64, signs, tile)
+                    for sums, right in zip(found, better, strict=True):
+                        sums.replace(again, right)
+            yield part, found
+
+    def _relative(
+        self, data: Near, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...], tile: int
+    ) -> list[Sums]:
+        """The kernel's sums, in terms of |y - x|^2 and y - x."""
+        with torch.no_grad(), full_precision():
+            found = accumulate(data, p, t, signs=signs, dtype=dtype, chance=self.chance, tile=tile)
+        rounded = data.origin.to(torch.float64) - data.centre  # y - x0 = (y - origin) + (origin - x0)
+        for sign, sums in zip(signs, found, strict=True):
+            # |y - x|^2 = D - 2 p.z + |p|^2, where the kernel's products are with y - origin.
+            constant = (2 * sign * (p @ rounded) - p.square().sum(1) - data.ordered[0]) / 2
+            sums.top += constant * (LOG2E / t)
+            sums.shift = sums.shift + sums.weight[:, None] * (rounded - sign * p)
+        return found
+
+    def _distances(self, x: Tensor) -> Tensor:
+        return self._near().squares if torch.equal(x.to(torch.float64), self.centre) else super()._distances(x)
+
+    def _near(self) -> Near:
+        if self._seen is None:
+            self._seen = near(self._rows, self.centre)
+        return self._seen

@@ -1,0 +1,362 @@
+r"""The sums behind the empirical score, as fast as the processor multiplies matrices and right where that is not enough.
+
+All perturbations of one centre x0 share almost everything. With x = x0 + p, z_mu = y_mu - x0 and D_mu = |z_mu|^2,
+
+    -|y_mu - x|^2/2t = (-D_mu/2t + p.z_mu/t) - |p|^2/2t,
+
+the last term is the same for all samples, so a softmax does not see it. What cancels at small t stands in D, which is computed
+once, in float64, from direct differences, for every p and t; what is left for each pair is a product p.z/t of the order
+|z|/sqrt t. From there on:
+
+**Units.** Logits are multiplied by log2 e, so that weights are powers of 2: exp2 needs no range reduction. Relative to the
+largest logit they are held above 2^-60 in float32 (2^-505 in float64): whatever underflows costs exp and matrix products
+ten to a hundred times their time. N samples held at 2^-60 weigh 5e-14 of the largest for N = 60,000.
+
+**Pruning.** Samples are taken by their distance from x0. Let m be the smallest, over queries, of the largest logit met so far, and W_k the
+weight of all samples but the j nearest for query k. They may be left out when all W_k <= omitted e^m is certain.
+
+- For any p, by Cauchy and Schwarz: with l = |p|/sqrt t and u_mu = sqrt(D_mu/t), W <= sum exp(-u^2/2 + l u) over the rest.
+- For a direction that was drawn without looking at the data, Gaussian or uniform, p.z has no larger exponential moments than a
+  Gaussian of standard deviation |p||z|/sqrt d: E exp(theta p.z/t) <= exp(theta^2 s^2 u^2/2), s = l/sqrt d. By
+  (sum w)^theta <= sum w^theta for 0 < theta <= 1 and Markov's inequality, whatever m turns out to be,
+
+      omitted^-theta e^(-theta m) sum exp(-theta (1 - theta s^2) u^2/2) <= chance/(K J)
+
+  makes W_k > omitted e^m for one of K queries less likely than `chance`, when j and theta are among J pairs fixed before: j goes in
+  steps of a fourth of an octave, and theta s^2 is taken from a short list, near where it serves best. This is tighter than a
+  bound on the largest of all K N products, since it counts samples by how near they are.
+
+**Screening.** A product of two tiles in lower precision is off by at most slack = c |p||z|/t, c = 4 2^-9 in bfloat16 where the
+processor has it and (d + 8) 2^-24 in float32. Samples that even with it stay below omitted/N of each query's largest weight so far
+are left out before the product that counts is made: float64 results are screened in float32, all in bfloat16.
+Where most samples pass, a screen is given up for the rest of the call.
+
+**Precision.** Float32 products are typically off by e = 3 eps |p||z|/(t sqrt d). Where e > 2e-6, samples of which any query may
+have a share w of its largest weight with w e > 1e-7 get their products again in float64, a few columns among many.
+
+A tile of samples is compared with all queries and added to running sums (largest logit, sums of weights, of squared weights and
+of weighted differences), which are rescaled when a larger logit is met; so memory does not grow with N, and sums merge.
+A mirrored pair x0 +- p shares the products p.z, hence the costly half of the work.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomem.precision import multiplies_bf16
+
+__all__ = ["LOG2E", "Near", "Sums", "accumulate", "distances", "near"]
+
+LOG2E = math.log2(math.e)
+_EPS32 = torch.finfo(torch.float32).eps
+# Typical error of a float32 logit that is let pass, and the error of a weight, relative to the largest, that then is.
+_FINE, _TOLERATED = 2e-6, 1e-7
+# Samples in the first tile of the nearest, and in others.
+_FIRST, _TILE = 16, 1024
+# Share of samples above which a screen is not worth its time.
+_MOST = 0.6
+# Values of theta s^2, and of the number of samples that are taken, for which pruning may decide.
+_THETAS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+_STEPS = 4
+# Fewest dimensions in which random directions are known to be better than Cauchy and Schwarz.
+_MANY = 64
+
+
+class Precision(NamedTuple):
+    """What results in one dtype ask of the kernel: weight that may be left out, and the lowest relative logit, base 2."""
+
+    omitted: float
+    floor: float
+
+
+PRECISIONS = {torch.float32: Precision(1e-8, -60.0), torch.float64: Precision(1e-15, -505.0)}
+
+
+@dataclass
+class Sums:
+    """Running sums over samples, one row per query, all relative to 2^top; float64 but for `shift`."""
+
+    top: Tensor
+    weight: Tensor
+    square: Tensor
+    shift: Tensor
+
+    @classmethod
+    def empty(cls, rows: int, dim: int, like: Tensor, dtype: torch.dtype = torch.float64) -> "Sums":
+        """No samples yet, on the device of `like`."""
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=like.device)
+
+        return cls(zeros(rows) - math.inf, zeros(rows), zeros(rows), zeros(rows, dim, dtype=dtype))
+
+    def rescale(self, top: Tensor) -> None:
+        """Make all sums relative to a new largest logit."""
+        factor = torch.where(self.top == top, 1.0, torch.exp2(self.top - top))  # -inf - -inf before the first sample
+        self.weight *= factor
+        self.square *= factor**2
+        self.shift *= factor[:, None].to(self.shift.dtype)
+        self.top = top
+
+    def replace(self, rows: Int[Tensor, " r"], by: "Sums") -> None:
+        """Put the sums of other queries in the place of some."""
+        for mine, theirs in (
+            (self.top, by.top),
+            (self.weight, by.weight),
+            (self.square, by.square),
+            (self.shift, by.shift),
+        ):
+            mine[rows] = theirs
+
+    def add(self, share: Float[Tensor, "k n"], z: Float[Tensor, "n d"]) -> None:
+        """Add samples at z with weights `share`, relative to 2^top; overwrites `share`."""
+        self.weight += share.sum(1)
+        self.shift.addmm_(share, z)
+        self.square += share.square_().sum(1)
+
+
+@dataclass(frozen=True)
+class Near:
+    """Samples as they are seen from a centre.
+
+    Attributes:
+        rows: y_mu (N, d), by reference.
+        centre: x0 (d), float64.
+        origin: x0 rounded to the samples' dtype: differences from it need no float64 copy of the samples.
+        squares: D_mu = |y_mu - x0|^2 (N), float64, in the samples' order.
+        ordered: D, ascending.
+        order: The samples' numbers in that order.
+    """
+
+    rows: Float[Tensor, "n d"]
+    centre: Float[Tensor, " d"]
+    origin: Float[Tensor, " d"]
+    squares: Float[Tensor, " n"]
+    ordered: Float[Tensor, " n"]
+    order: Int[Tensor, " n"]
+
+
+def distances(rows: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
+    """|y_mu - x|^2 from direct differences in float64, in one pass."""
+    n, d = rows.shape
+    out = torch.empty(n, dtype=torch.float64, device=rows.device)
+    tile = max(1, min(n, 2**20 // d))
+    work = torch.empty(tile, d, dtype=torch.float64, device=rows.device)
+    for block, squares in zip(rows.split(tile), out.split(tile), strict=True):
+        z = work[: block.shape[0]]
+        torch.sum(z.copy_(block).sub_(point).square_(), 1, out=squares)  # copied first: mixed dtypes are slow
+    return out
+
+
+def near(rows: Float[Tensor, "n d"], centre: Float[Tensor, " d"]) -> Near:
+    """Distances of all samples from a centre, in float64."""
+    squares = distances(rows, centre)
+    ordered, order = squares.sort()
+    return Near(rows, centre, centre.to(rows.dtype), squares, ordered, order)
+
+
+def accumulate(
+    data: Near,
+    p: Float[Tensor, "k d"],
+    t: float,
+    *,
+    signs: Sequence[int] = (1,),
+    dtype: torch.dtype = torch.float64,
+    chance: float = 0.0,
+    prune: bool = True,
+    tile: int = _TILE,
+) -> list[Sums]:
+    """Sums over all samples for the queries x0 + sign p, one for each sign.
+
+    `top` is the largest logit, base 2, relative to the nearest sample's own -D/2t; `shift` is sum of share times (y - origin).
+
+    Args:
+        data: The samples.
+        p: Perturbations, float64.
+        t: One noise variance.
+        signs: 1, or 1 and -1.
+        dtype: Of the results: float32 or float64.
+        chance: Probability of omitting more than the precision allows, for directions drawn without looking at the data;
+            0 proves every query.
+        prune: False takes all samples.
+        tile: Samples at once.
+    """
+    n = data.rows.shape[0]
+    work = _Work(data, p, t, tuple(signs), dtype, chance)
+    if prune:
+        start, size, needed = 0, _FIRST, n
+        while start < needed:
+            end = min(needed, start + size)
+            work.add(data.rows[data.order[start:end]], data.ordered[start:end])
+            if end <= tile:  # later, little is learned of the largest logits
+                needed = work.needed(end)
+            if needed > n // 2:
+                break
+            start, size = end, min(tile, 2 * size)
+        else:
+            return work.sums
+        work.restart()
+    for rows, squares in zip(data.rows.split(tile), data.squares.split(tile), strict=True):
+        work.add(rows, squares)
+    return work.sums
+
+
+@dataclass
+class _Screen:
+    """Queries in a precision in which samples are screened, and the error of products in units of |p||z|/t.
+
+    Where most of a tile pass, the next tiles are not screened: 1, then 2, 4, ... of them.
+    """
+
+    left: Tensor
+    error: float
+    skipped: int = 0
+    patience: int = 0
+
+    def judge(self, passed: int, samples: int) -> None:
+        self.patience = max(1, 2 * self.patience) if passed > _MOST * samples else 0
+        self.skipped = self.patience
+
+
+class _Work:
+    """One call: queries prepared, and their sums so far."""
+
+    def __init__(
+        self, data: Near, p: Tensor, t: float, signs: tuple[int, ...], dtype: torch.dtype, chance: float
+    ) -> None:
+        self.data, self.t, self.signs, self.dtype, self.chance = data, t, signs, dtype, chance
+        self.omitted, self.floor = PRECISIONS[dtype]
+        self.cut = math.log2(self.omitted / data.squares.numel())
+        self.factor = LOG2E / t
+        self.length = float(torch.linalg.vector_norm(p, dim=1).max())
+        self.left = p * self.factor
+        self.left32 = self.left.to(torch.float32)
+        self.sums = [Sums.empty(p.shape[0], p.shape[1], p, dtype) for _ in signs]
+        self.screens = [_Screen(self.left.to(torch.bfloat16), 4 * 2**-9)] if multiplies_bf16(p.device) else []
+        if dtype == torch.float64:
+            self.screens.append(_Screen(self.left32, (p.shape[1] + 8) * 2**-24))
+
+    def restart(self) -> None:
+        """Forget all sums but the largest logits, which stay true bounds from below."""
+        for s in self.sums:
+            s.weight.zero_()
+            s.square.zero_()
+            s.shift.zero_()
+
+    def needed(self, done: int) -> int:
+        """How many of the nearest samples have to be taken, given what the first `done` have shown; see Pruning."""
+        ordered, t, d, n = self.data.ordered, self.t, self.left.shape[1], self.data.ordered.numel()
+        if done == n:
+            return n
+        # All logits are relative to the nearest sample's, -D_min/2t.
+        lowest = min(float(s.top.min()) for s in self.sums) / LOG2E
+        beyond, omitted = (ordered[done:] - ordered[0]) / (2 * t), math.log(self.omitted)
+        if self.chance == 0 or d < _MANY:
+            return done + _within((ordered[done:] * (self.length / t) ** 2).sqrt() - beyond, lowest + omitted)
+        base, s = float(ordered[0]) / (2 * t), self.length**2 / (t * d)
+        places = [math.ceil(_FIRST * 2 ** (i / _STEPS)) for i in range(math.ceil(_STEPS * math.log2(n)))]
+        allowed = math.log(self.chance / (len(places) * len(_THETAS) * len(self.sums) * self.left.shape[0]))
+        ratio = s * (math.log(n) - allowed) / max(base - omitted - lowest, 1.0)
+        best = math.sqrt(ratio**2 + ratio) - ratio
+        share = min(_THETAS, key=lambda value: abs(value - best))
+        theta = min(1.0, share / s)
+        gain = theta * (1 - theta * s)
+        # exp(-theta m) and exp(-gain D/2t) are of opposite sizes: D_min/2t is taken out of both.
+        taken = done + _within(-gain * beyond, allowed + theta * (omitted + lowest) - (theta - gain) * base)
+        return min(n, next(place for place in [*places, n] if place >= taken))
+
+    def add(self, rows: Float[Tensor, "n d"], squares: Float[Tensor, " n"]) -> None:
+        """Add samples with these distances from the centre."""
+        base = (squares - self.data.ordered[0]) * (-self.factor / 2)
+        z = rows - self.data.origin
+        for screen in self.screens:
+            if screen.skipped > 0:
+                screen.skipped -= 1
+            elif base.numel() > 4 * _FIRST and not bool(torch.isinf(self.sums[0].top[0])):
+                columns = self._passing(screen, z, base)
+                screen.judge(columns.numel(), base.numel())
+                rows, z, base = rows[columns], z[columns], base[columns]
+        if base.numel() == 0:
+            return
+        if self.dtype == torch.float64:
+            self._add_float64(self._wide(rows), base)
+        else:
+            self._add_float32(rows, z.to(torch.float32), base)
+
+    def _passing(self, screen: _Screen, z: Tensor, base: Tensor) -> Int[Tensor, " c"]:
+        """Samples that some query may give weight, as far as the screen can tell."""
+        highest = self._highest((screen.left @ z.to(screen.left.dtype).T).to(torch.float32), base)
+        return torch.nonzero(highest + (screen.error * LOG2E) * self._sizes(z) > self.cut).flatten()
+
+    def _highest(self, products: Float[Tensor, "k n"], base: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Largest logit that any query gives a sample, relative to the query's largest so far."""
+        highest = torch.full_like(base, -math.inf)
+        for sign, sums in zip(self.signs, self.sums, strict=True):
+            top = sums.top.to(torch.float32)[:, None]
+            over = (products - top).amax(0) if sign > 0 else -(products + top).amin(0)
+            highest = torch.maximum(highest, over)
+        return highest + base
+
+    def _sizes(self, z: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Largest |p||z|/t of each sample."""
+        sizes: Tensor = torch.linalg.vector_norm(z, dim=1) * (self.length / self.t)
+        return sizes
+
+    def _wide(self, rows: Tensor) -> Tensor:
+        return rows.to(torch.float64) - self.data.origin.to(torch.float64)
+
+    def _add_float32(self, rows: Tensor, z: Tensor, base: Tensor) -> None:
+        products = self.left32 @ z.T
+        refined = self._doubtful(products, base, z)
+        again = self.left @ self._wide(rows[refined]).T if refined.numel() else None
+        low = base.to(torch.float32)
+        for i, (sign, sums) in enumerate(zip(self.signs, self.sums, strict=True)):
+            # The last sign may have the products' memory.
+            logits = torch.add(low, products, alpha=sign, out=products if i + 1 == len(self.signs) else None)
+            if again is None:
+                top = torch.maximum(sums.top, logits.amax(1))
+                share = logits.sub_(top.to(torch.float32)[:, None])
+            else:
+                right = base[refined] + sign * again
+                logits[:, refined] = -math.inf
+                top = torch.maximum(torch.maximum(sums.top, logits.amax(1)), right.amax(1))
+                share = logits.sub_(top.to(torch.float32)[:, None])
+                share[:, refined] = (right - top[:, None]).to(torch.float32)
+            sums.rescale(top)
+            self._sum(sums, share, z)
+
+    def _doubtful(self, products: Tensor, base: Tensor, z: Tensor) -> Int[Tensor, " c"]:
+        """Columns whose float32 products are not enough."""
+        sizes = self._sizes(z)
+        error = sizes * (3 * _EPS32 / math.sqrt(z.shape[1]))
+        if float(error.max()) <= _FINE:
+            return torch.empty(0, dtype=torch.int64, device=z.device)
+        margin = torch.log2(_TOLERATED / error.clamp(_TOLERATED, 1)) - ((z.shape[1] + 8) * 2**-24 * LOG2E) * sizes
+        return torch.nonzero((self._highest(products, base) > margin) & (error > _FINE)).flatten()
+
+    def _add_float64(self, z: Tensor, base: Tensor) -> None:
+        products = self.left @ z.T
+        for sign, sums in zip(self.signs, self.sums, strict=True):
+            logits = torch.add(base, products, alpha=sign)
+            top = torch.maximum(sums.top, logits.amax(1))
+            sums.rescale(top)
+            self._sum(sums, logits.sub_(top[:, None]), z)
+
+    def _sum(self, sums: Sums, share: Tensor, z: Tensor) -> None:
+        share = share.clamp_min_(self.floor).exp2_()
+        columns = torch.nonzero(share.amax(0) > 2**self.cut).flatten()
+        if columns.numel() < 0.8 * share.shape[1]:
+            share, z = share[:, columns], z[columns]
+        sums.add(share, z)
+
+
+def _within(logs: Float[Tensor, " n"], allowed: float) -> int:
+    """How many terms must be taken so that the sum of exp of all others is at most exp(allowed)."""
+    # One term above e^0 is too many already, and far below it nothing counts; underflowing would take long.
+    left = (logs - allowed).clamp_(-100, 1).exp_().flip(0).cumsum_(0)
+    return int(torch.count_nonzero(left > 1))
