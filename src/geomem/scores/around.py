@@ -78,10 +78,9 @@ class Around(EmpiricalScore):
         _, rest = span.divided(self.centre[None])
         outside = p - inside @ span.basis.T
         for part, found in self._coordinates._directly(inside, t, dtype, signs):
-            times = torch.full((1,), t, dtype=torch.float64, device=p.device)
             yield (
                 part,
-                [span.lifted(s, sign * outside[part] + rest, times) for sign, s in zip(signs, found, strict=True)],
+                [span.lifted(s, sign * outside[part] + rest, t) for sign, s in zip(signs, found, strict=True)],
             )
 
     def _directly(
