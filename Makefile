@@ -5,13 +5,18 @@ BIN := $(VENV)/bin
 # Thread teams of several processes stall each other on shared cores; tests run on one thread each.
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 MPLBACKEND=agg
 
-.PHONY: demo test check format clean
+.PHONY: demo test bench check format clean
 
 demo: $(VENV)/.run           ## train, measure and report on real digits (about two minutes)
 	$(BIN)/geomem demo --out geomem-demo
 
 test: $(VENV)/.dev           ## run all tests and doctests
 	$(TEST_ENV) $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
+bench: $(VENV)/.bench        ## time the empirical score, spectra and training beside what else there is (20 minutes, a quiet core)
+	$(BIN)/python benchmarks/speed.py --out benchmarks/results
+	$(BIN)/python benchmarks/growth.py --out benchmarks/results
+	$(BIN)/python benchmarks/training.py --out benchmarks/results/training.json
 
 check: $(VENV)/.dev          ## lint, format and types
 	$(BIN)/ruff check .
@@ -32,6 +37,10 @@ $(BIN)/python:
 $(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e .
 	touch $@
+
+$(VENV)/.bench: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	touch $@ $(VENV)/.run
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'

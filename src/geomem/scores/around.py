@@ -13,7 +13,7 @@ from geomem.scores.kernel import LOG2E, Near, Sums, accumulate, near
 __all__ = ["Around"]
 
 # How many times shorter than p the mean of y - x may be before a query is repeated in float64.
-_CANCELLED = 16
+_CANCELLED = 4
 
 
 class Around(EmpiricalScore):
@@ -38,7 +38,7 @@ class Around(EmpiricalScore):
         """Scores at x0 + p, float64, with the accuracy that `dtype` asks for; the sum is never rounded."""
         out = torch.empty(p.shape, dtype=torch.float64, device=p.device)
         for part, (sums,) in self._accumulated(p.to(torch.float64), t, dtype, (1,)):
-            out[part] = sums.shift / (sums.weight[:, None] * t)
+            torch.div(sums.shift, sums.weight[:, None] * t, out=out[part])
         return out
 
     @torch.no_grad()
@@ -52,12 +52,12 @@ class Around(EmpiricalScore):
 
     def _sums(self, x: Tensor, t: Tensor) -> Iterator[tuple[Tensor, Sums]]:
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        p = x.to(torch.float64) - self.centre
-        fine = torch.isfinite(p).all(1)
+        p = x.to(torch.float64).sub_(self.centre) if x.dtype != torch.float64 else x - self.centre
+        fine = torch.isfinite(torch.linalg.vector_norm(p, dim=1))
         values, which = torch.unique(t, return_inverse=True)
         for i, time in enumerate(values.tolist()):
             rows = torch.nonzero((which == i) & fine).flatten()
-            for part, (sums,) in self._accumulated(p[rows], time, dtype, (1,)):
+            for part, (sums,) in self._accumulated(p if rows.numel() == len(p) else p[rows], time, dtype, (1,)):
                 yield rows[part], sums
         lost = torch.nonzero(~fine).flatten()
         nothing = Sums.empty(lost.numel(), p.shape[1], p)  # weights of 0 make everything not a number
@@ -67,7 +67,7 @@ class Around(EmpiricalScore):
         self, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...]
     ) -> Iterator[tuple[slice, list[Sums]]]:
         """Sums for the queries x0 + sign p, some at a time, as `EmpiricalScore._sums` has them."""
-        span = self._span_for(p + self.centre, t, dtype)
+        span = None if self._span is None else self._span_for(p + self.centre, t, dtype)
         if span is None:
             yield from self._directly(p, t, dtype, signs)
             return
@@ -110,12 +110,14 @@ class Around(EmpiricalScore):
         """The kernel's sums, in terms of |y - x|^2 and y - x."""
         with torch.no_grad(), full_precision():
             found = accumulate(data, p, t, signs=signs, dtype=dtype, chance=self.chance, tile=tile)
-        rounded = data.origin.to(torch.float64) - data.centre  # y - x0 = (y - origin) + (origin - x0)
+        constant = -data.ordered[0] / 2 - torch.linalg.vector_norm(p, dim=1).square_() / 2
         for sign, sums in zip(signs, found, strict=True):
+            if data.rounded is not None:  # y - x0 = (y - origin) + (origin - x0)
+                sums.top += (sign * LOG2E / t) * (p @ data.rounded)
+                sums.shift.addcmul_(sums.weight[:, None].to(dtype), data.rounded.to(dtype))
             # |y - x|^2 = D - 2 p.z + |p|^2, where the kernel's products are with y - origin.
-            constant = (2 * sign * (p @ rounded) - p.square().sum(1) - data.ordered[0]) / 2
             sums.top += constant * (LOG2E / t)
-            sums.shift = sums.shift + sums.weight[:, None] * (rounded - sign * p)
+            sums.shift.addcmul_(sums.weight[:, None].to(dtype), p.to(dtype), value=-sign)
         return found
 
     def _distances(self, x: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ class EmpiricalScore:
         rows, times, _ = events(x, t, self.shape)
         out = torch.empty_like(rows)
         for part, sums in self._sums(rows, times):
-            out[part] = (sums.shift / (sums.weight * times[part])[:, None]).to(x.dtype)
+            out[part] = sums.shift.div_((sums.weight * times[part])[:, None].to(sums.shift.dtype)).to(x.dtype)
         return out.reshape(x.shape)
 
     def log_density(self, x: Tensor, t: Tensor | float) -> Tensor:

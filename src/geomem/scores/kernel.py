@@ -111,7 +111,7 @@ class Sums:
             (self.square, by.square),
             (self.shift, by.shift),
         ):
-            mine[rows] = theirs
+            mine[rows] = theirs.to(mine.dtype)
 
     def add(self, share: Float[Tensor, "k n"], z: Float[Tensor, "n d"]) -> None:
         """Add samples at z with weights `share`, relative to 2^top; overwrites `share`."""
@@ -131,6 +131,7 @@ class Near:
         squares: D_mu = |y_mu - x0|^2 (N), float64, in the samples' order.
         ordered: D, ascending.
         order: The samples' numbers in that order.
+        rounded: origin - x0 in float64, where it is not 0.
     """
 
     rows: Float[Tensor, "n d"]
@@ -139,6 +140,7 @@ class Near:
     squares: Float[Tensor, " n"]
     ordered: Float[Tensor, " n"]
     order: Int[Tensor, " n"]
+    rounded: Float[Tensor, " d"] | None
 
 
 def distances(rows: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
@@ -157,7 +159,9 @@ def near(rows: Float[Tensor, "n d"], centre: Float[Tensor, " d"]) -> Near:
     """Distances of all samples from a centre, in float64."""
     squares = distances(rows, centre)
     ordered, order = squares.sort()
-    return Near(rows, centre, centre.to(rows.dtype), squares, ordered, order)
+    origin = centre.to(rows.dtype)
+    rounded = origin.to(torch.float64) - centre
+    return Near(rows, centre, origin, squares, ordered, order, rounded if bool(rounded.any()) else None)
 
 
 def accumulate(
@@ -208,13 +212,14 @@ def accumulate(
 
 @dataclass
 class _Screen:
-    """Queries in a precision in which samples are screened, and the error of products in units of |p||z|/t.
+    """A precision in which samples are screened, and the error of products in units of |p||z|/t.
 
     Where most of a tile pass, the next tiles are not screened: 1, then 2, 4, ... of them.
     """
 
-    left: Tensor
+    dtype: torch.dtype
     error: float
+    queries: Tensor | None = None
     skipped: int = 0
     patience: int = 0
 
@@ -233,13 +238,12 @@ class _Work:
         self.omitted, self.floor = PRECISIONS[dtype]
         self.cut = math.log2(self.omitted / data.squares.numel())
         self.factor = LOG2E / t
+        self.p, self.low = p, p.to(torch.float32).mul_(self.factor)
         self.length = float(torch.linalg.vector_norm(p, dim=1).max())
-        self.left = p * self.factor
-        self.left32 = self.left.to(torch.float32)
         self.sums = [Sums.empty(p.shape[0], p.shape[1], p, dtype) for _ in signs]
-        self.screens = [_Screen(self.left.to(torch.bfloat16), 4 * 2**-9)] if multiplies_bf16(p.device) else []
+        self.screens = [_Screen(torch.bfloat16, 4 * 2**-9)] if multiplies_bf16(p.device) else []
         if dtype == torch.float64:
-            self.screens.append(_Screen(self.left32, (p.shape[1] + 8) * 2**-24))
+            self.screens.append(_Screen(torch.float32, (p.shape[1] + 8) * 2**-24))
 
     def restart(self) -> None:
         """Forget all sums but the largest logits, which stay true bounds from below."""
@@ -250,7 +254,7 @@ class _Work:
 
     def needed(self, done: int) -> int:
         """How many of the nearest samples have to be taken, given what the first `done` have shown; see Pruning."""
-        ordered, t, d, n = self.data.ordered, self.t, self.left.shape[1], self.data.ordered.numel()
+        ordered, t, d, n = self.data.ordered, self.t, self.p.shape[1], self.data.ordered.numel()
         if done == n:
             return n
         # All logits are relative to the nearest sample's, -D_min/2t.
@@ -260,7 +264,7 @@ class _Work:
             return done + _within((ordered[done:] * (self.length / t) ** 2).sqrt() - beyond, lowest + omitted)
         base, s = float(ordered[0]) / (2 * t), self.length**2 / (t * d)
         places = [math.ceil(_FIRST * 2 ** (i / _STEPS)) for i in range(math.ceil(_STEPS * math.log2(n)))]
-        allowed = math.log(self.chance / (len(places) * len(_THETAS) * len(self.sums) * self.left.shape[0]))
+        allowed = math.log(self.chance / (len(places) * len(_THETAS) * len(self.sums) * self.p.shape[0]))
         ratio = s * (math.log(n) - allowed) / max(base - omitted - lowest, 1.0)
         best = math.sqrt(ratio**2 + ratio) - ratio
         share = min(_THETAS, key=lambda value: abs(value - best))
@@ -290,7 +294,9 @@ class _Work:
 
     def _passing(self, screen: _Screen, z: Tensor, base: Tensor) -> Int[Tensor, " c"]:
         """Samples that some query may give weight, as far as the screen can tell."""
-        highest = self._highest((screen.left @ z.to(screen.left.dtype).T).to(torch.float32), base)
+        if screen.queries is None:
+            screen.queries = self.low.to(screen.dtype)
+        highest = self._highest((screen.queries @ z.to(screen.dtype).T).to(torch.float32), base)
         return torch.nonzero(highest + (screen.error * LOG2E) * self._sizes(z) > self.cut).flatten()
 
     def _highest(self, products: Float[Tensor, "k n"], base: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -307,13 +313,16 @@ class _Work:
         sizes: Tensor = torch.linalg.vector_norm(z, dim=1) * (self.length / self.t)
         return sizes
 
+    def _products(self, z: Tensor) -> Tensor:
+        return (self.p @ z.T).mul_(self.factor)
+
     def _wide(self, rows: Tensor) -> Tensor:
         return rows.to(torch.float64) - self.data.origin.to(torch.float64)
 
     def _add_float32(self, rows: Tensor, z: Tensor, base: Tensor) -> None:
-        products = self.left32 @ z.T
+        products = self.low @ z.T
         refined = self._doubtful(products, base, z)
-        again = self.left @ self._wide(rows[refined]).T if refined.numel() else None
+        again = self._products(self._wide(rows[refined])) if refined.numel() else None
         low = base.to(torch.float32)
         for i, (sign, sums) in enumerate(zip(self.signs, self.sums, strict=True)):
             # The last sign may have the products' memory.
@@ -340,7 +349,7 @@ class _Work:
         return torch.nonzero((self._highest(products, base) > margin) & (error > _FINE)).flatten()
 
     def _add_float64(self, z: Tensor, base: Tensor) -> None:
-        products = self.left @ z.T
+        products = self._products(z)
         for sign, sums in zip(self.signs, self.sums, strict=True):
             logits = torch.add(base, products, alpha=sign)
             top = torch.maximum(sums.top, logits.amax(1))

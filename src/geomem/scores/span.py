@@ -20,7 +20,7 @@ __all__ = ["Span", "span_of"]
 
 _EPS = torch.finfo(torch.float64).eps
 # Smaller data gain nothing from it.
-_DIMENSIONS, _SAMPLES = 16, 1000
+_DIMENSIONS, _SAMPLES = 32, 1000
 # Singular values of a part of the samples that count as 0, relative to the largest.
 _ZERO = 1e-13
 
