@@ -7,7 +7,7 @@ which others are trained with them, and sizes are compared under the same noise.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from geomem.errors import InputError, TrainingError
 from geomem.networks.ensemble import Ensemble
+from geomem.networks.gradients import Gradients
 from geomem.networks.mlp import ResidualMLP
 from geomem.seeds import derived_generator, derived_seed
 
@@ -115,8 +116,8 @@ def train(state: TrainState, data: Float[Tensor, "n d"], *, compiled: bool = Fal
     Args:
         state: Networks and optimizer.
         data: Samples (n, d), n at least the largest size; converted to the weights' dtype.
-        compiled: Fuse the network's operations by `torch.compile`: half a minute at first and a third less for each
-            step, worth it from some 50,000 steps. Needs a C++ compiler; results differ by rounding.
+        compiled: Differentiate automatically what `torch.compile` makes of the network, to compare: slower than the
+            gradients that are written out, after half a minute. Needs a C++ compiler; results differ by rounding.
 
     Raises:
         InputError: If the data are fewer than the largest size.
@@ -127,27 +128,38 @@ def train(state: TrainState, data: Float[Tensor, "n d"], *, compiled: bool = Fal
         raise InputError(f"data: {tuple(data.shape)} does not hold the {int(sizes.max())} samples of the largest size.")
     parameters = list(state.ensemble.parameters.values())
     rows = data.to(parameters[0])
-    forward = torch.compile(state.ensemble.__call__, dynamic=False) if compiled else state.ensemble
+    losses = _compiled(state) if compiled else Gradients(state.network, state.ensemble.parameters, config.batch_size)
     while state.step < config.steps:
         rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.steps))
         state.optimizer.param_groups[0]["lr"] = rate
         y, noise, t = _batch(rows, sizes, config, state.step)
-        predicted = forward(y + t.sqrt()[..., None] * noise, t)
-        loss = torch.mean(state.network.loss_weight(t) * (predicted - noise).square().mean(-1), -1)
+        loss, gradients = losses(y, noise, t)
         if not bool(torch.isfinite(loss).all()):
             raise TrainingError(f"the loss is not finite at step {state.step + 1}; lower the learning rate.")
-        state.optimizer.zero_grad()
-        loss.sum().backward()
+        for p, gradient in zip(parameters, gradients, strict=True):
+            p.grad = gradient
         state.optimizer.step()
         state.step += 1
         with torch.no_grad():
             decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
             get_ema_multi_avg_fn(decay)(list(state.average.values()), parameters, state.step)
-        yield TrainStep(state.step, loss.detach(), rate)
+        yield TrainStep(state.step, loss, rate)
+
+
+def _compiled(state: TrainState) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, tuple[Tensor, ...]]]:
+    """What `Gradients` computes, of the ensemble as it stands elsewhere."""
+    forward = torch.compile(state.ensemble.__call__, dynamic=False)
+
+    def losses(y: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        predicted = forward(y + t.sqrt()[:, None] * noise, t.expand(y.shape[:2]))
+        loss = torch.mean(state.network.loss_weight(t) * (predicted - noise).square().mean(-1), -1)
+        return loss.detach(), torch.autograd.grad(loss.sum(), list(state.ensemble.parameters.values()))
+
+    return losses
 
 
 def _batch(rows: Tensor, sizes: Tensor, config: TrainConfig, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Clean points (E, B, d), noise (E, B, d) and times (E, B) of a step; noise and times are the same for all."""
+    """Clean points (E, B, d) of a step, and noise (B, d) and times (B), which are the same for all members."""
     generator = derived_generator(config.seed, "step", step)
     u = torch.rand(config.batch_size, generator=generator, dtype=torch.float64)
     log_t = torch.rand(config.batch_size, generator=generator)
@@ -155,5 +167,4 @@ def _batch(rows: Tensor, sizes: Tensor, config: TrainConfig, step: int) -> tuple
     low, high = math.log(config.t_min), math.log(config.t_max)
     t = torch.exp(low + (high - low) * log_t).to(rows)
     index = (u * sizes[:, None]).long().to(rows.device)
-    count = sizes.numel()
-    return rows[index], noise.expand(count, *noise.shape), t.expand(count, *t.shape)
+    return rows[index], noise, t

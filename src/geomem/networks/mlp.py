@@ -87,15 +87,25 @@ class ResidualMLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "n d"], t: Float[Tensor, " n"]) -> Float[Tensor, "n d"]:
         """Predicted noise at x (n, d) and t (n,)."""
-        total = (t + self.sigma_data**2)[:, None]
-        phase = t.log()[:, None] * self.frequencies
-        h = self.enter(x * total.rsqrt()) + self.time(torch.cat([phase.sin(), phase.cos()], -1))
+        scale, skip, gain = self.scales(t)
+        h = self.enter(x * scale) + self.time(self.features(t))
         for block in self.blocks:
             h = h + block(h)
         out: Tensor = self.leave(nn.functional.silu(h))
+        return skip * x + gain * out
+
+    def scales(self, t: Float[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
+        """c_in, and the two numbers by which x and the output F enter the prediction, each (n, 1)."""
+        total = (t + self.sigma_data**2)[:, None]
+        scale = total.rsqrt()
         if self.prediction == "noise":
-            return out
-        return t.sqrt()[:, None] * x / total - self.sigma_data * total.rsqrt() * out
+            return scale, torch.zeros_like(scale), torch.ones_like(scale)
+        return scale, t.sqrt()[:, None] / total, -self.sigma_data * scale
+
+    def features(self, t: Float[Tensor, " n"]) -> Float[Tensor, "n f"]:
+        """Sines and cosines of ln t: what the network is told of t (n,)."""
+        phase = t.log()[:, None] * self.frequencies
+        return torch.cat([phase.sin(), phase.cos()], -1)
 
     def loss_weight(self, t: Tensor) -> Tensor:
         """Weight of the squared noise error at t: 1 for "noise", EDM's (t + sigma_data^2)/sigma_data^2 otherwise."""

@@ -69,10 +69,10 @@ class EmpiricalScore:
         self._rows = data.detach().reshape(data.shape[0], -1)
         if memory < 2**20 or memory < 128 * self._rows.shape[1]:
             raise InputError(f"memory: {memory} bytes do not hold the work on one sample; give 1 MiB or more.")
-        self._centre = torch.stack([b.to(torch.float64).sum(0) for b in self._tiles()]).sum(0) / data.shape[0]
+        self._centre = torch.stack([b.sum(0, dtype=torch.float64) for b in self._tiles()]).sum(0) / data.shape[0]
         if not bool(torch.isfinite(self._centre).all()):
             raise InputError("data: holds values that are not finite.")
-        self._norms = torch.cat([self._centred(b).square().sum(1) for b in self._tiles()])
+        self._norms = distances(self._rows, self._centre)
         self._span = span_of(self._rows, self._centre, self._tiles())
         if self._span is not None:
             self._spanned = EmpiricalScore(self._span.coordinates, memory=memory)

@@ -147,7 +147,7 @@ def distances(rows: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[T
     """|y_mu - x|^2 from direct differences in float64, in one pass."""
     n, d = rows.shape
     out = torch.empty(n, dtype=torch.float64, device=rows.device)
-    tile = max(1, min(n, 2**20 // d))
+    tile = max(1, min(n, 2**18 // d))
     work = torch.empty(tile, d, dtype=torch.float64, device=rows.device)
     for block, squares in zip(rows.split(tile), out.split(tile), strict=True):
         z = work[: block.shape[0]]
