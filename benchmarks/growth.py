@@ -18,6 +18,7 @@ import resource
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,7 +170,9 @@ def stream(y: Tensor, n: int, out: Path) -> None:
     del mapped
     try:
         seconds["write"] = time.perf_counter() - start
-        data = torch.from_numpy(np.load(path, mmap_mode="c"))
+        with warnings.catch_warnings():  # PyTorch says that such an array cannot be written to; nothing does
+            warnings.simplefilter("ignore")
+            data = torch.from_numpy(np.load(path, mmap_mode="r"))
         x0 = y[5] + 0.1 * torch.randn(y.shape[1], generator=g)
 
         def noted(name: str, work: Callable[[], object]) -> object:

@@ -3,7 +3,8 @@ r"""Losses of a stack of small networks and their gradients, written out.
 What `Ensemble`, `ResidualMLP` and automatic differentiation compute, in the same order of layers, to rounding. Written
 out because a step is short: every product writes into memory that the last step left in the cache, gradients land where
 the optimizer reads them, a layer's bias or residual is what its product adds to, and the noise and times that all
-members share are prepared once. That saves a quarter of a step; compiling saves less, products being most of it.
+members share are prepared once. On one core of a 2.6 GHz Zen 4 that saves a sixth of a step of seven networks and a
+third of one's; compiling saves less, products being most of a step.
 
 With residual r = eps^ - eps, eps^ = skip x + gain F (`ResidualMLP.scales`), and weight w(t), the loss of a member is the mean over samples and
 entries of w r^2, and its derivative by F is 2 w gain r / (B d); from there backward through the layers.

@@ -88,7 +88,7 @@ class EmpiricalScore:
             x0: The point (*shape).
             chance: 0 proves for every x that what is left out does not matter. Where the p were drawn without looking at the
                 data, as Gaussian noise or random directions are, fewer samples suffice: with `chance` as the probability that
-                a call leaves out more than its precision allows (1e-8 of the weight in float32, 1e-15 in float64). Probes
+                a call leaves out more than its precision allows (1e-7 of the weight in float32, 1e-15 in float64). Probes
                 give 1e-6 for their random directions.
 
         Raises:

@@ -12,8 +12,8 @@ once, in float64, from direct differences, for every p and t; what is left for e
 largest logit they are held above 2^-60 in float32 (2^-505 in float64): whatever underflows costs exp and matrix products
 ten to a hundred times their time. N samples held at 2^-60 weigh 5e-14 of the largest for N = 60,000.
 
-**Pruning.** Samples are taken by their distance from x0. Let m be the smallest, over queries, of the largest logit met so far, and W_k the
-weight of all samples but the j nearest for query k. They may be left out when all W_k <= omitted e^m is certain.
+**Pruning.** Samples are taken by their distance from x0. Let e^m be the smallest, over queries, of the weights of all samples met so far,
+and W_k the weight of all but the j nearest for query k. They may be left out when all W_k <= omitted e^m is certain.
 
 - For any p, by Cauchy and Schwarz: with l = |p|/sqrt t and u_mu = sqrt(D_mu/t), W <= sum exp(-u^2/2 + l u) over the rest.
 - For a direction that was drawn without looking at the data, Gaussian or uniform, p.z has no larger exponential moments than a
@@ -27,7 +27,7 @@ weight of all samples but the j nearest for query k. They may be left out when a
   bound on the largest of all K N products, since it counts samples by how near they are.
 
 **Screening.** A product of two tiles in lower precision is off by at most slack = c |p||z|/t, c = 4 2^-9 in bfloat16 where the
-processor has it and (d + 8) 2^-24 in float32. Samples that even with it stay below omitted/N of each query's largest weight so far
+processor has it and (d + 8) 2^-24 in float32. Samples that even with it stay below omitted/N of each query's weight so far
 are left out before the product that counts is made: float64 results are screened in float32, all in bfloat16.
 Where most samples pass, a screen is given up for the rest of the call.
 
@@ -74,7 +74,7 @@ class Precision(NamedTuple):
     floor: float
 
 
-PRECISIONS = {torch.float32: Precision(1e-8, -60.0), torch.float64: Precision(1e-15, -505.0)}
+PRECISIONS = {torch.float32: Precision(1e-7, -60.0), torch.float64: Precision(1e-15, -505.0)}
 
 
 @dataclass
@@ -94,6 +94,10 @@ class Sums:
             return torch.zeros(shape, dtype=dtype, device=like.device)
 
         return cls(zeros(rows) - math.inf, zeros(rows), zeros(rows), zeros(rows, dim, dtype=dtype))
+
+    def mass(self) -> Float[Tensor, " k"]:
+        """Logarithm, base 2, of the weight so far; at least the largest logit, also where sums begin again."""
+        return self.top + self.weight.clamp_min(1).log2()
 
     def rescale(self, top: Tensor) -> None:
         """Make all sums relative to a new largest logit."""
@@ -258,7 +262,7 @@ class _Work:
         if done == n:
             return n
         # All logits are relative to the nearest sample's, -D_min/2t.
-        lowest = min(float(s.top.min()) for s in self.sums) / LOG2E
+        lowest = min(float(s.mass().min()) for s in self.sums) / LOG2E
         beyond, omitted = (ordered[done:] - ordered[0]) / (2 * t), math.log(self.omitted)
         if self.chance == 0 or d < _MANY:
             return done + _within((ordered[done:] * (self.length / t) ** 2).sqrt() - beyond, lowest + omitted)
@@ -300,11 +304,11 @@ class _Work:
         return torch.nonzero(highest + (screen.error * LOG2E) * self._sizes(z) > self.cut).flatten()
 
     def _highest(self, products: Float[Tensor, "k n"], base: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Largest logit that any query gives a sample, relative to the query's largest so far."""
+        """Largest logit that any query gives a sample, relative to the query's weight so far."""
         highest = torch.full_like(base, -math.inf)
         for sign, sums in zip(self.signs, self.sums, strict=True):
-            top = sums.top.to(torch.float32)[:, None]
-            over = (products - top).amax(0) if sign > 0 else -(products + top).amin(0)
+            mass = sums.mass().to(torch.float32)[:, None]
+            over = (products - mass).amax(0) if sign > 0 else -(products + mass).amin(0)
             highest = torch.maximum(highest, over)
         return highest + base
 
@@ -358,7 +362,7 @@ class _Work:
 
     def _sum(self, sums: Sums, share: Tensor, z: Tensor) -> None:
         share = share.clamp_min_(self.floor).exp2_()
-        columns = torch.nonzero(share.amax(0) > 2**self.cut).flatten()
+        columns = torch.nonzero(share.amax(0) > 2**self.cut * float(sums.weight.min().clamp_min(1))).flatten()
         if columns.numel() < 0.8 * share.shape[1]:
             share, z = share[:, columns], z[columns]
         sums.add(share, z)
