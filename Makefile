@@ -14,9 +14,9 @@ test: $(VENV)/.dev           ## run all tests and doctests
 	$(TEST_ENV) $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 bench: $(VENV)/.bench        ## time the empirical score, spectra and training beside what else there is (20 minutes, a quiet core)
-	$(BIN)/python benchmarks/speed.py --out benchmarks/results
-	$(BIN)/python benchmarks/growth.py --out benchmarks/results
-	$(BIN)/python benchmarks/training.py --out benchmarks/results/training.json
+	$(BIN)/python benchmarks/speed.py --out geomem-bench
+	$(BIN)/python benchmarks/growth.py --out geomem-bench
+	$(BIN)/python benchmarks/training.py --out geomem-bench/training.json
 
 check: $(VENV)/.dev          ## lint, format and types
 	$(BIN)/ruff check .

@@ -215,7 +215,7 @@ def stream(y: Tensor, n: int, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=Path("geomem-bench"))
     parser.add_argument("--stream", type=int, metavar="N")
     args = parser.parse_args()
     if not (args.data / "train-images-idx3-ubyte.gz").exists():

@@ -69,7 +69,11 @@ class EmpiricalScore:
         self._rows = data.detach().reshape(data.shape[0], -1)
         if memory < 2**20 or memory < 128 * self._rows.shape[1]:
             raise InputError(f"memory: {memory} bytes do not hold the work on one sample; give 1 MiB or more.")
-        self._centre = torch.stack([b.sum(0, dtype=torch.float64) for b in self._tiles()]).sum(0) / data.shape[0]
+        # A running sum: a list of small results keeps the memory of the large copies between them from being given back.
+        self._centre = torch.zeros(self._rows.shape[1], dtype=torch.float64, device=data.device)
+        for block in self._tiles():
+            self._centre += block.sum(0, dtype=torch.float64)
+        self._centre /= data.shape[0]
         if not bool(torch.isfinite(self._centre).all()):
             raise InputError("data: holds values that are not finite.")
         self._norms = distances(self._rows, self._centre)
