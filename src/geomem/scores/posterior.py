@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomem.errors import InputError
-from geomem.scores.kernel import distances
 
 __all__ = ["NEGLIGIBLE", "Posterior", "moments", "scatter", "survival_of"]
 
@@ -71,7 +70,7 @@ class Posterior:
         reach = (math.sqrt(reach) + float(around.norm(dim=1).max())) ** 2
         if 4 * _EPS * reach > _LOGIT_ERROR * t_min:
             for i, point in enumerate(self.x):
-                self.squares[i] = distances(samples, point)
+                self.squares[i] = torch.cat([(b.to(torch.float64) - point).square_().sum(1) for b in _blocks(samples)])
         else:
             self._refine(_NEAR * 4 * _EPS * reach)
         if exclude is not None:
