@@ -116,6 +116,18 @@ def test_little_is_taken_at_small_t(generator, taken):
     assert taken["screened"] >= 20_000
 
 
+def test_many_tiles_add_no_error(generator, monkeypatch):
+    """Sums in float32 go on from 0 now and then; in between nothing is lost."""
+    y = images(3000, generator)
+    x = y[0] + 3 * torch.randn(20, 144, generator=generator, dtype=torch.float64)
+    score = EmpiricalScore(y.float(), memory=2**21)
+    expected = score.around(y[0])(x.float(), 9.0)
+    for every in (1, 3):
+        monkeypatch.setattr(kernel, "_SETTLE", every)
+        assert deviation(score.around(y[0])(x.float(), 9.0), expected, 1) <= 2e-7
+        agrees(score.around(y[0]), x.float(), 9.0, y.float(), score=1e-6, effective=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_is_left_out_stays_within_the_bound(dtype, generator):
     """The weight that pruning omits, over 200 draws: never above what the precision allows."""

@@ -58,6 +58,8 @@ _EPS32 = torch.finfo(torch.float32).eps
 _FINE, _TOLERATED = 2e-6, 1e-7
 # Samples in the first tile of the nearest, and in others.
 _FIRST, _TILE = 16, 1024
+# Tiles after which sums go on from 0.
+_SETTLE = 128
 # Share of samples above which a screen is not worth its time.
 _MOST = 0.6
 # Values of theta s^2, and of the number of samples that are taken, for which pruning may decide.
@@ -85,6 +87,8 @@ class Sums:
     weight: Tensor
     square: Tensor
     shift: Tensor
+    settled: Tensor | None = None
+    """Shift of tiles long ago, float64: thousands of additions in float32 would be seen in it."""
 
     @classmethod
     def empty(cls, rows: int, dim: int, like: Tensor, dtype: torch.dtype = torch.float64) -> "Sums":
@@ -105,7 +109,20 @@ class Sums:
         self.weight *= factor
         self.square *= factor**2
         self.shift *= factor[:, None].to(self.shift.dtype)
+        if self.settled is not None:
+            self.settled *= factor[:, None]
         self.top = top
+
+    def settle(self) -> None:
+        """Move the shift so far into float64."""
+        self.settled = self.shift.to(torch.float64) if self.settled is None else self.settled.add_(self.shift)
+        self.shift.zero_()
+
+    def close(self) -> "Sums":
+        """These sums, with the whole shift in its place."""
+        if self.settled is not None:
+            self.shift, self.settled = (self.settled + self.shift).to(self.shift.dtype), None
+        return self
 
     def replace(self, rows: Int[Tensor, " r"], by: "Sums") -> None:
         """Put the sums of other queries in the place of some."""
@@ -207,11 +224,11 @@ def accumulate(
                 break
             start, size = end, min(tile, 2 * size)
         else:
-            return work.sums
+            return [sums.close() for sums in work.sums]
         work.restart()
     for rows, squares in zip(data.rows.split(tile), data.squares.split(tile), strict=True):
         work.add(rows, squares)
-    return work.sums
+    return [sums.close() for sums in work.sums]
 
 
 @dataclass
@@ -241,7 +258,7 @@ class _Work:
         self.data, self.t, self.signs, self.dtype, self.chance = data, t, signs, dtype, chance
         self.omitted, self.floor = PRECISIONS[dtype]
         self.cut = math.log2(self.omitted / data.squares.numel())
-        self.factor = LOG2E / t
+        self.factor, self.tiles = LOG2E / t, 0
         self.p, self.low = p, p.to(torch.float32).mul_(self.factor)
         self.length = float(torch.linalg.vector_norm(p, dim=1).max())
         self.sums = [Sums.empty(p.shape[0], p.shape[1], p, dtype) for _ in signs]
@@ -255,6 +272,7 @@ class _Work:
             s.weight.zero_()
             s.square.zero_()
             s.shift.zero_()
+            s.settled = None
 
     def needed(self, done: int) -> int:
         """How many of the nearest samples have to be taken, given what the first `done` have shown; see Pruning."""
@@ -295,6 +313,10 @@ class _Work:
             self._add_float64(self._wide(rows), base)
         else:
             self._add_float32(rows, z.to(torch.float32), base)
+        self.tiles += 1
+        if self.tiles % _SETTLE == 0:
+            for sums in self.sums:
+                sums.settle()
 
     def _passing(self, screen: _Screen, z: Tensor, base: Tensor) -> Int[Tensor, " c"]:
         """Samples that some query may give weight, as far as the screen can tell."""
