@@ -24,6 +24,7 @@ from geomem.networks import (
     train,
     train_together,
 )
+from geomem.networks.gradients import Gradients
 from geomem.scores import GaussianScore, NetworkScore
 from laws import deviation
 
@@ -390,3 +391,27 @@ def test_preconditioning_is_karras_s(generator):
 def test_wrong_networks_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         ResidualMLP(4, **options)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "preconditioned"])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_gradients_written_out_are_those_of_automatic_differentiation(prediction, blocks, generator):
+    """Twice in a row, since memory is used again, with weights that changed in between."""
+    network = ResidualMLP(5, hidden=16, blocks=blocks, sigma_data=0.7, prediction=prediction).double()
+    stacked = {k: torch.stack([p.detach(), 1.3 * p.detach()]).requires_grad_() for k, p in network.named_parameters()}
+    written = Gradients(network, stacked, 6)
+    for _ in range(2):
+        y = torch.randn(2, 6, 5, generator=generator, dtype=torch.float64)
+        noise = torch.randn(6, 5, generator=generator, dtype=torch.float64)
+        t = torch.rand(6, generator=generator, dtype=torch.float64) + 1e-3
+        loss, gradients = written(y, noise, t)
+        for i in range(2):
+            own = {k: p[i] for k, p in stacked.items()}
+            predicted = torch.func.functional_call(network, own, (y[i] + t.sqrt()[:, None] * noise, t))
+            expected = torch.mean(network.loss_weight(t) * (predicted - noise).square().mean(-1))
+            assert float(loss[i] / expected.detach()) == pytest.approx(1, rel=1e-12)
+            for found, right in zip(gradients, torch.autograd.grad(expected, list(stacked.values())), strict=True):
+                assert torch.allclose(found[i], right[i], rtol=1e-11, atol=1e-13)
+        with torch.no_grad():
+            for p in stacked.values():
+                p += 0.1 * torch.randn(p.shape, generator=generator, dtype=torch.float64)

@@ -5,7 +5,6 @@ of the empirical score of the same samples at the same points. Which subspace is
 axis, 1 + t J_jj, J by regression over mirrored noise: singular values alone do not say it.
 """
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,8 +30,6 @@ __all__ = ["NetworkSettings", "network_parts", "training_seconds"]
 
 _PROBES = ("antithetic", "orthonormal")
 _SAVE_SECONDS = 30
-# Compiling takes half a minute and then saves a third of every step.
-_COMPILED_FROM = 50_000
 
 
 @dataclass(frozen=True)
@@ -164,14 +161,13 @@ def _trained(settings: NetworkSettings, name: str, data: Tensor, run: Run, tell:
     if state.step == settings.steps:
         return state
     run.log(networks=name, step=state.step, commit=str(environment()["commit"]))
-    compiled = settings.steps >= _COMPILED_FROM and shutil.which("c++") is not None
     saved, every, total = time.monotonic(), max(1, settings.steps // 200), torch.zeros(len(config.sizes))
 
     def save() -> None:
         with run.writing(path.name) as temporary:
             save_checkpoint(temporary, state)
 
-    for step in train(state, data, compiled=compiled):
+    for step in train(state, data):
         total += step.loss
         if step.step % every == 0:
             run.log(networks=name, step=step.step, loss=(total / every).tolist())

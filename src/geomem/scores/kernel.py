@@ -31,7 +31,7 @@ processor has it and (d + 8) 2^-24 in float32. Samples that even with it stay be
 are left out before the product that counts is made: float64 results are screened in float32, all in bfloat16.
 Where most samples pass, a screen is given up for the rest of the call.
 
-**Precision.** Float32 products are typically off by e = 3 eps |p||z|/(t sqrt d). Where e > 2e-6, samples of which any query may
+**Precision.** Float32 products are typically off by e = 3 eps |p||z|/(t sqrt d). Where e > 3e-6, samples of which any query may
 have a share w of its largest weight with w e > 1e-7 get their products again in float64, a few columns among many.
 
 A tile of samples is compared with all queries and added to running sums (largest logit, sums of weights, of squared weights and
@@ -55,7 +55,7 @@ __all__ = ["LOG2E", "Near", "Sums", "accumulate", "distances", "near"]
 LOG2E = math.log2(math.e)
 _EPS32 = torch.finfo(torch.float32).eps
 # Typical error of a float32 logit that is let pass, and the error of a weight, relative to the largest, that then is.
-_FINE, _TOLERATED = 2e-6, 1e-7
+_FINE, _TOLERATED = 3e-6, 1e-7
 # Samples in the first tile of the nearest, and in others.
 _FIRST, _TILE = 16, 1024
 # Tiles after which sums go on from 0.
@@ -369,10 +369,11 @@ class _Work:
         """Columns whose float32 products are not enough."""
         sizes = self._sizes(z)
         error = sizes * (3 * _EPS32 / math.sqrt(z.shape[1]))
-        if float(error.max()) <= _FINE:
-            return torch.empty(0, dtype=torch.int64, device=z.device)
+        coarse = torch.nonzero(error > _FINE).flatten()
+        if coarse.numel() == 0:
+            return coarse
         margin = torch.log2(_TOLERATED / error.clamp(_TOLERATED, 1)) - ((z.shape[1] + 8) * 2**-24 * LOG2E) * sizes
-        return torch.nonzero((self._highest(products, base) > margin) & (error > _FINE)).flatten()
+        return coarse[self._highest(products[:, coarse], base[coarse]) > margin[coarse]]
 
     def _add_float64(self, z: Tensor, base: Tensor) -> None:
         products = self._products(z)
