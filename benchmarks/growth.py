@@ -39,6 +39,8 @@ GRID = {
     "K": (8, 32, 128, 784, 3136),
     "t": (1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
 }
+# Pairs of sample and query from which overhead of calls does not count.
+LARGE = 10**7
 # A point that is dense: where all samples count, so that both products are made in full.
 DENSE = 30.0
 
@@ -101,7 +103,7 @@ def grow(y: Tensor, out: Path) -> None:
             print(rows[-1], flush=True)
     dense = [r for r in rows if r["over"] != "t"]
     # The one constant: what a pair of sample and query costs beside products, over points where overhead of calls does not count.
-    large = [r for r in dense if r["K"] * r["N"] > 10**7]
+    large = [r for r in dense if r["K"] * r["N"] > LARGE]
     c = statistics.median(r["dense"] / (r["K"] * r["N"]) - 4 * r["d"] / r["peak"] for r in large)
     for r in rows:
         r["model"] = r["K"] * r["N"] * (4 * r["d"] / r["peak"] + c)
