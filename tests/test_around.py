@@ -287,3 +287,127 @@ def test_a_query_that_is_no_number_leaves_the_others_alone(generator):
 def test_wrong_points_are_refused(x0, chance, message):
     with pytest.raises(InputError, match=message):
         EmpiricalScore(torch.zeros(5, 3)).around(x0, chance=chance)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 8])
+def test_few_dimensions(d, generator):
+    """On a lattice, also where pulls all but cancel: near the mean, at a sample, and for whole batches in float32."""
+    y = torch.randint(0, 4, (3000, d), generator=generator).double() + 0.01 * torch.randn(3000, d, generator=generator)
+    for x0 in (y.mean(0), y[0]):
+        for t in (1e-4, 1e-2, 1.0, 100.0):
+            x = x0 + 0.3 * math.sqrt(t) * torch.randn(70, d, generator=generator, dtype=torch.float64)
+            expected = direct(y.float(), x.float(), t)[0]
+            for score in (EmpiricalScore(y.float()), EmpiricalScore(y.float()).around(x0.float())):
+                assert deviation(score(x.float(), t), expected, 1) <= 1e-6
+
+
+@pytest.mark.parametrize("t", [2.0, 2.78, 3.86, 100.0, 1e4])
+def test_pulls_that_cancel_keep_their_digits(t, generator):
+    """All at a sample itself, and close to the mean at large t: the score is a small part of what it is a sum of."""
+    y = images(1500, generator).float()
+    score = EmpiricalScore(y)
+    for x in (y[3].expand(80, 144), y.mean(0) + 1e-4 * torch.randn(80, 144, generator=generator)):
+        expected = direct(y[:], x[:4], t)[0]
+        assert deviation(score(x, t)[:4], expected, 1) <= 1e-6
+        assert deviation(score.around(x[0], chance=1e-6)(x[:4], t), expected, 1) <= 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_samples_in_half_precision_are_the_numbers_they_are(dtype, generator):
+    y = images(1500, generator).to(dtype)
+    for x0 in (y[3].float(), y[3].double() + 1e-3, torch.full((144,), 1e6)):
+        x = x0.double() + torch.randn(20, 144, generator=generator, dtype=torch.float64)
+        for t in (0.1, 1.0, 5.0):
+            near = EmpiricalScore(y).around(x0)
+            agrees(near, x.float(), t, y.float(), score=1e-6, effective=1e-5) if x0.abs().max() < 1e3 else None
+            assert bool(torch.isfinite(near(x.float(), t)).all())
+
+
+def test_the_centre_itself_and_what_happens_to_it_later(generator):
+    y = images(1500, generator)
+    x0 = y[3].clone()
+    near = EmpiricalScore(y).around(x0, chance=1e-6)
+    found = near(y[3], 0.5)
+    assert deviation(found + 1, direct(y, y[3:4], 0.5)[0][0] + 1) <= 1e-10
+    x0 += 1
+    assert torch.equal(near(y[3], 0.5), found)
+
+
+def test_more_dimensions_than_samples(generator):
+    y = torch.randn(1000, 4100, generator=generator)
+    score = EmpiricalScore(y)
+    assert score._span is None
+    assert deviation(score(y[:2] + 1, 4000.0), direct(y, y[:2] + 1, 4000.0)[0], 1) <= 1e-6
+
+
+def test_a_time_for_each_query_takes_no_pass_for_each(generator, taken):
+    y = images(1500, generator).float()
+    t = torch.linspace(1, 50, 200, dtype=torch.float64)
+    x = y[3] + t.sqrt().float()[:, None] * torch.randn(200, 144, generator=generator)
+    agrees(EmpiricalScore(y), x, t, y, score=1e-6, effective=1e-5)
+    agrees(EmpiricalScore(y).around(y[3]), x, t, y, score=1e-6, effective=1e-5)
+    assert taken["screened"] == 0
+
+
+def test_screens_never_drop_what_they_cannot_exclude(generator, monkeypatch):
+    """Products in low precision are off by less than the slack, also for flat vectors and in one dimension."""
+    monkeypatch.setattr(kernel, "multiplies_bf16", lambda device: True)
+    for d in (1, 2, 3, 100, 784):
+        p = torch.rand(300, d, generator=generator, dtype=torch.float64) + 0.5
+        y = torch.rand(300, d, generator=generator, dtype=torch.float64) + 0.5
+        data = kernel.near(y, torch.zeros(d, dtype=torch.float64))
+        for screen in kernel._Work(data, p, 1.0, (1,), torch.float64, 0.0).screens:
+            low = (p.to(screen.dtype) @ y.to(screen.dtype).T).double()
+            bound = screen.error * p.norm(dim=1)[:, None] * y.norm(dim=1)
+            worst = float(((low - p @ y.T).abs() / bound).max())
+            assert worst < 1
+            assert worst > (0.05 if screen.dtype == torch.bfloat16 else 0)  # and the slack is not far too large
+
+
+@pytest.mark.parametrize("t", [0.01, 0.1, 0.5])
+def test_pruning_is_the_bound_that_is_stated(t, generator):
+    """For random directions the number that is taken is the least place for which the inequality holds."""
+    y = images(2000, generator)
+    data = kernel.near(y, images(1, generator)[0])
+    p, chance = math.sqrt(t) * torch.randn(20, 144, generator=generator, dtype=torch.float64), 1e-6
+    work = kernel._Work(data, p, t, (1,), torch.float32, chance)
+    work.add(y[data.order[:64]], data.ordered[:64])
+    taken = work.needed(64)
+    weight = torch.logsumexp((p @ (y[data.order[:64]] - data.centre).T - data.ordered[:64] / 2) / t, 1)
+    omitted, s2 = kernel.PRECISIONS[torch.float32].omitted, float(p.square().sum(1).max()) / (144 * t)
+    places = [math.ceil(16 * 2 ** (i / 4)) for i in range(math.ceil(4 * math.log2(2000)))]
+    u2 = data.ordered / t
+
+    def holds(j, theta):
+        rest = torch.logsumexp(-theta * (1 - theta * s2) * u2[j:] / 2, 0) if j < 2000 else -math.inf
+        left = float(rest) - theta * (math.log(omitted) + float(weight.min()))
+        return left <= math.log(chance / (20 * len(places) * len(kernel._THETAS)))
+
+    thetas = [min(1.0, product / s2) for product in kernel._THETAS]
+    assert any(holds(taken, theta) for theta in thetas)
+    before = max([place for place in places if place < taken], default=0)
+    if 64 < before < 2000:
+        assert not all(holds(before, theta) for theta in thetas)
+
+
+def test_a_span_is_not_used_where_its_rounding_would_show(generator):
+    basis = torch.linalg.qr(torch.randn(200, 7, generator=generator, dtype=torch.float64))[0]
+    y = torch.randn(3000, 7, generator=generator, dtype=torch.float64) @ basis.T
+    score = EmpiricalScore(y)
+    x = y[:3]
+    assert score._span_for(x, torch.full((3,), 1.0, dtype=torch.float64), torch.float64) is not None
+    assert score._span_for(x, torch.full((3,), 1e-6, dtype=torch.float64), torch.float64) is None
+    assert score._span_for(x, torch.full((3,), 1e-3, dtype=torch.float64), torch.float32) is not None
+
+
+def test_weights_and_survival_can_be_differentiated(generator):
+    y = images(300, generator, d=10)
+    score = EmpiricalScore(y)
+    for f in (score.weights, score.survival):
+        x = (y[:1] + 0.1).requires_grad_()
+        (gradient,) = torch.autograd.grad(f(x, 0.5)[0, 0], x)
+        step = torch.zeros_like(x.detach())
+        step[0, 0] = 1e-5
+        with torch.no_grad():
+            rise = (f(x + step, 0.5) - f(x - step, 0.5))[0, 0] / 2e-5
+        assert float(gradient[0, 0]) == pytest.approx(float(rise), rel=1e-5, abs=1e-9)

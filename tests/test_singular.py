@@ -52,3 +52,10 @@ def test_batches(generator):
         for j in range(2):
             assert torch.allclose(found[i, j], singular_values(a[i, j]), rtol=1e-9)
             assert torch.allclose(found[i, j], (mild, wide)[j], rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e160])
+def test_very_small_and_large_numbers(scale, generator):
+    truth = torch.logspace(0, -3, 40, dtype=torch.float64)
+    found = singular_values(made(70, 40, truth, generator) * scale)
+    assert torch.allclose(found / scale, truth, rtol=1e-9)

@@ -1,5 +1,6 @@
 """The empirical score around one point: perturbations and times share the distances of all samples."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -8,12 +9,15 @@ from torch import Tensor
 
 from geomem.precision import full_precision
 from geomem.scores.empirical import EmpiricalScore
-from geomem.scores.kernel import LOG2E, Near, Sums, accumulate, near
+from geomem.scores.kernel import LOG2E, Near, accumulate, near
+from geomem.scores.sums import Sums
 
 __all__ = ["Around"]
 
-# How many times shorter than p the mean of y - x may be before a query is repeated in float64.
+# How many times shorter than p and the y - x0 the mean of y - x may be before a query is repeated in float64.
 _CANCELLED = 4
+# Fewer dimensions are computed in float64 throughout.
+_DIMENSIONS = 64
 
 
 class Around(EmpiricalScore):
@@ -28,8 +32,7 @@ class Around(EmpiricalScore):
 
     def __init__(self, score: EmpiricalScore, centre: Float[Tensor, " d"], chance: float) -> None:
         vars(self).update(vars(score))
-        self.centre, self.chance = centre.to(torch.float64), chance
-        self._base = score
+        self.centre, self.chance = centre.detach().to(torch.float64).clone(), chance
         self._seen: Near | None = None
         self._coordinates: Around | None = None
 
@@ -52,9 +55,13 @@ class Around(EmpiricalScore):
 
     def _sums(self, x: Tensor, t: Tensor) -> Iterator[tuple[Tensor, Sums]]:
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        values, which = torch.unique(t, return_inverse=True)
+        if values.numel() > max(8, x.shape[0] // 8):  # a pass for each time would take longer
+            yield from super()._sums(x, t)
+            return
+        x = x.detach()
         p = x.to(torch.float64).sub_(self.centre) if x.dtype != torch.float64 else x - self.centre
         fine = torch.isfinite(torch.linalg.vector_norm(p, dim=1))
-        values, which = torch.unique(t, return_inverse=True)
         for i, time in enumerate(values.tolist()):
             rows = torch.nonzero((which == i) & fine).flatten()
             for part, (sums,) in self._accumulated(p if rows.numel() == len(p) else p[rows], time, dtype, (1,)):
@@ -87,29 +94,38 @@ class Around(EmpiricalScore):
         self, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...]
     ) -> Iterator[tuple[slice, list[Sums]]]:
         data, d = self._near(), p.shape[1]
+        if d < _DIMENSIONS:  # products cost little, and float32 loses more where they do not average over many entries
+            dtype = torch.float64
         tile = max(16, min(1024, self.memory // (16 * 8 * d)))
         # Beside the tile: about five numbers a pair, eight a query's entry.
         step = max(1, self.memory // 2 // (8 * len(signs) * (5 * tile + 8 * d)))
+        # Two tries of each part share the chance.
+        chance = self.chance / max(1, 2 * math.ceil(p.shape[0] / step))
         for start in range(0, p.shape[0], step):
             part = slice(start, min(p.shape[0], start + step))
-            found = self._relative(data, p[part], t, dtype, signs, tile)
+            found = self._relative(data, p[part], t, dtype, signs, tile, chance)
             if dtype == torch.float32:
-                # Far from x0 but close to a sample little is left of p, and float32 holds too few digits of it.
+                # Where y - x all but cancels in the mean, float32 holds too few digits of it, and 1e-7 of the weight too much.
                 length = torch.linalg.vector_norm(p[part], dim=1)
-                near = [torch.linalg.vector_norm(s.shift, dim=1) < s.weight * length / _CANCELLED for s in found]
-                again = torch.nonzero(torch.stack(near).any(0)).flatten()
+                lost = [
+                    torch.linalg.vector_norm(s.shift, dim=1)
+                    <= s.weight * torch.maximum(length, (s.spread / s.weight).sqrt()) / _CANCELLED
+                    for s in found
+                ]
+                again = torch.nonzero(torch.stack(lost).any(0)).flatten()
                 if again.numel():
-                    better = self._relative(data, p[part][again], t, torch.float64, signs, tile)
+                    better = self._relative(data, p[part][again], t, torch.float64, signs, tile, chance)
                     for sums, right in zip(found, better, strict=True):
                         sums.replace(again, right)
             yield part, found
 
     def _relative(
-        self, data: Near, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...], tile: int
+        self, data: Near, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...], tile: int, chance: float
     ) -> list[Sums]:
         """The kernel's sums, in terms of |y - x|^2 and y - x."""
-        with torch.no_grad(), full_precision():
-            found = accumulate(data, p, t, signs=signs, dtype=dtype, chance=self.chance, tile=tile)
+        # The processor has no tf32; global switches are left alone there.
+        with torch.no_grad(), full_precision() if p.is_cuda else torch.autocast("cpu", enabled=False):
+            found = accumulate(data, p, t, signs=signs, dtype=dtype, chance=chance, tile=tile)
         constant = -data.ordered[0] / 2 - torch.linalg.vector_norm(p, dim=1).square_() / 2
         for sign, sums in zip(signs, found, strict=True):
             if data.rounded is not None:  # y - x0 = (y - origin) + (origin - x0)

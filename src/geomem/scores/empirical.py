@@ -24,9 +24,10 @@ from torch import Tensor
 
 from geomem.errors import InputError
 from geomem.scores.base import events
-from geomem.scores.kernel import LOG2E, Sums, distances
+from geomem.scores.kernel import LOG2E, distances
 from geomem.scores.posterior import NEGLIGIBLE, moments, scatter, survival_of
 from geomem.scores.span import Span, span_of
+from geomem.scores.sums import Sums
 
 if TYPE_CHECKING:
     from geomem.scores.around import Around
@@ -47,8 +48,9 @@ class EmpiricalScore:
 
     Accuracy follows the dtype of x: float64 queries agree with direct differences to 1e-10 relative, also at t = 1e-5 on
     near-duplicate images far from the origin; for float32 queries scores are right to 1e-6 and effective samples to 1e-5.
-    Results have the dtype of x. Data that lie in a subspace of few dimensions are found to do so, and cost as if they had no
-    others. For many queries around one point see `around`.
+    Results have the dtype of x. Data that lie in a subspace of few dimensions, to float64's rounding, are found to do so, and cost
+    as if they had no others. For many queries around one point see `around`;
+    there float64 is right to 1e-10 or 1e-15 |x - x0| |y - x0|/t, y the samples with weight, whichever is more.
 
     Args:
         data: Samples (N, *shape), floating point, N >= 1. Kept by reference, not copied; they may be mapped from a file.
@@ -89,11 +91,11 @@ class EmpiricalScore:
         Memory of three numbers a sample is kept with it.
 
         Args:
-            x0: The point (*shape).
+            x0: The point (*shape); copied.
             chance: 0 proves for every x that what is left out does not matter. Where the p were drawn without looking at the
                 data, as Gaussian noise or random directions are, fewer samples suffice: with `chance` as the probability that
-                a call leaves out more than its precision allows (1e-7 of the weight in float32, 1e-15 in float64). Probes
-                give 1e-6 for their random directions.
+                more is left out than the precision allows (four times 1e-7 of the weight in float32, 1e-15 in float64), for each
+                time of a call. Probes give 1e-6 for their random directions.
 
         Raises:
             InputError: For a point of another shape or not finite, or a chance that is not in [0, 1).
@@ -104,7 +106,7 @@ class EmpiricalScore:
         """
         from geomem.scores.around import Around
 
-        rows, _, batch = events(x0, 1.0, self.shape)
+        rows, _, batch = events(x0.detach(), 1.0, self.shape)
         if batch or not bool(torch.isfinite(rows).all()):
             raise InputError(f"x0: must be one finite point {self.shape}, got shape {tuple(x0.shape)}.")
         if not 0 <= chance < 1:
@@ -203,9 +205,9 @@ class EmpiricalScore:
 
     def _sums(self, x: Tensor, t: Tensor) -> Iterator[tuple[Tensor, Sums]]:
         """Indices of queries and their sums over all samples, shifts relative to the query, some queries at a time."""
-        if x.dtype != torch.float64 and x.shape[0] >= _CLOUD:
+        if x.dtype != torch.float64 and x.shape[0] >= _CLOUD * torch.unique(t).numel():
             # Queries around one point: every sample's distance to it is known better than to each of them.
-            middle = x.to(torch.float64).mean(0)
+            middle = x.detach().to(torch.float64).mean(0)
             if bool(((x.to(torch.float64) - middle).square().sum(1) <= 4 * x.shape[1] * t).all()):
                 yield from self.around(middle.reshape(self.shape))._sums(x, t)
                 return

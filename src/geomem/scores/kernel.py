@@ -26,8 +26,8 @@ and W_k the weight of all but the j nearest for query k. They may be left out wh
   steps of a fourth of an octave, and theta s^2 is taken from a short list, near where it serves best. This is tighter than a
   bound on the largest of all K N products, since it counts samples by how near they are.
 
-**Screening.** A product of two tiles in lower precision is off by at most slack = c |p||z|/t, c = 4 2^-9 in bfloat16 where the
-processor has it and (d + 8) 2^-24 in float32. Samples that even with it stay below omitted/N of each query's weight so far
+**Screening.** A product of two tiles in lower precision is off by at most slack = c |p||z|/t, c = 2^-6 in bfloat16 where the
+processor has it (two factors and the result are each rounded to 2^-8) and (d + 8) 2^-24 in float32. Samples that even with it stay below omitted/N of each query's weight so far
 are left out before the product that counts is made: float64 results are screened in float32, all in bfloat16.
 Where most samples pass, a screen is given up for the rest of the call.
 
@@ -49,8 +49,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomem.precision import multiplies_bf16
+from geomem.scores.sums import Sums
 
-__all__ = ["LOG2E", "Near", "Sums", "accumulate", "distances", "near"]
+__all__ = ["LOG2E", "Near", "accumulate", "distances", "near"]
 
 LOG2E = math.log2(math.e)
 _EPS32 = torch.finfo(torch.float32).eps
@@ -79,68 +80,6 @@ class Precision(NamedTuple):
 PRECISIONS = {torch.float32: Precision(1e-7, -60.0), torch.float64: Precision(1e-15, -505.0)}
 
 
-@dataclass
-class Sums:
-    """Running sums over samples, one row per query, all relative to 2^top; float64 but for `shift`."""
-
-    top: Tensor
-    weight: Tensor
-    square: Tensor
-    shift: Tensor
-    settled: Tensor | None = None
-    """Shift of tiles long ago, float64: thousands of additions in float32 would be seen in it."""
-
-    @classmethod
-    def empty(cls, rows: int, dim: int, like: Tensor, dtype: torch.dtype = torch.float64) -> "Sums":
-        """No samples yet, on the device of `like`."""
-
-        def zeros(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-            return torch.zeros(shape, dtype=dtype, device=like.device)
-
-        return cls(zeros(rows) - math.inf, zeros(rows), zeros(rows), zeros(rows, dim, dtype=dtype))
-
-    def mass(self) -> Float[Tensor, " k"]:
-        """Logarithm, base 2, of the weight so far; at least the largest logit, also where sums begin again."""
-        return self.top + self.weight.clamp_min(1).log2()
-
-    def rescale(self, top: Tensor) -> None:
-        """Make all sums relative to a new largest logit."""
-        factor = torch.where(self.top == top, 1.0, torch.exp2(self.top - top))  # -inf - -inf before the first sample
-        self.weight *= factor
-        self.square *= factor**2
-        self.shift *= factor[:, None].to(self.shift.dtype)
-        if self.settled is not None:
-            self.settled *= factor[:, None]
-        self.top = top
-
-    def settle(self) -> None:
-        """Move the shift so far into float64."""
-        self.settled = self.shift.to(torch.float64) if self.settled is None else self.settled.add_(self.shift)
-        self.shift.zero_()
-
-    def close(self) -> "Sums":
-        """These sums, with the whole shift in its place."""
-        if self.settled is not None:
-            self.shift, self.settled = (self.settled + self.shift).to(self.shift.dtype), None
-        return self
-
-    def replace(self, rows: Int[Tensor, " r"], by: "Sums") -> None:
-        """Put the sums of other queries in the place of some."""
-        for mine, theirs in (
-            (self.top, by.top),
-            (self.weight, by.weight),
-            (self.square, by.square),
-            (self.shift, by.shift),
-        ):
-            mine[rows] = theirs.to(mine.dtype)
-
-    def add(self, share: Float[Tensor, "k n"], z: Float[Tensor, "n d"]) -> None:
-        """Add samples at z with weights `share`, relative to 2^top; overwrites `share`."""
-        self.weight += share.sum(1)
-        self.shift.addmm_(share, z)
-        self.square += share.square_().sum(1)
-
-
 @dataclass(frozen=True)
 class Near:
     """Samples as they are seen from a centre.
@@ -148,7 +87,7 @@ class Near:
     Attributes:
         rows: y_mu (N, d), by reference.
         centre: x0 (d), float64.
-        origin: x0 rounded to the samples' dtype: differences from it need no float64 copy of the samples.
+        origin: x0 rounded to the samples' dtype, to float32 where that is coarser: differences from it need no float64 copy of the samples.
         squares: D_mu = |y_mu - x0|^2 (N), float64, in the samples' order.
         ordered: D, ascending.
         order: The samples' numbers in that order.
@@ -167,8 +106,10 @@ class Near:
 def distances(rows: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
     """|y_mu - x|^2 from direct differences in float64, in one pass."""
     n, d = rows.shape
-    out = torch.empty(n, dtype=torch.float64, device=rows.device)
     tile = max(1, min(n, 2**18 // d))
+    if torch.is_grad_enabled() and (rows.requires_grad or point.requires_grad):
+        return torch.cat([(b.to(torch.float64) - point).square().sum(1) for b in rows.split(tile)])
+    out = torch.empty(n, dtype=torch.float64, device=rows.device)
     work = torch.empty(tile, d, dtype=torch.float64, device=rows.device)
     for block, squares in zip(rows.split(tile), out.split(tile), strict=True):
         z = work[: block.shape[0]]
@@ -180,7 +121,7 @@ def near(rows: Float[Tensor, "n d"], centre: Float[Tensor, " d"]) -> Near:
     """Distances of all samples from a centre, in float64."""
     squares = distances(rows, centre)
     ordered, order = squares.sort()
-    origin = centre.to(rows.dtype)
+    origin = centre.to(torch.promote_types(rows.dtype, torch.float32))
     rounded = origin.to(torch.float64) - centre
     return Near(rows, centre, origin, squares, ordered, order, rounded if bool(rounded.any()) else None)
 
@@ -194,6 +135,7 @@ def accumulate(
     dtype: torch.dtype = torch.float64,
     chance: float = 0.0,
     prune: bool = True,
+    skip: bool = True,
     tile: int = _TILE,
 ) -> list[Sums]:
     """Sums over all samples for the queries x0 + sign p, one for each sign.
@@ -209,10 +151,13 @@ def accumulate(
         chance: Probability of omitting more than the precision allows, for directions drawn without looking at the data;
             0 proves every query.
         prune: False takes all samples.
+        skip: False leaves no product out by screens or columns, to compare.
         tile: Samples at once.
     """
     n = data.rows.shape[0]
     work = _Work(data, p, t, tuple(signs), dtype, chance)
+    if not skip:
+        work.screens, work.cut = [], -math.inf
     if prune:
         start, size, needed = 0, _FIRST, n
         while start < needed:
@@ -259,10 +204,11 @@ class _Work:
         self.omitted, self.floor = PRECISIONS[dtype]
         self.cut = math.log2(self.omitted / data.squares.numel())
         self.factor, self.tiles = LOG2E / t, 0
+        self.rounded = 0.0 if data.rounded is None else float((p @ data.rounded).abs().max()) / t
         self.p, self.low = p, p.to(torch.float32).mul_(self.factor)
         self.length = float(torch.linalg.vector_norm(p, dim=1).max())
         self.sums = [Sums.empty(p.shape[0], p.shape[1], p, dtype) for _ in signs]
-        self.screens = [_Screen(torch.bfloat16, 4 * 2**-9)] if multiplies_bf16(p.device) else []
+        self.screens = [_Screen(torch.bfloat16, 2**-6)] if not p.is_cuda and multiplies_bf16("cpu") else []
         if dtype == torch.float64:
             self.screens.append(_Screen(torch.float32, (p.shape[1] + 8) * 2**-24))
 
@@ -271,6 +217,7 @@ class _Work:
         for s in self.sums:
             s.weight.zero_()
             s.square.zero_()
+            s.spread.zero_()
             s.shift.zero_()
             s.settled = None
 
@@ -280,18 +227,19 @@ class _Work:
         if done == n:
             return n
         # All logits are relative to the nearest sample's, -D_min/2t.
-        lowest = min(float(s.mass().min()) for s in self.sums) / LOG2E
+        # Products here are with y - origin, the bound is on those with y - x0.
+        lowest = min(float(s.mass().min()) for s in self.sums) / LOG2E - self.rounded
         beyond, omitted = (ordered[done:] - ordered[0]) / (2 * t), math.log(self.omitted)
         if self.chance == 0 or d < _MANY:
             return done + _within((ordered[done:] * (self.length / t) ** 2).sqrt() - beyond, lowest + omitted)
-        base, s = float(ordered[0]) / (2 * t), self.length**2 / (t * d)
+        base, s_squared = float(ordered[0]) / (2 * t), self.length**2 / (t * d)
         places = [math.ceil(_FIRST * 2 ** (i / _STEPS)) for i in range(math.ceil(_STEPS * math.log2(n)))]
         allowed = math.log(self.chance / (len(places) * len(_THETAS) * len(self.sums) * self.p.shape[0]))
-        ratio = s * (math.log(n) - allowed) / max(base - omitted - lowest, 1.0)
+        ratio = s_squared * (math.log(n) - allowed) / max(base - omitted - lowest, 1.0)
         best = math.sqrt(ratio**2 + ratio) - ratio
-        share = min(_THETAS, key=lambda value: abs(value - best))
-        theta = min(1.0, share / s)
-        gain = theta * (1 - theta * s)
+        product = min(_THETAS, key=lambda value: abs(value - best))  # theta s^2
+        theta = 1.0 if s_squared <= product else product / s_squared
+        gain = theta * (1 - theta * s_squared)
         # exp(-theta m) and exp(-gain D/2t) are of opposite sizes: D_min/2t is taken out of both.
         taken = done + _within(-gain * beyond, allowed + theta * (omitted + lowest) - (theta - gain) * base)
         return min(n, next(place for place in [*places, n] if place >= taken))
@@ -299,7 +247,7 @@ class _Work:
     def add(self, rows: Float[Tensor, "n d"], squares: Float[Tensor, " n"]) -> None:
         """Add samples with these distances from the centre."""
         base = (squares - self.data.ordered[0]) * (-self.factor / 2)
-        z = rows - self.data.origin
+        z = rows.to(self.data.origin.dtype) - self.data.origin
         for screen in self.screens:
             if screen.skipped > 0:
                 screen.skipped -= 1
@@ -363,7 +311,7 @@ class _Work:
                 share = logits.sub_(top.to(torch.float32)[:, None])
                 share[:, refined] = (right - top[:, None]).to(torch.float32)
             sums.rescale(top)
-            self._sum(sums, share, z)
+            self._sum(sums, share, z, base)
 
     def _doubtful(self, products: Tensor, base: Tensor, z: Tensor) -> Int[Tensor, " c"]:
         """Columns whose float32 products are not enough."""
@@ -381,14 +329,15 @@ class _Work:
             logits = torch.add(base, products, alpha=sign)
             top = torch.maximum(sums.top, logits.amax(1))
             sums.rescale(top)
-            self._sum(sums, logits.sub_(top[:, None]), z)
+            self._sum(sums, logits.sub_(top[:, None]), z, base)
 
-    def _sum(self, sums: Sums, share: Tensor, z: Tensor) -> None:
+    def _sum(self, sums: Sums, share: Tensor, z: Tensor, base: Tensor) -> None:
         share = share.clamp_min_(self.floor).exp2_()
+        squares = base * (-2 / self.factor) + self.data.ordered[0]
         columns = torch.nonzero(share.amax(0) > 2**self.cut * float(sums.weight.min().clamp_min(1))).flatten()
         if columns.numel() < 0.8 * share.shape[1]:
-            share, z = share[:, columns], z[columns]
-        sums.add(share, z)
+            share, z, squares = share[:, columns], z[columns], squares[columns]
+        sums.add(share, z, squares)
 
 
 def _within(logs: Float[Tensor, " n"], allowed: float) -> int:

@@ -14,13 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomem.scores.kernel import LOG2E, Sums
+from geomem.scores.kernel import LOG2E
+from geomem.scores.sums import Sums
 
 __all__ = ["Span", "span_of"]
 
 _EPS = torch.finfo(torch.float64).eps
 # Smaller data gain nothing from it.
 _DIMENSIONS, _SAMPLES = 32, 1000
+# Most dimensions of a span: it has to be found out at no cost worth the name for all other data.
+_MOST = 64
 # Singular values of a part of the samples that count as 0, relative to the largest.
 _ZERO = 1e-13
 
@@ -51,21 +54,22 @@ class Span:
         """Sums over coordinates, relative to b, as sums over the samples, relative to x."""
         top = sums.top - outside.square().sum(1) * (LOG2E / 2) / t
         shift = sums.shift.to(torch.float64) @ self.basis.T - sums.weight[:, None] * outside
-        return Sums(top, sums.weight, sums.square, shift)
+        return Sums(top, sums.weight, sums.square, shift, sums.spread)
 
 
 def span_of(rows: Float[Tensor, "n d"], mean: Float[Tensor, " d"], blocks: tuple[Tensor, ...]) -> Span | None:
-    """The span of samples with this mean, if it has at most d/4 dimensions; None otherwise.
+    """The span of samples with this mean, if it has at most d/4 and 64 dimensions; None otherwise.
 
     A few samples tell whether it can be; then all are asked, block by block.
     """
     n, d = rows.shape
+    few_enough = min(d // 4, _MOST)
     if d < _DIMENSIONS or n < _SAMPLES:
         return None
-    few = rows[:: n // (d // 4 + 1)][: d // 4 + 1].to(torch.float64) - mean
+    few = rows[:: n // (few_enough + 1)][: few_enough + 1].to(torch.float64) - mean
     _, values, right = torch.linalg.svd(few, full_matrices=False)
     rank = int(torch.count_nonzero(values > _ZERO * values[0]))
-    if not 0 < rank <= d // 4:
+    if not 0 < rank <= few_enough:
         return None
     basis = right[:rank].T.contiguous()
     coordinates, missed, longest = [], 0.0, 0.0

@@ -27,29 +27,33 @@ _BLOCKS = 4
 def singular_values(a: Float[Tensor, "*b n k"]) -> Float[Tensor, "*b m"]:
     """Singular values (*b, min(n, k)) of matrices, descending, float64.
 
-    Relative errors are about 1e-16 (s_1/s)^2 for s > 1e-6 s_1, and those of an SVD where any s is smaller.
+    Relative errors are a few 1e-16 (s_1/s)^2 for s > 1e-6 s_1, and those of an SVD where any s is smaller.
 
     >>> singular_values(torch.tensor([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]))
     tensor([4., 3.], dtype=torch.float64)
     """
     a = a.to(torch.float64)
     values: Tensor
+    # Squares of very large or small numbers would not be numbers any more.
+    largest = a.abs().amax((-2, -1), keepdim=True) if a.numel() else torch.ones(1, 1, dtype=a.dtype)
+    scale = torch.where(largest > 0, largest, 1.0)
+    a = a / scale
     n, k = a.shape[-2:]
     tall = a if n >= k else a.mT
     if min(n, k) < _SMALL:
-        values = torch.linalg.svdvals(a)
+        values = torch.linalg.svdvals(a) * scale[..., 0]
         return values
     squared = torch.linalg.eigvalsh(_lower(tall)).flip(-1)
     values = squared.clamp_min(0).sqrt()
     narrow = (squared[..., -1] < _RANGE**2 * squared[..., 0]).flatten()
     if not bool(narrow.any()):
-        return values
+        return values * scale[..., 0]
     # Matrices are taken one by one, so that a result does not depend on the others of its batch.
     flat, out = tall.reshape(-1, *tall.shape[-2:]), values.reshape(-1, values.shape[-1])
     for i in torch.nonzero(narrow).flatten().tolist():
         whole = torch.linalg.qr(flat[i], mode="r").R if flat.shape[-2] > _TALL * flat.shape[-1] else flat[i]
         out[i] = torch.linalg.svdvals(whole)
-    values = out.reshape(values.shape)
+    values = out.reshape(values.shape) * scale[..., 0]
     return values
 
 

@@ -1,0 +1,79 @@
+"""Running sums over samples for many queries at once: they are rescaled as larger logits are met, so they merge in any order."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = ["Sums"]
+
+
+@dataclass
+class Sums:
+    """Running sums over samples, one row per query, all relative to 2^top; float64 but for `shift`.
+
+    Of weights, squared weights, weighted differences, and weighted squared lengths of these (`spread`, around a point alone).
+    """
+
+    top: Tensor
+    weight: Tensor
+    square: Tensor
+    shift: Tensor
+    spread: Tensor
+    settled: Tensor | None = None
+    """Shift of tiles long ago, float64: thousands of additions in float32 would be seen in it."""
+
+    @classmethod
+    def empty(cls, rows: int, dim: int, like: Tensor, dtype: torch.dtype = torch.float64) -> "Sums":
+        """No samples yet, on the device of `like`."""
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=like.device)
+
+        return cls(zeros(rows) - math.inf, zeros(rows), zeros(rows), zeros(rows, dim, dtype=dtype), zeros(rows))
+
+    def mass(self) -> Float[Tensor, " k"]:
+        """Logarithm, base 2, of the weight so far; at least the largest logit, also where sums begin again."""
+        return self.top + self.weight.clamp_min(1).log2()
+
+    def rescale(self, top: Tensor) -> None:
+        """Make all sums relative to a new largest logit."""
+        factor = torch.where(self.top == top, 1.0, torch.exp2(self.top - top))  # -inf - -inf before the first sample
+        self.weight *= factor
+        self.square *= factor**2
+        self.spread *= factor
+        self.shift *= factor[:, None].to(self.shift.dtype)
+        if self.settled is not None:
+            self.settled *= factor[:, None]
+        self.top = top
+
+    def settle(self) -> None:
+        """Move the shift so far into float64."""
+        self.settled = self.shift.to(torch.float64) if self.settled is None else self.settled.add_(self.shift)
+        self.shift.zero_()
+
+    def close(self) -> "Sums":
+        """These sums, with the whole shift in its place."""
+        if self.settled is not None:
+            self.shift, self.settled = (self.settled + self.shift).to(self.shift.dtype), None
+        return self
+
+    def replace(self, rows: Int[Tensor, " r"], by: "Sums") -> None:
+        """Put the sums of other queries in the place of some."""
+        for mine, theirs in (
+            (self.top, by.top),
+            (self.weight, by.weight),
+            (self.square, by.square),
+            (self.spread, by.spread),
+            (self.shift, by.shift),
+        ):
+            mine[rows] = theirs.to(mine.dtype)
+
+    def add(self, share: Float[Tensor, "k n"], z: Float[Tensor, "n d"], squares: Float[Tensor, " n"]) -> None:
+        """Add samples at z, of these squared lengths, with weights `share` relative to 2^top; overwrites `share`."""
+        self.weight += share.sum(1)
+        self.spread += share @ squares.to(share.dtype)
+        self.shift.addmm_(share, z)
+        self.square += share.square_().sum(1)
