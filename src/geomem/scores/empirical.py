@@ -205,7 +205,7 @@ class EmpiricalScore:
 
     def _sums(self, x: Tensor, t: Tensor) -> Iterator[tuple[Tensor, Sums]]:
         """Indices of queries and their sums over all samples, shifts relative to the query, some queries at a time."""
-        if x.dtype != torch.float64 and x.shape[0] >= _CLOUD * torch.unique(t).numel():
+        if x.dtype != torch.float64 and x.shape[0] >= _CLOUD * max(1, torch.unique(t).numel()):
             # Queries around one point: every sample's distance to it is known better than to each of them.
             middle = x.detach().to(torch.float64).mean(0)
             if bool(((x.to(torch.float64) - middle).square().sum(1) <= 4 * x.shape[1] * t).all()):
