@@ -27,7 +27,7 @@ import torch
 from speed import processor, scaled
 from torch import Tensor
 
-from geomem.images import load
+from geomem.data import load
 from geomem.scores import EmpiricalScore
 from geomem.scores.kernel import accumulate, near
 from geomem.terminal import print_table

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from geomem.images import load
+from geomem.data import load
 from geomem.scores import EmpiricalScore
 from geomem.scores.around import Around
 from geomem.scores.kernel import accumulate, near

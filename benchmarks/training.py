@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from geomem.networks import TrainConfig, TrainState, TrainStep, train
-from geomem.reproduce.networks import NetworkSettings
+from geomem.paper.networks import NetworkSettings
+from geomem.training import TrainConfig, TrainState, TrainStep, train
 
 _ROUNDS, _STEPS = 9, 30
 _BLOCKS, _FEATURES = 2, 32

@@ -6,8 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from geomem.data import load
 from geomem.errors import InputError
-from geomem.images import load
 
 
 def saved(path, array, **options):

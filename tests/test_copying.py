@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 from scipy.stats import t as student
 
-from geomem.audit import copy_rate, difference, mean, neighbour_distances
 from geomem.errors import InputError
+from geomem.measure import copy_rate, difference, mean, neighbour_distances
 
 DATA = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 4.0]])
 

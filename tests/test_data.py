@@ -8,9 +8,9 @@ import warnings
 import numpy as np
 import pytest
 
+from geomem.data import DataSet, dataset, digits, load
+from geomem.data.layout import as_images
 from geomem.errors import InputError
-from geomem.images import DataSet, dataset, digits, load
-from geomem.images.layout import as_images
 from inputs import lock, pictures, refused, saved
 
 RNG = np.random.default_rng(0)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from geomem.data import Preparation, load
+from geomem.data.hub import from_table
 from geomem.errors import InputError
-from geomem.images import Preparation, load
-from geomem.images.hub import from_table
 from inputs import lock, refused
 
 RNG = np.random.default_rng(0)
@@ -348,7 +348,7 @@ sys.modules["datasets"] = types.SimpleNamespace(
     disable_progress_bars=lambda: None, load_dataset=fails, config=types.SimpleNamespace(HF_HUB_OFFLINE=False)
 )
 socket.create_connection = lambda *_, **__: time.sleep(2.5)
-from geomem.images import load
+from geomem.data import load
 try:
     load("hf:owner/name")
 except ValueError as error:

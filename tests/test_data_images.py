@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from geomem.data import Preparation, load
 from geomem.errors import InputError
-from geomem.images import Preparation, load
 from inputs import lock, pictures, refused
 
 RNG = np.random.default_rng(0)

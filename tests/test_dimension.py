@@ -9,7 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import laws
-from geomem.dimension import (
+from geomem.errors import InputError
+from geomem.manifolds import LinearManifold
+from geomem.scores import EmpiricalScore, GaussianScore, NetworkScore
+from geomem.spectra import Spectrum, spectrum
+from geomem.spectra.dimension import (
     ESTIMATORS,
     degrees_of_freedom,
     flipd,
@@ -18,10 +22,6 @@ from geomem.dimension import (
     resolved,
     second_difference,
 )
-from geomem.errors import InputError
-from geomem.manifolds import LinearManifold
-from geomem.scores import EmpiricalScore, GaussianScore, NetworkScore
-from geomem.spectra import Spectrum, spectrum
 
 A = LinearManifold.subspaces(30, [(2, 1.0), (5, 0.3)])
 few = settings(derandomize=True, deadline=None, max_examples=100)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
+from geomem.data import digits, nested_split
 from geomem.errors import InputError
-from geomem.images import digits, nested_split
 
 
 def test_digits_are_scikit_learn_s_on_the_scale_of_models():

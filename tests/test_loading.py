@@ -16,7 +16,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, ScoreSdeVeScheduler, UNet2DModel
 
 from geomem.errors import InputError
-from geomem.scores import load
+from geomem.models import load
 from geomem.spectra import spectrum, trace
 from laws import deviation
 from models import edited, saved, unet

@@ -12,7 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from geomem.errors import InputError, TrainingError
-from geomem.networks import (
+from geomem.scores import GaussianScore, NetworkScore
+from geomem.training import (
     PARAMETRISATIONS,
     Ensemble,
     ResidualMLP,
@@ -24,8 +25,7 @@ from geomem.networks import (
     train,
     train_together,
 )
-from geomem.networks.gradients import Gradients
-from geomem.scores import GaussianScore, NetworkScore
+from geomem.training.gradients import Gradients
 from laws import deviation
 
 DATA = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from geomem.manifolds import random_rotation
-from geomem.sampling import heun, noise_levels, reverse_diffusion
 from geomem.scores import EmpiricalScore, GaussianScore
+from geomem.scores.sampling import heun, noise_levels, reverse_diffusion
 from laws import deviation
 
 S = np.array([1.0, 0.3, 0.05])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from geomem.errors import InputError
 from geomem.manifolds import LinearManifold, random_rotation
-from geomem.sampling import heun, noise_levels
 from geomem.scores import EmpiricalScore, GaussianScore
+from geomem.scores.sampling import heun, noise_levels
 from laws import deviation
 
 S = torch.tensor([1.0, 0.3, 0.05, 0.0], dtype=torch.float64)

@@ -18,9 +18,10 @@ from torch import nn
 
 from geomem.errors import InputError
 from geomem.manifolds import random_rotation
+from geomem.models import SCHEDULERS, load, pipelines
+from geomem.models.schedules import schedule
 from geomem.noise import CONDITIONS, t_from_flow
-from geomem.scores import SCHEDULERS, GaussianScore, NetworkScore, load, pipelines
-from geomem.scores.schedules import schedule
+from geomem.scores import GaussianScore, NetworkScore
 from geomem.spectra import differentiated_jacobian, spectrum
 from laws import deviation
 

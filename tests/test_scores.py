@@ -12,9 +12,9 @@ from torch import Tensor, nn
 import laws
 from geomem.errors import InputError
 from geomem.manifolds import random_rotation
-from geomem.networks import ResidualMLP
 from geomem.noise import NOISE_KINDS, coefficients, ddpm_step, ddpm_times
 from geomem.scores import PREDICTIONS, DensityScore, EmpiricalScore, GaussianScore, NetworkScore, Score
+from geomem.training import ResidualMLP
 
 VARIANCES = torch.tensor([1.0, 0.5, 0.3, 0.02, 0.0, 0.0], dtype=torch.float64)
 

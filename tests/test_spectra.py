@@ -10,9 +10,9 @@ from torch import nn
 import laws
 from geomem.errors import InputError
 from geomem.manifolds import LinearManifold, random_rotation
-from geomem.networks import ResidualMLP
 from geomem.scores import EmpiricalScore, GaussianScore, NetworkScore
 from geomem.spectra import KINDS, PROBES, differentiated_jacobian, spectrum
+from geomem.training import ResidualMLP
 from laws import deviation
 
 S = torch.tensor([1.0, 0.5, 0.3, 0.0, 0.0], dtype=torch.float64)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from geomem.dimension import degrees_of_freedom
 from geomem.errors import InputError
 from geomem.manifolds import random_frame, random_rotation
-from geomem.networks import ResidualMLP
 from geomem.scores import EmpiricalScore, GaussianScore, NetworkScore
 from geomem.spectra import spectrum, trace
+from geomem.spectra.dimension import degrees_of_freedom
+from geomem.training import ResidualMLP
 
 D = 12
 S = torch.tensor([4.0, 2.0, 1.0, 1.0, 0.5, 0.3, 0.1, 0.1, 0.01, 0.0, 0.0, 0.0], dtype=torch.float64)

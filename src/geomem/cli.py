@@ -14,8 +14,8 @@ import typer
 
 from geomem.cli_images import sweep, train
 from geomem.errors import GeomemError, InputError, Interrupted
-from geomem.parsing import parse_sizes, parse_times, parse_variances
-from geomem.stages import duration
+from geomem.jobs.parsing import parse_sizes, parse_times, parse_variances
+from geomem.jobs.progress import duration
 from geomem.terminal import (
     interruptible,
     print_claims,
@@ -71,7 +71,7 @@ def demo(
     force: Force = False,
 ) -> None:
     """Train, measure and report on real digits and the paper's linear manifold, in about two minutes."""
-    from geomem.demo import run
+    from geomem.jobs.demo import run
 
     with interruptible(), progress_bar() as progress:
         result = run(out, seed=seed, quick=quick, force=force, progress=progress)
@@ -157,8 +157,8 @@ def audit(
     force: Force = False,
 ) -> None:
     """Is a model memorizing these data, or would one? Which images, which features, how many more samples are needed?"""
-    from geomem.audit.options import ModelOptions
-    from geomem.audit.run import run
+    from geomem.jobs.audit.options import ModelOptions
+    from geomem.jobs.audit.run import run
 
     options = ModelOptions(
         scheduler=scheduler,
@@ -206,7 +206,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
 ) -> None:
     """Draw a run's figures and page again from its records."""
-    from geomem.report import redraw
+    from geomem.jobs.redraw import redraw
 
     print(redraw(run))
 
@@ -226,7 +226,7 @@ def theory(
     force: Force = False,
 ) -> None:
     """Condensation time, effective samples and Jacobian spectra of Gaussian data: table and figure."""
-    from geomem.predictions import run
+    from geomem.jobs.theory import run
 
     result = run(
         parse_variances(variances, dim), samples, parse_times(times), out=out, seed=seed, quick=quick, force=force
@@ -267,8 +267,8 @@ def reproduce(
     force: Force = False,
 ) -> None:
     """The paper's figures, with verdicts on what it says about them."""
-    from geomem.reproduce import EXPERIMENTS, expected_seconds, experiment_named, run, run_all
-    from geomem.reproduce.run import left_out
+    from geomem.paper import EXPERIMENTS, expected_seconds, experiment_named, run, run_all
+    from geomem.paper.run import left_out
 
     if list_:
         print_experiments()
@@ -321,7 +321,7 @@ def claims(
     json_: Json = False,
 ) -> None:
     """A verdict on every statement of the paper, from the records of its reproduction: docs/claims.md and errata.md."""
-    from geomem.claims.document import stale, verdicts_of, write
+    from geomem.paper.document import stale, verdicts_of, write
 
     verdicts = verdicts_of(records)
     if json_:

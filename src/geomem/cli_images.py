@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from geomem.parsing import parse_seeds, parse_sizes, parse_times
+from geomem.jobs.parsing import parse_seeds, parse_sizes, parse_times
 from geomem.terminal import interruptible, print_findings, print_table, progress_bar
 
 __all__ = ["sweep", "train"]
@@ -93,8 +93,8 @@ def train(
     Interrupted or killed, the same command goes on where it was. For several GPUs or processes: torchrun
     --nproc-per-node N -m geomem train ...
     """
-    from geomem.images import load
-    from geomem.training import train as run
+    from geomem.data import load
+    from geomem.jobs.train import train as run
 
     with interruptible(), progress_bar() as progress:
         result = run(
@@ -170,8 +170,8 @@ def sweep(
 
     Cells, one for each size and seed, that are done are not repeated; one that fails keeps no other from being done.
     """
-    from geomem.sweep import Source
-    from geomem.sweep import sweep as run
+    from geomem.jobs.sweep import Source
+    from geomem.jobs.sweep import sweep as run
 
     source = Source(data, size, mode, array, split)
     with interruptible(), progress_bar() as progress:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomem.errors import Interrupted
-from geomem.stages import duration
+from geomem.jobs.progress import duration
 
 if TYPE_CHECKING:
-    from geomem.predictions import Predictions
-    from geomem.stages import Progress
+    from geomem.jobs.progress import Progress
+    from geomem.jobs.theory import Predictions
 
 __all__ = [
     "interruptible",
@@ -65,7 +65,7 @@ def print_experiments() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from geomem.reproduce import EXPERIMENTS
+    from geomem.paper import EXPERIMENTS
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for column in ("name", "place", "quick", "full", "what"):

@@ -16,7 +16,7 @@ import xarray as xr
 from PIL import Image
 
 from commands import assert_refused, geomem, stopped
-from geomem.images import digits
+from geomem.data import digits
 
 ROWS = ((digits().numpy() + 1) * 127.5).round().astype(np.uint8)[:200]
 

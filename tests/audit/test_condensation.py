@@ -8,10 +8,10 @@ import torch
 from scipy.stats import norm
 from scipy.stats import t as t_law
 
-from geomem.audit.condensation import condensation_time_from_half, crossing, half_time, resampled_means
-from geomem.audit.measure import condensation, prepare
 from geomem.errors import InputError
 from geomem.intervals import resampled
+from geomem.measure.condensation import condensation_time_from_half, crossing, half_time, resampled_means
+from geomem.measure.posterior import condensation, prepare
 from geomem.theory import condensation_time, rank_correction
 
 SETS = {

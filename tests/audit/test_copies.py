@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, fisher_exact
 
-from geomem.audit import Rate, copy_rate, neighbour_distances, rate_of_copies, superiority, verdict
 from geomem.errors import InputError
+from geomem.measure import Rate, copy_rate, neighbour_distances, rate_of_copies, superiority, verdict
 
 
 def brute(data, own):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geomem.audit.directions import kept_and_lost
+from geomem.measure.directions import kept_and_lost
 
 K, D = 7, 12
 

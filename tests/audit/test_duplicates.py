@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from geomem.audit import duplicates
-from geomem.audit.duplicates import distinct_rows, near_duplicates
-from geomem.images import DataSet
-from geomem.images import dataset as dataset_module
+from geomem.data import DataSet, duplicates
+from geomem.data import dataset as dataset_module
+from geomem.data.duplicates import distinct_rows, near_duplicates
 
 # --- equal rows ---
 

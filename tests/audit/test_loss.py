@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from geomem.audit.copying import Rate
-from geomem.audit.loss import LEAST_PAIRS, Judgement, Loss, judged, lost, lost_by_image, most_telling
 from geomem.intervals import Interval
+from geomem.measure.copies import Rate
+from geomem.measure.verdict import LEAST_PAIRS, Judgement, Loss, judged, lost, lost_by_image, most_telling
 
 
 def of_share(value, low, high, k=32, halved=0):

@@ -8,8 +8,8 @@ import torch
 import xarray as xr
 
 from geomem import theory
-from geomem.audit import measure
-from geomem.audit.measure import (
+from geomem.measure import posterior as measure
+from geomem.measure.posterior import (
     SETS,
     half_weight_times,
     information_needed,

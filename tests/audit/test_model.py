@@ -14,19 +14,20 @@ import xarray as xr
 from PIL import Image
 from torch import nn
 
-import geomem.report
-from geomem.audit import probing
-from geomem.audit.model import Axes, drawn, grid, points, preset_time, probed
-from geomem.audit.model_summary import summarise_model
-from geomem.audit.opening import Model, fingerprint, opened
-from geomem.audit.options import ModelOptions
-from geomem.audit.run import run
+import geomem.page
+from geomem.data import DataSet
+from geomem.data.layout import channels_first
 from geomem.errors import InputError, OutputError
-from geomem.images import DataSet
-from geomem.images.layout import channels_first
 from geomem.intervals import mean
+from geomem.jobs.audit import probing
+from geomem.jobs.audit.model_summary import summarise_model
+from geomem.jobs.audit.options import ModelOptions
+from geomem.jobs.audit.run import run
+from geomem.measure.points import Axes, drawn, grid, points, preset_time, probed
+from geomem.models import load
+from geomem.models.model import Model, fingerprint, opened
 from geomem.noise import ddpm_times
-from geomem.scores import EmpiricalScore, GaussianScore, NetworkScore, load
+from geomem.scores import EmpiricalScore, GaussianScore, NetworkScore
 from geomem.spectra import PROBES, Cost
 from models import saved, unet
 
@@ -68,7 +69,7 @@ def folder(tmp_path_factory):
 def no_pages():
     """Pages have their own tests, and take longer than all else here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(geomem.report, "audit_page", lambda run, arrays, summary: run.path / "index.html")
+        patch.setattr(geomem.page, "audit_page", lambda run, arrays, summary: run.path / "index.html")
         yield
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from geomem.reproduce import EXPERIMENTS, run
-from geomem.reproduce.images import ImageSweep
+from geomem.paper import EXPERIMENTS, run
+from geomem.paper.images import ImageSweep
 
 NETWORKS: dict[str, Any] = {"steps": 20, "hidden": 16, "batch_size": 16, "points": 3}
 SPECTRA: dict[str, Any] = {"sizes": (50, 200), "realizations": 3}

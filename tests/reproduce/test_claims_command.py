@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from commands import assert_refused, geomem
-from geomem.claims import CLAIMS
-from geomem.reproduce import EXPERIMENTS
+from geomem.paper import EXPERIMENTS
+from geomem.paper.claims import CLAIMS
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +72,7 @@ def test_compiled_training_takes_the_same_steps() -> None:
     # A process of its own: annotations that are checked at run time cannot be compiled.
     script = """
 import torch
-from geomem.networks import TrainConfig, TrainState, train
+from geomem.training import TrainConfig, TrainState, train
 
 config = TrainConfig((50, 300), steps=4, batch_size=16, hidden=16)
 data = torch.randn(300, 30, generator=torch.Generator().manual_seed(0))

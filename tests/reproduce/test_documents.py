@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from commands import geomem, stopped
-from geomem.claims import CLAIMS
-from geomem.claims.document import _options, documents, stale, verdicts_of, write
 from geomem.errors import InputError, OutputError
+from geomem.paper import EXPERIMENTS
+from geomem.paper.claims import CLAIMS
+from geomem.paper.document import _options, documents, stale, verdicts_of, write
+from geomem.paper.errata import ERRATA
 from geomem.records import Run
-from geomem.reproduce import EXPERIMENTS
-from geomem.reproduce.errata import ERRATA
 
 LINK = re.compile(r"\]\(([^)#]*)(#[^)]*)?\)")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from geomem.noise import ddpm_times
-from geomem.reproduce.equations import EquationSettings, Numbers
-from geomem.reproduce.errata import ERRATA, equation_parts
+from geomem.paper.equations import EquationSettings, Numbers
+from geomem.paper.errata import ERRATA, equation_parts
 
 BY_PLACE = {erratum.place: erratum for erratum in ERRATA}
 FEW = EquationSettings(datasets=400)

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from geomem.reproduce.equations import EquationSettings
-from geomem.reproduce.errata import ERRATA
+from geomem.paper.equations import EquationSettings
+from geomem.paper.errata import ERRATA
 
 
 @pytest.mark.parametrize("erratum", ERRATA, ids=[e.place for e in ERRATA])

@@ -14,26 +14,26 @@ import torch
 import xarray as xr
 
 from geomem import theory
-from geomem.claims import CLAIMS, judged
 from geomem.errors import InputError, OutputError
+from geomem.jobs.redraw import redraw
 from geomem.manifolds import LinearManifold
-from geomem.networks import TrainState, load_checkpoint, train
-from geomem.records import Run
-from geomem.report import redraw
-from geomem.reproduce import EXPERIMENTS, expected_seconds, experiment_named, networks, run, run_all
-from geomem.reproduce.algorithms import ReverseSettings, reverse_parts
-from geomem.reproduce.condensation import (
+from geomem.paper import EXPERIMENTS, expected_seconds, experiment_named, networks, run, run_all
+from geomem.paper.algorithms import ReverseSettings, reverse_parts
+from geomem.paper.claims import CLAIMS, judged
+from geomem.paper.condensation import (
     OrderSettings,
     ScalingSettings,
     _half_condensed,
     order_parts,
     scaling_parts,
 )
-from geomem.reproduce.latent import GapSettings, PlaneSettings, _distinct, _evenly, gap_parts, plane_parts
-from geomem.reproduce.run import finish, left_out, records_of
-from geomem.reproduce.spectra import M7, M15, CurveSettings, compared_parts
+from geomem.paper.latent import GapSettings, PlaneSettings, _distinct, _evenly, gap_parts, plane_parts
+from geomem.paper.run import finish, left_out, records_of
+from geomem.paper.spectra import M7, M15, CurveSettings, compared_parts
+from geomem.records import Run
 from geomem.scores import EmpiricalScore, NetworkScore
 from geomem.seeds import derived_generator
+from geomem.training import TrainState, load_checkpoint, train
 
 NAMES = list(EXPERIMENTS)
 NETWORKS = ("fig5", "fig15", "fig16")
@@ -512,7 +512,7 @@ def test_other_names_are_the_same_experiment() -> None:
 
 
 def test_expected_seconds_are_the_table_s_but_measured_for_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["geomem.reproduce.run"], "training_seconds", lambda settings: 2.0 * settings.steps)
+    monkeypatch.setattr(sys.modules["geomem.paper.run"], "training_seconds", lambda settings: 2.0 * settings.steps)
     assert expected_seconds("fig11", "full") == EXPERIMENTS["fig4"].seconds["full"]
     assert expected_seconds("fig5", "quick") == EXPERIMENTS["fig5"].seconds["quick"]
     assert 0 <= expected_seconds("fig5", "full", 1000) - 2000 <= 3600

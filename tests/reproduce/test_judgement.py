@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from geomem.claims import CLAIMS, judged, verdict_lines
-from geomem.claims.spectra import _FORMS, _opened
-from geomem.claims.verdict import FAILS, HOLDS, IN_PART, UNDECIDED, bootstrap, graded, interval
+from geomem.paper.claims import CLAIMS, judged, verdict_lines
+from geomem.paper.claims_spectra import _FORMS, _opened
+from geomem.paper.verdict import FAILS, HOLDS, IN_PART, UNDECIDED, bootstrap, graded, interval
 
 Made = Mapping[str, Mapping[str, xr.Dataset]]
 BY_KEY = {claim.key: claim for claim in CLAIMS}

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from geomem.claims.document import _table
-from geomem.claims.verdict import Table
 from geomem.manifolds import LinearManifold
+from geomem.paper import EXPERIMENTS, networks
+from geomem.paper.document import _table
+from geomem.paper.latent import LatentSettings, PlaneSettings, _distinct, latent_parts, plane_parts
+from geomem.paper.run import finish
+from geomem.paper.spectra import M7, PLACES, SizeSettings, simulated_parts
+from geomem.paper.verdict import Table
 from geomem.records import Run
-from geomem.reproduce import EXPERIMENTS, networks
-from geomem.reproduce.latent import LatentSettings, PlaneSettings, _distinct, latent_parts, plane_parts
-from geomem.reproduce.run import finish
-from geomem.reproduce.spectra import M7, PLACES, SizeSettings, simulated_parts
 from geomem.scores import EmpiricalScore
 from geomem.seeds import derived_generator
 from geomem.spectra import spectrum

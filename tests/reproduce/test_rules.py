@@ -16,7 +16,7 @@ from test_judgement import (
     verdict,
 )
 
-from geomem.claims.verdict import FAILS, HOLDS, IN_PART, UNDECIDED
+from geomem.paper.verdict import FAILS, HOLDS, IN_PART, UNDECIDED
 
 
 def only(records) -> xr.Dataset:

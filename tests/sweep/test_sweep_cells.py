@@ -11,19 +11,19 @@ import pytest
 import torch
 import xarray as xr
 
-import geomem.training.run as training_run
-from geomem.audit.opening import Model
+import geomem.jobs.train as training_run
+from geomem.data import DataSet, load
 from geomem.errors import GeomemError, InputError, TrainingError
-from geomem.images import DataSet, load
+from geomem.jobs.sweep import Cell, Source, SweepSettings, settings_for, sweep
+from geomem.jobs.sweep import cell as cell_module
+from geomem.jobs.sweep import places as places_module
+from geomem.jobs.sweep.measure import measured
+from geomem.jobs.sweep.run import finish
 from geomem.manifolds import random_rotation
+from geomem.models.model import Model
 from geomem.records import Result, Run
 from geomem.scores import EmpiricalScore
 from geomem.scores.gaussian import GaussianScore
-from geomem.sweep import Cell, Source, SweepSettings, settings_for, sweep
-from geomem.sweep import cell as cell_module
-from geomem.sweep import places as places_module
-from geomem.sweep.measure import measured
-from geomem.sweep.run import finish
 
 SHAPE, DIM = (1, 4, 4), 16
 VARIANCES = torch.tensor([1.0] * 3 + [0.1] * 5 + [0.0] * 8, dtype=torch.float64)

@@ -15,9 +15,9 @@ import pytest
 import xarray as xr
 
 from geomem.errors import GeomemError, InputError
+from geomem.jobs.sweep import Cell, Source, places, settings_for, sweep
+from geomem.jobs.sweep.run import COMMAND
 from geomem.records import Run
-from geomem.sweep import Cell, Source, places, settings_for, sweep
-from geomem.sweep.run import COMMAND
 
 TINY: dict[str, Any] = {"preset": "mlp", "sizes": (2, 20), "steps": 40, "points": 2, "samples": 5}
 NAMES = ("n000002-seed0", "n000020-seed0")
@@ -73,7 +73,7 @@ def child_of(pid: int) -> int | None:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == pid and b"geomem.sweep.cell" in (path / "cmdline").read_bytes():
+            if parent == pid and b"geomem.jobs.sweep.cell" in (path / "cmdline").read_bytes():
                 return int(path.name)
         except OSError:
             continue
@@ -97,7 +97,7 @@ touch {tmp_path}/busy.$$; ls {tmp_path} | grep -c busy >> {tmp_path}/busy-at-a-t
     seen = (tmp_path / "seen").read_text().splitlines()
     assert {line.split()[1] for line in seen[:2]} == {"4", "7"}
     assert {line.split()[0] for line in seen} == {"4"}
-    assert {line.split(maxsplit=2)[2] for line in seen} == {"-m geomem.sweep.cell"}
+    assert {line.split(maxsplit=2)[2] for line in seen} == {"-m geomem.jobs.sweep.cell"}
     assert "2" in (at_once := (tmp_path / "busy-at-a-time").read_text().split())
     assert set(at_once) - {"1", "2", "3"} == set()  # the file that counts has the word in its own name
 
@@ -234,7 +234,7 @@ def test_a_cell_ends_as_well_with_a_sweep_that_is_killed_while_it_starts(tmp_pat
     run = Run.open(tmp_path / "run", COMMAND, settings)
     text = f"""
 import os
-from geomem.sweep import Cell, Source, places
+from geomem.jobs.sweep import Cell, Source, places
 started = places._Process(Cell({str(run.path)!r}, Source("digits"), 2, 0), 0, 1)
 print(started._process.pid, flush=True)
 os.kill(os.getpid(), 9)
@@ -288,7 +288,7 @@ def test_a_host_and_port_without_a_cluster_are_refused_within_seconds(tmp_path: 
     text = """
 import ray
 from geomem.errors import InputError
-from geomem.sweep import Cell, Source, places
+from geomem.jobs.sweep import Cell, Source, places
 try:
     list(places.ray([Cell("/nowhere", Source("digits"), 2, 0)], "127.0.0.1:1", lambda share: None))
 except InputError as error:
@@ -321,7 +321,7 @@ def dying_once(marks: Path, always: int) -> Callable[[Cell], str | None]:
         import os
         from pathlib import Path
 
-        from geomem.sweep.places import _attempted
+        from geomem.jobs.sweep.places import _attempted
 
         mark = Path(folder) / f"{cell.name}.{len(list(Path(folder).glob(cell.name + '*')))}"
         mark.touch()

@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from geomem.data import DataSet, load
 from geomem.errors import InputError
-from geomem.images import DataSet, load
-from geomem.networks.unet import SHAPES
-from geomem.sweep import Cell, Source, SweepSettings, settings_for
-from geomem.sweep.settings import cell_name, paper_sizes, reading_of, times_of
+from geomem.jobs.sweep import Cell, Source, SweepSettings, settings_for
+from geomem.jobs.sweep.settings import cell_name, paper_sizes, reading_of, times_of
 from geomem.training.images import divided
+from geomem.training.unet import SHAPES
 
 DOUBLED = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)
 SUPP_A = (2, 4, 8, 16, 32, 64, 128, 256, 325, 400)

@@ -19,18 +19,18 @@ from geomem.cli import main
 from geomem.errors import InputError
 from geomem.figures import sweep as figures
 from geomem.figures.style import HELD_OUT, TRAINING
+from geomem.jobs.redraw import redraw
+from geomem.jobs.sweep import SweepSettings
+from geomem.jobs.sweep.page import sweep_table
+from geomem.jobs.sweep.run import joined
+from geomem.jobs.sweep.summary import copies, dimension, rows, spoken_time, summarise
+from geomem.paper import images as image_experiments
+from geomem.paper.images import SCALED, ImageSettings, ImageSweep, drawn_images, image_parts
+from geomem.paper.run import experiment_named
+from geomem.paper.run import run as reproduce
 from geomem.records import Run
-from geomem.report.redraw import redraw
-from geomem.report.sweep import sweep_table
-from geomem.reproduce import images as image_experiments
-from geomem.reproduce.images import SCALED, ImageSettings, ImageSweep, drawn_images, image_parts
-from geomem.reproduce.run import experiment_named
-from geomem.reproduce.run import run as reproduce
-from geomem.sweep import SweepSettings
-from geomem.sweep.run import joined
-from geomem.sweep.summary import copies, dimension, rows, spoken_time, summarise
 
-RUN = sys.modules["geomem.reproduce.run"]
+RUN = sys.modules["geomem.paper.run"]
 SCORES, SETS = ["network", "empirical"], ["training", "held-out"]
 READINGS = ["resolved", "degrees_of_freedom", "largest_gap", "second_difference"]
 COMMAND = [

@@ -19,16 +19,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from commands import geomem
+from geomem.data import load as load_images
 from geomem.errors import InputError, OutputError, TrainingError
-from geomem.images import load as load_images
-from geomem.networks.unet import NETWORKS
+from geomem.jobs import train as runs
+from geomem.jobs.train import settings_of, train, train_in
+from geomem.models import load
 from geomem.records import Run
-from geomem.scores import load
 from geomem.training import checkpoint as checkpoints
-from geomem.training import run as runs
-from geomem.training import settings_of, train, train_in
 from geomem.training.checkpoint import load_training, save_training
 from geomem.training.loop import Training, steps
+from geomem.training.unet import NETWORKS
 from models import TRAINING
 
 SHAPE = (1, 4, 4)
@@ -258,7 +258,7 @@ def test_diffusers_opens_the_model_and_draws(tmp_path, network, flow, shape):
     assert not np.array_equal(drawn[0], drawn[2])
 
 
-@pytest.mark.parametrize(("network", "first"), [("small-unet", "diffusers"), ("mlp", "geomem.networks.pixels")])
+@pytest.mark.parametrize(("network", "first"), [("small-unet", "diffusers"), ("mlp", "geomem.models.pixels")])
 def test_diffusers_alone_opens_it_and_a_perceptron_once_its_class_is_imported(tmp_path, network, first):
     """In a process that knows nothing else of geomem."""
     Training(replace(SETTINGS, network=network, shape=(1, 4, 4))).pipeline().save_pretrained(tmp_path)
@@ -276,7 +276,7 @@ def test_diffusers_alone_opens_it_and_a_perceptron_once_its_class_is_imported(tm
 PATCHED = """
 import os, signal, sys
 import geomem.training.checkpoint as c
-import geomem.training.run as r
+import geomem.jobs.train as r
 
 r._SAVE_SECONDS, r._SAVING, left = -1.0, float("inf"), int(sys.argv.pop(1))
 write = c.write_tensors

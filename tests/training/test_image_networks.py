@@ -9,9 +9,9 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 from geomem.errors import InputError
-from geomem.networks.checkpoint import read_tensors, write_tensors
-from geomem.networks.pixels import PixelMLP
-from geomem.networks.unet import NETWORKS, SHAPES, build
+from geomem.models.pixels import PixelMLP
+from geomem.training.small_checkpoint import read_tensors, write_tensors
+from geomem.training.unet import NETWORKS, SHAPES, build
 
 # Of the paper's Table 1; sides of the images that attend to themselves, the middle's last; dropout.
 TABLE_1 = {

@@ -15,14 +15,14 @@ from accelerate import Accelerator
 from scipy.stats import chisquare, kstest
 from torch import nn
 
+from geomem.data import load as load_images
 from geomem.errors import InputError, TrainingError
-from geomem.images import load as load_images
-from geomem.networks.unet import NETWORKS
-from geomem.scores import load
+from geomem.models import load
 from geomem.training.flows import DDPMFlow, ExplodingFlow, batch_loss
 from geomem.training.images import shape_of, stored, tensor_of
 from geomem.training.loop import Training, steps
 from geomem.training.presets import PRESETS, TrainSettings
+from geomem.training.unet import NETWORKS
 from models import TRAINING
 
 # One fixed seed a test: a right sampler fails one of these in a million.

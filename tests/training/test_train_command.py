@@ -14,15 +14,15 @@ import torch
 
 import inputs
 from geomem.cli import main
+from geomem.data import load as load_images
 from geomem.errors import InputError
-from geomem.images import load as load_images
-from geomem.networks.checkpoint import read_tensors
-from geomem.parsing import parse_seeds
+from geomem.jobs.parsing import parse_seeds
+from geomem.jobs.train import settings_of, train, train_in
+from geomem.models import load
 from geomem.records import Run
-from geomem.scores import load
-from geomem.training import settings_of, train, train_in
 from geomem.training.checkpoint import load_training
 from geomem.training.loop import Training
+from geomem.training.small_checkpoint import read_tensors
 
 QUICK = ["--preset", "mlp", "--steps", "6", "--batch-size", "4"]
 SHARED = ["train", "digits", "--preset", "mlp", "--steps", "20"]

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from geomem.data.layout import as_images
 from geomem.figures.pictures import Tile, board, direction_tile, limits_of
 from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, log_axis, style
-from geomem.images.layout import as_images
 
 __all__ = [
     "closest_pairs",

@@ -8,9 +8,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from geomem.data.layout import as_images
 from geomem.figures.pictures import Tile, board, direction_tile, limits_of
 from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, log_axis, style
-from geomem.images.layout import as_images
 
 __all__ = ["dimension_against_time", "lost_images", "model_spectra"]
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from geomem.data.layout import as_images, image_shape
 from geomem.figures.style import WIDTH, caption, style
-from geomem.images.layout import as_images, image_shape
 
 __all__ = ["Tile", "board", "direction_tile", "limits_of", "local_directions"]
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, style
-from geomem.sweep.summary import spoken_time
+from geomem.jobs.sweep.summary import spoken_time
 
 __all__ = ["copies_figure", "dimension_figure", "image_figure", "kink_figure", "spectra_figure"]
 

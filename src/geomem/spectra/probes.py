@@ -27,13 +27,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomem.errors import InputError
-from geomem.manifolds import random_rotation
 from geomem.precision import full_precision
 from geomem.scores import EmpiricalScore
 from geomem.scores.around import Around
 from geomem.scores.base import DensityScore, Score, events
 from geomem.spectra.cost import MEMORY, batch_within
 from geomem.spectra.exact import dense_spectrum, exact, finite
+from geomem.spectra.rotations import random_rotation
 from geomem.spectra.singular import singular_values
 from geomem.spectra.spectrum import Spectrum
 

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomem.errors import InputError
-from geomem.manifolds import random_frame
 from geomem.scores.base import Score
 from geomem.spectra.probes import checked, mirrored
+from geomem.spectra.rotations import random_frame
 
 __all__ = ["Trace", "trace"]
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from geomem.errors import InputError
-from geomem.networks.checkpoint import read_tensors, write_tensors
 from geomem.training.loop import Training
 from geomem.training.presets import TrainSettings
+from geomem.training.small_checkpoint import read_tensors, write_tensors
 
 __all__ = ["load_training", "save_training"]
 

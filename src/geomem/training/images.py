@@ -5,11 +5,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geomem.audit.checks import scale_of
-from geomem.audit.duplicates import distinct_rows
+from geomem.data import DataSet, nested_split
+from geomem.data.duplicates import distinct_rows
+from geomem.data.layout import channels_first
 from geomem.errors import InputError
-from geomem.images import DataSet, nested_split
-from geomem.images.layout import channels_first
+from geomem.jobs.checks import scale_of
 
 __all__ = ["divided", "shape_of", "stored", "tensor_of"]
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from geomem.errors import InputError, TrainingError
-from geomem.networks.unet import build
 from geomem.seeds import derived_seed
 from geomem.training.flows import FLOWS, Flow, batch_loss
 from geomem.training.presets import TrainSettings
+from geomem.training.unet import build
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -1,0 +1,9 @@
+"""Real data: what people have, on the scale of diffusion models, and how it is divided into nested subsets."""
+
+from geomem.data.bundled import digits
+from geomem.data.dataset import DataSet
+from geomem.data.folder import Preparation
+from geomem.data.load import holds_image_files, load
+from geomem.data.splits import Split, nested_split
+
+__all__ = ["DataSet", "Preparation", "Split", "digits", "holds_image_files", "load", "nested_split"]

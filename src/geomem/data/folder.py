@@ -1,0 +1,161 @@
+"""Folders of image files, read by Pillow: one size, grey or colour, no flips, no other augmentation."""
+
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomem.data.dataset import DataSet, printable
+from geomem.errors import InputError
+
+__all__ = ["Preparation", "from_folder", "image_files", "prepare_all"]
+
+# Formats that Pillow opens, but that hold documents, films or measurements, or need another program.
+_NO_IMAGES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+_GREY = ("1", "L", "LA", "La")
+# Grey values of 16 bits: Pillow would cut them off instead of scaling.
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to each image.
+
+    Attributes:
+        size: Side in pixels: the largest centred square is cut out and scaled to it (CelebA-HQ: 64, as the paper
+            prepares it). None keeps images as they are, which must then be of one size.
+        mode: "gray" or "rgb"; None keeps what they are, which must then be the same for all. Transparent pixels are
+            laid on white.
+    """
+
+    size: int | None = None
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise InputError(f"--size: must be at least 1 pixel, got {self.size}.")
+        if self.mode not in (None, "gray", "rgb"):
+            raise InputError(f"--mode: must be gray or rgb, got {self.mode!r}.")
+
+    def __call__(self, image: Any) -> NDArray[np.uint8]:
+        """A Pillow image as bytes (height, width) or (height, width, 3)."""
+        from PIL import Image, ImageOps
+
+        # A damaged note on which way is up leaves the pixels as they are.
+        with suppress(SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+            image = ImageOps.exif_transpose(image)
+        if image.mode in (*_DEEP, "I", "F"):
+            values = np.asarray(image).astype(np.float64)
+            if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+                raise InputError(
+                    "has pixels of 32 bits, whose range no one can know; save it with 8 or 16 bits, or all images as one "
+                    "array with numpy.save"
+                )
+            image = Image.fromarray((values / 257).round().astype(np.uint8))
+        grey = image.mode in _GREY
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            ground = Image.new("RGBA", image.size, "white")
+            ground.alpha_composite(image)
+            image = ground
+        image = image.convert({"gray": "L", "rgb": "RGB", None: "L" if grey else "RGB"}[self.mode])
+        if self.size is not None:
+            image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.BOX)
+        return np.asarray(image)
+
+
+def image_files(folder: Path) -> tuple[list[Path], int]:
+    """All image files below a folder, by their names' extensions, in the order of their paths; how many others there are."""
+    from PIL import Image
+
+    known = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in _NO_IMAGES}
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    images = sorted(p for p in files if p.suffix.lower() in known)
+    return images, len(files) - len(images)
+
+
+def from_folder(folder: Path, preparation: Preparation) -> DataSet:
+    """All images below a folder.
+
+    Raises:
+        InputError: For a folder without images, a file that is no image, or images of different sizes or channels.
+    """
+    files, others = image_files(folder)
+    if not files:
+        raise InputError(
+            f"{printable(folder)}: holds no image files (PNG, JPEG and whatever else Pillow reads), no MNIST-format file "
+            "(*-idx3-ubyte) and no CIFAR-10 batches (*_batch*.bin)."
+        )
+    names = [printable(p.relative_to(folder)) for p in files]
+    images = prepare_all(printable(folder), names, lambda i: _open(files[i]), preparation)
+    notes = (f"{others:,} other files in the folder were passed over.",) if others else ()
+    return DataSet(printable(folder), "images", images, names, notes)
+
+
+def prepare_all(
+    source: str, names: Sequence[str], read: Callable[[int], Any], preparation: Preparation
+) -> NDArray[np.uint8]:
+    """Images `read(0)`, `read(1)`, ... prepared and laid into one array (n, height, width[, 3]).
+
+    Raises:
+        InputError: For images of different sizes or channels, naming two that differ.
+    """
+    first = _prepared(source, names[0], read(0), preparation)
+    out = np.empty((len(names), *first.shape), dtype=np.uint8)
+
+    def place(i: int) -> None:
+        image = _prepared(source, names[i], read(i), preparation)
+        if image.ndim != first.ndim:
+            words = {2: "gray", 3: "colour"}
+            raise InputError(
+                f"{source}: mixes channels: {names[0]} is {words[first.ndim]}, {names[i]} is {words[image.ndim]}; choose one "
+                "with --mode gray or --mode rgb."
+            )
+        if image.shape != first.shape:
+            sizes = [f"{a.shape[1]}x{a.shape[0]}" for a in (first, image)]
+            raise InputError(
+                f"{source}: mixes sizes: {names[0]} has {sizes[0]} pixels, {names[i]} has {sizes[1]}; bring them to one "
+                "with --size (cuts out the centred square and scales it)."
+            )
+        out[i] = image
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        # A failure cancels what has not begun, so that the first bad file ends the reading.
+        try:
+            for _ in pool.map(place, range(len(names))):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return out
+
+
+def _prepared(source: str, name: str, image: Any, preparation: Preparation) -> NDArray[np.uint8]:
+    """One image prepared, with its name where it cannot be."""
+    try:
+        return preparation(image)
+    except InputError as error:
+        raise InputError(f"{source}: {name} {error}.") from error
+
+
+def _open(path: Path) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.copy()
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path}: has an image's name, but is not an image that Pillow knows; take it out of the folder."
+        ) from None
+    except PermissionError:
+        raise InputError(f"{path}: may not be read (permission denied).") from None
+    except (OSError, ValueError, TypeError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: is a damaged image ({error}); replace it or take it out of the folder.") from error

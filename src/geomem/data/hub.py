@@ -1,0 +1,133 @@
+"""Data sets of the Hugging Face hub, through its own library (the extra `hub`)."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from geomem.data.dataset import DataSet
+from geomem.data.folder import Preparation, prepare_all
+from geomem.errors import InputError
+
+__all__ = ["from_hub", "from_table"]
+
+# Seconds that the hub may take to answer at all.
+_PATIENCE = 0.7
+_LOCALLY = (
+    "save the images into a folder, or the array with numpy.save, where there is a network, and give that path instead"
+)
+
+
+def from_hub(name: str, split: str, preparation: Preparation) -> DataSet:
+    """Images of a hub data set, downloaded on first use.
+
+    Args:
+        name: "owner/name", or "owner/name:configuration".
+        split: The part to use, "train" as a rule.
+        preparation: What is done to each image.
+
+    Raises:
+        InputError: Without the extra or a network, or for a data set that is not there or holds no images.
+    """
+    where = f"hf:{name}"
+    if find_spec("datasets") is None:
+        raise InputError(f"{where}: needs the extra hub: pip install 'geomem[hub]'. Without it, {_LOCALLY}.")
+    path, _, config = name.partition(":")
+    asked_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    offline = asked_offline or not _reachable()
+    why = "HF_HUB_OFFLINE is set" if asked_offline else "the hub cannot be reached from here"
+    if offline and not _downloaded(path):  # before the library, which takes its time to be imported
+        raise InputError(f"{where}: {why}, and it was not downloaded before; {_LOCALLY}.")
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        with _without_network(datasets) if offline else nullcontext():
+            table = datasets.load_dataset(path, config or None, split=split)
+    except Exception as error:  # the library raises its own, its dependencies' and the server's
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, ValueError) and "nknown split" in reason:
+            raise InputError(f"{where}: {reason}; choose one with --split.") from error
+        if offline:
+            reason = f"{why}, and what was downloaded before does not serve ({reason})"
+        raise InputError(f"{where}: could not be loaded: {reason}; check its name, or {_LOCALLY}.") from error
+    return from_table(where, table, preparation)
+
+
+def from_table(where: str, table: Any, preparation: Preparation) -> DataSet:
+    """Images of a `datasets.Dataset`, from its first column of images.
+
+    Raises:
+        InputError: For a table without images or rows.
+    """
+    import datasets
+
+    columns: Mapping[str, Any] = table.features
+    images = [name for name, feature in columns.items() if isinstance(feature, datasets.Image)]
+    if not images:
+        raise InputError(f"{where}: has no column of images; it has {', '.join(columns)}.")
+    if len(table) == 0:
+        raise InputError(f"{where}: holds no rows.")
+    column = table.select_columns(images[0]).cast_column(images[0], datasets.Image(decode=True))
+    names = [f"row {i}" for i in range(len(column))]
+
+    def read(i: int) -> Any:
+        try:
+            image = column[i][images[0]]
+        except Exception as error:
+            raise InputError(f"{where}: {names[i]} holds a damaged image ({error}); choose other data.") from error
+        if image is None:
+            raise InputError(f"{where}: {names[i]} holds no image; choose other data.")
+        return image
+
+    return DataSet(where, "Hugging Face images", prepare_all(where, names, read, preparation))
+
+
+def _downloaded(path: str) -> bool:
+    """Whether there is anything of a data set on this machine: a folder of that name, or the library's cache of it."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    prepared = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
+    places = (Path(path), hub / f"datasets--{path.replace('/', '--')}", prepared / path.replace("/", "___"))
+    return any(place.exists() for place in places)
+
+
+@contextmanager
+def _without_network(datasets: Any) -> Iterator[None]:
+    """Let the library serve what was downloaded before, and not wait for a network that is not there."""
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+
+
+def _reachable() -> bool:
+    """Whether the hub answers, known within `_PATIENCE`; a name look-up alone can hang for longer.
+
+    Behind a proxy the answer is the proxy's to give, and is waited for as the library waits.
+    """
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    answered: list[bool] = []
+
+    def ask() -> None:
+        with suppress(OSError):
+            port = address.port or (80 if address.scheme == "http" else 443)
+            socket.create_connection((address.hostname or "", port), timeout=_PATIENCE).close()
+            answered.append(True)
+
+    # A daemon, because at exit Python waits for other threads however long they hang.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    return bool(answered)

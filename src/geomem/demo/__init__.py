@@ -1,6 +1,0 @@
-"""The demo: digits and the paper's linear manifold, three answers side by side, in about two minutes."""
-
-from geomem.demo.run import run
-from geomem.demo.settings import CaseSettings, DemoSettings
-
-__all__ = ["CaseSettings", "DemoSettings", "run"]

@@ -1,0 +1,1 @@
+"""Findings: what a record says, by key, as numbers and as sentences."""

@@ -1,0 +1,1 @@
+"""`geomem audit`: is this model memorizing?"""

@@ -1,0 +1,163 @@
+"""Figs. 6 and 7 and Sec. 6.3: networks trained on more and more images, their spectra, dimension, and the readings of
+Alg. 3.
+
+`quick` trains perceptrons on scikit-learn's digits; `reduced` the same on MNIST, Fashion-MNIST and a colour set;
+`full` the U-Nets of Table 1 on the paper's data at the paper's sizes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from geomem.errors import InputError
+from geomem.paper.experiment import Records, Telling, Work
+from geomem.records import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from geomem.jobs.sweep.cell import Source
+
+__all__ = ["BUNDLED", "SCALED", "ImageSettings", "ImageSweep", "drawn_images", "image_parts", "sources"]
+
+# Data that come with the installation.
+BUNDLED = ("digits",)
+# Files in which data are looked for, in the folder of all data and with their name.
+_FILES = ("{}.npy", "{}.npz", "{}/train-images-idx3-ubyte.gz", "{}/train-images-idx3-ubyte", "{}")
+
+
+@dataclass(frozen=True)
+class ImageSweep:
+    """A sweep over the sizes of one data set.
+
+    Attributes:
+        preset: One of `training.PRESETS`.
+        sizes: Numbers of training images, or "paper".
+        trainings: Trainings of each size, with as many seeds.
+        steps: Optimizer steps; None for the preset's.
+        held_out: Images kept apart; None for the usual number.
+        points: Training images, and images kept apart, at which spectra are taken.
+        samples: Samples drawn from each model.
+        image_size: Side that image files are cut and scaled to; None as they are.
+    """
+
+    preset: str
+    sizes: tuple[int, ...] | str
+    trainings: int = 1
+    steps: int | None = None
+    held_out: int | None = None
+    points: int = 16
+    samples: int = 200
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Sweeps by the name of their data; `seed` is the first of each sweep's."""
+
+    sweeps: Mapping[str, ImageSweep]
+    seed: int = 0
+
+
+_FEW = (2, 64, 1000)
+SCALED = {
+    "quick": ImageSettings(
+        {"digits": ImageSweep("mlp", (2, 8, 32, 128, 512, 1400), steps=1200, points=12, samples=100)}
+    ),
+    "reduced": ImageSettings(
+        {
+            "mnist": ImageSweep("mlp", (2, 16, 64, 256, 400, 1000, 2000, 4000), trainings=2, steps=5000),
+            "fashion-mnist": ImageSweep("mlp", (*_FEW, 4000), steps=5000),
+            "emoji": ImageSweep("mlp", (*_FEW, 3000), steps=5000, held_out=500),
+        }
+    ),
+    "full": ImageSettings(
+        {
+            "mnist": ImageSweep("mnist", "paper", points=32, samples=1000),
+            "cifar10": ImageSweep("cifar10", "paper", points=32, samples=1000),
+            "celeba": ImageSweep("celeba", "paper", points=32, samples=1000, image_size=64),
+        }
+    ),
+}
+
+
+def image_parts(settings: ImageSettings, data: Path | None = None) -> Mapping[str, Work]:
+    """A sweep for each data set; `data` is the folder that holds all that are not bundled."""
+    return {name: partial(_swept, name, one, settings.seed, data) for name, one in settings.sweeps.items()}
+
+
+def sources(settings: ImageSettings, data: Path | None) -> Mapping[str, "Source"]:
+    """Where the data of all sweeps lie.
+
+    Raises:
+        InputError: If some are not in the folder.
+    """
+    return {name: _source(name, one, data) for name, one in settings.sweeps.items()}
+
+
+def _swept(name: str, one: ImageSweep, seed: int, data: Path | None, run: Run, tell: Telling) -> xr.Dataset:
+    from geomem.jobs.sweep.run import COMMAND, cells_of, failed_cells, joined, settings_for
+
+    source = _source(name, one, data)
+    seeds = range(seed, seed + one.trainings)
+    settings = settings_for(
+        source.read(),
+        one.preset,
+        one.sizes,
+        tuple(seeds),
+        held_out=one.held_out,
+        points=one.points,
+        samples=one.samples,
+        steps=one.steps,
+    )
+    inner = Run.open(run.path / "sweeps" / name, COMMAND, settings)
+    with inner.alone():
+        # Bundled data are small: starting a process for each cell would take longer than its training.
+        on = "here" if name in BUNDLED else "local"
+        failed = list(
+            cells_of(
+                inner,
+                settings,
+                source,
+                on=on,
+                workers=None,
+                progress=lambda label, share: tell(share) if share else None,
+            )
+        )
+        if failed:
+            raise failed_cells(inner, failed, settings)
+        return joined(inner, settings)
+
+
+def _source(name: str, one: ImageSweep, data: Path | None) -> "Source":
+    """Where the data lie.
+
+    Raises:
+        InputError: If they are not in the folder.
+    """
+    from geomem.jobs.sweep.cell import Source
+
+    if name in BUNDLED:
+        return Source(name)
+    if data is None:
+        raise InputError(
+            f"{name}: these data do not come with geomem; give the folder that holds them with --data (it should hold "
+            f"{', or '.join(file.format(name) for file in _FILES)})."
+        )
+    for file in _FILES:
+        path = Path(data).expanduser() / file.format(name)
+        if path.exists():
+            return Source(str(path.resolve()), image_size=one.image_size if path.is_dir() else None)
+    raise InputError(f"{data}: holds no {name}; it should hold {', or '.join(file.format(name) for file in _FILES)}.")
+
+
+def drawn_images(records: Records, note: str) -> "Figure":
+    """Figs. 6 and 7 from the records of all data sets."""
+    from geomem.figures.sweep import image_figure
+    from geomem.jobs.sweep.summary import rows
+
+    return image_figure(records, {name: rows(arrays) for name, arrays in records.items()}, note)

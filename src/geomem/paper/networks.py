@@ -1,0 +1,235 @@
+"""Figs. 5, 15 and 16: small networks trained on linear manifolds, one for each number of samples, and their spectra.
+
+All sizes of a manifold are trained as one stack. Their spectra by Alg. 2 and by the orthonormal probe stand beside those
+of the empirical score of the same samples at the same points. Which subspace is lost is read from the survival of each
+axis, 1 + t J_jj, J by regression over mirrored noise: singular values alone do not say it.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from geomem.errors import InputError
+from geomem.manifolds import LinearManifold
+from geomem.paper.experiment import Telling, Work
+from geomem.paper.spectra import PLACES, SIZES, TIMES
+from geomem.records import Run, environment
+from geomem.scores import EmpiricalScore, NetworkScore, Score
+from geomem.seeds import derived_generator
+from geomem.spectra import spectrum
+from geomem.spectra.dimension import largest_gap
+from geomem.training import TrainConfig, TrainState, load_checkpoint, save_checkpoint, train
+
+__all__ = ["NetworkSettings", "network_parts", "training_seconds"]
+
+_PROBES = ("antithetic", "orthonormal")
+_SAVE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Networks on linear manifolds.
+
+    Attributes:
+        manifolds: Name to subspaces (dimension, variance); () for `rank` variances drawn uniformly from [0, 1).
+        dim: d.
+        sizes: N of each network.
+        times: t of each panel.
+        steps: Optimizer steps.
+        batch_size: Samples a step.
+        hidden: Width of the network.
+        t_min: Smallest t in training.
+        t_max: Largest.
+        ema_decay: Of the average of the weights, which is what is measured.
+        points: Training points, and new points, at which spectra are taken.
+        compared: Whether the empirical score is measured at the same points.
+        rank: m of uniformly drawn variances.
+        seed: Seed of everything random.
+    """
+
+    manifolds: Mapping[str, tuple[tuple[int, float], ...]]
+    dim: int = 30
+    sizes: tuple[int, ...] = SIZES
+    times: tuple[float, ...] = TIMES
+    steps: int = 2_000_000
+    batch_size: int = 128
+    hidden: int = 128
+    t_min: float = 1e-5
+    t_max: float = 20.0
+    ema_decay: float = 0.9999
+    points: int = 16
+    compared: bool = True
+    rank: int = 40
+    seed: int = 0
+
+    @property
+    def training(self) -> TrainConfig:
+        """How the networks are trained."""
+        return TrainConfig(
+            self.sizes,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            t_min=self.t_min,
+            t_max=self.t_max,
+            ema_decay=self.ema_decay,
+            seed=self.seed,
+            hidden=self.hidden,
+        )
+
+
+def network_parts(settings: NetworkSettings) -> Mapping[str, Work]:
+    """Train the networks of each manifold, then measure them."""
+    return {name: partial(_measured, settings, name) for name in settings.manifolds}
+
+
+def training_seconds(settings: NetworkSettings) -> float:
+    """How long the training of all manifolds takes here, from a few steps of the first."""
+    name = next(iter(settings.manifolds))
+    manifold, data = _data(settings, name)
+    steps = train(TrainState(settings.training, manifold.dim, 1.0), data)
+    for _ in range(5):
+        next(steps)
+    start = time.perf_counter()
+    for _ in range(20):
+        next(steps)
+    return (time.perf_counter() - start) / 20 * settings.steps * len(settings.manifolds)
+
+
+def _data(settings: NetworkSettings, name: str) -> tuple[LinearManifold, Tensor]:
+    """The manifold, and the samples of the largest network; the others see the first of them."""
+    parts = settings.manifolds[name]
+    manifold = (
+        LinearManifold.subspaces(settings.dim, parts)
+        if parts
+        else LinearManifold.uniform(
+            settings.dim, settings.rank, generator=derived_generator(settings.seed, "variances")
+        )
+    )
+    return manifold, manifold.sample(max(settings.sizes), generator=derived_generator(settings.seed, "data"))
+
+
+def _measured(settings: NetworkSettings, name: str, run: Run, tell: Telling) -> xr.Dataset:
+    manifold, data = _data(settings, name)
+    state = _trained(settings, name, data, run, lambda share: tell(0.9 * share))
+    s = manifold.variances
+    held_out = manifold.sample(settings.points, generator=derived_generator(settings.seed, "held-out"))
+    t = torch.tensor(settings.times, dtype=torch.float64)
+    levels = s.unique().flip(0)
+    groups = [(s == v).nonzero().flatten() for v in levels] if settings.manifolds[name] else _halves(s)
+    parts = []
+    for i, n in enumerate(settings.sizes):
+        network = state.ensemble.member(i, state.average)
+        scores: dict[str, Score] = {"network": NetworkScore(network, (manifold.dim,))}
+        if settings.compared:
+            scores["empirical"] = EmpiricalScore(data[:n])
+        points = torch.cat([torch.zeros_like(data[:1]), data[: settings.points], held_out])
+        parts.append(xr.concat([_spectra(score, points, t, groups, settings) for score in scores.values()], "score"))
+        tell(0.9 + 0.1 * (i + 1) / len(settings.sizes))
+    arrays = xr.concat(parts, "size")
+    return arrays.assign_coords(
+        score=["network", "empirical"][: arrays.sizes["score"]],
+        size=list(settings.sizes),
+        probe=list(_PROBES),
+        place=list(PLACES),
+        t=("t", list(settings.times), {"units": "data units squared"}),
+        variance=("group", [float(s[group].mean()) for group in groups], {"units": "data units squared"}),
+        count=("group", [group.numel() for group in groups]),
+        direction=np.arange(1, manifold.dim + 1),
+    ).assign_attrs(dim=manifold.dim, rank=manifold.rank, steps=state.step, seed=settings.seed)
+
+
+def _halves(s: Tensor) -> list[Tensor]:
+    """Axes of the larger half of the positive variances, of the smaller half, and those without variance."""
+    axes = s.argsort(descending=True)
+    rank = int((s > 0).sum())
+    return [axes[: rank // 2], axes[rank // 2 : rank], axes[rank:]]
+
+
+def _trained(settings: NetworkSettings, name: str, data: Tensor, run: Run, tell: Telling) -> TrainState:
+    """The trained networks, from their checkpoint where there is one."""
+    path = run.path / f"{name}.safetensors"
+    config = settings.training
+    state = load_checkpoint(path) if path.exists() else TrainState(config, data.shape[1], float(data.std(correction=0)))
+    if state.config != config:
+        raise InputError(f"{path}: holds networks trained otherwise than this run asks for; delete it to train anew.")
+    if state.step == settings.steps:
+        return state
+    run.log(networks=name, step=state.step, commit=str(environment()["commit"]))
+    saved, every, total = time.monotonic(), max(1, settings.steps // 200), torch.zeros(len(config.sizes))
+
+    def save() -> None:
+        with run.writing(path.name) as temporary:
+            save_checkpoint(temporary, state)
+
+    for step in train(state, data):
+        total += step.loss
+        if step.step % every == 0:
+            run.log(networks=name, step=step.step, loss=(total / every).tolist())
+            total.zero_()
+            tell(step.step / settings.steps)
+            if time.monotonic() - saved > _SAVE_SECONDS:
+                save()
+                saved = time.monotonic()
+    save()
+    return state
+
+
+def _spectra(score: Score, points: Tensor, t: Tensor, groups: list[Tensor], settings: NetworkSettings) -> xr.Dataset:
+    """Spectra at points (n, d), the origin first, then as many samples as new points, at all times."""
+    n, d = points.shape
+    x, times = points.expand(t.numel(), n, d), t[:, None].expand(-1, n)
+    places = (slice(0, 1), slice(1, 1 + settings.points), slice(1 + settings.points, n))
+    values, pinned, gap = [], [], []
+    for probe in _PROBES:
+        generator = derived_generator(settings.seed, "probe")
+        found = spectrum(score, x, times, probe=probe, generator=generator, batch_size=8192)
+        scaled = found.values * times[..., None]
+        values.append(torch.stack([scaled[:, where].mean(1) for where in places]).numpy())
+        pinned.append((scaled > 0.5).sum(-1).numpy())
+        gap.append(largest_gap(scaled).index)
+    return xr.Dataset(
+        {
+            "scaled_value": (
+                ("probe", "place", "t", "direction"),
+                np.stack(values).astype(np.float32),
+                {"note": "singular values of t J, mean over points"},
+            ),
+            "pinned": (("probe", "t", "point"), np.stack(pinned).astype(np.int16), {"note": "values of t J above 1/2"}),
+            "gap": (("probe", "t", "point"), np.stack(gap).astype(np.int16), {"note": "values before the largest gap"}),
+            "axis_survival": (
+                ("t", "point", "group"),
+                _axis_survival(score, x, times, groups, settings).astype(np.float32),
+                {"note": "mean over the axes of a subspace of 1 + t J_jj"},
+            ),
+        },
+        coords={"where": ("point", np.repeat(PLACES, [1, settings.points, settings.points]))},
+    )
+
+
+def _axis_survival(
+    score: Score, x: Tensor, times: Tensor, groups: list[Tensor], settings: NetworkSettings
+) -> np.ndarray:
+    """Survival along the axes, averaged over each group of them, (t, n, group); J by least squares over 4d mirrored directions.
+
+    By least squares, because a network knows the shell of radius sqrt(t d), on which Gaussian noise lies, and neither
+    the point itself nor a step along one axis.
+    """
+    d = x.shape[-1]
+    p = torch.randn(4 * d, d, generator=derived_generator(settings.seed, "axes"), dtype=torch.float64)
+    solve = torch.linalg.pinv(p)  # (d, 4d)
+    out = np.empty((*times.shape, len(groups)))
+    for i, t in enumerate(times[:, 0]):
+        for k in range(x.shape[1]):
+            step = t.sqrt() * p
+            with torch.no_grad():
+                response = (score(x[i, k] + step, t) - score(x[i, k] - step, t)) / 2
+            diagonal = (solve * response.to(torch.float64).T).sum(-1) / t.sqrt()
+            survival = 1 + t * diagonal
+            out[i, k] = [survival[group].mean().item() for group in groups]
+    return out

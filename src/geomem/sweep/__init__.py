@@ -1,7 +1,0 @@
-"""Sweeps over the number of training images: cells, where they are worked on, what is measured, and the command."""
-
-from geomem.sweep.cell import Cell, Source
-from geomem.sweep.run import settings_for, sweep
-from geomem.sweep.settings import SweepSettings
-
-__all__ = ["Cell", "Source", "SweepSettings", "settings_for", "sweep"]

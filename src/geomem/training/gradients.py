@@ -1,0 +1,105 @@
+r"""Losses of a stack of small networks and their gradients, written out.
+
+What `Ensemble`, `ResidualMLP` and automatic differentiation compute, in the same order of layers, to rounding. Written
+out because a step is short: every product writes into memory that the last step left in the cache, gradients land where
+the optimizer reads them, a layer's bias or residual is what its product adds to, and the noise and times that all
+members share are prepared once. On one core of a 2.6 GHz Zen 4 that saves a sixth of a step of seven networks and a
+third of one's; compiling saves less, products being most of a step.
+
+With residual r = eps^ - eps, eps^ = skip x + gain F (`ResidualMLP.scales`), and weight w(t), the loss of a member is the mean over samples and
+entries of w r^2, and its derivative by F is 2 w gain r / (B d); from there backward through the layers.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomem.training.mlp import ResidualMLP
+
+__all__ = ["Gradients"]
+
+_aten = torch.ops.aten  # the only ones that write what SiLU gives into memory at hand
+
+
+class Gradients:
+    """Loss and gradients of E networks at a batch of B samples each; one at a time, as memory is used again.
+
+    Args:
+        network: The network that is stacked.
+        parameters: Its weights by name, each (E, ...); read anew at every call, so an optimizer may change them in place.
+        batch: B.
+    """
+
+    def __init__(self, network: ResidualMLP, parameters: Mapping[str, Tensor], batch: int) -> None:
+        self._network = network
+        self._gradients = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        # Biases (E, 1, out): the same for all samples.
+        self._weights = {k: p.detach()[:, None] if k.endswith("bias") else p.detach() for k, p in parameters.items()}
+        bias = self._weights["enter.bias"]
+        blocks, shape = len(network.blocks), (bias.shape[0], batch, bias.shape[-1])
+        # Hidden activity before and after each block, and SiLU of it; the same inside of each block.
+        self._hidden, self._active = bias.new_empty(blocks + 1, *shape), bias.new_empty(blocks + 1, *shape)
+        self._inner, self._inner_active = bias.new_empty(blocks, *shape), bias.new_empty(blocks, *shape)
+        self._by_hidden, self._by_inner = bias.new_empty(shape), bias.new_empty(shape)
+
+    @torch.no_grad()
+    def __call__(
+        self, y: Float[Tensor, "e b d"], noise: Float[Tensor, "b d"], t: Float[Tensor, " b"]
+    ) -> tuple[Float[Tensor, " e"], tuple[Tensor, ...]]:
+        """Loss of each member at its own clean points y, the noise and times the same for all, and its gradients.
+
+        In the order of `parameters`, each (E, ...), in memory that the next call overwrites.
+        """
+        count, batch, dim = y.shape
+        x = y + t.sqrt()[:, None] * noise
+        scale, skip, gain = self._network.scales(t)
+        seen, told = x * scale, self._network.features(t).expand(count, -1, -1)
+        output = self._forward(seen, told)
+        residual = (skip * x - noise).addcmul_(gain, output)
+        weight = self._network.loss_weight(t)
+        loss = torch.mean(weight * residual.square().mean(-1), -1)
+        self._backward(seen, told, residual.mul_(gain * weight[:, None] * (2 / (batch * dim))))
+        return loss, tuple(self._gradients.values())
+
+    def _forward(self, seen: Tensor, told: Tensor) -> Tensor:
+        """F (E, B, d), with the activity of all layers left for `_backward`."""
+        hidden = self._layer("enter", seen, out=self._hidden[0])
+        hidden = self._layer("time", told, onto=hidden, out=hidden)
+        for i in range(len(self._inner)):
+            active = _aten.silu.out(hidden, out=self._active[i])
+            inner = self._layer(f"blocks.{i}.1", active, out=self._inner[i])
+            inner_active = _aten.silu.out(inner, out=self._inner_active[i])
+            hidden = self._layer(f"blocks.{i}.3", inner_active, onto=hidden, out=self._hidden[i + 1])
+        return self._layer("leave", _aten.silu.out(hidden, out=self._active[-1]))
+
+    def _backward(self, seen: Tensor, told: Tensor, by_output: Tensor) -> None:
+        """All gradients, from the losses' derivative by F; derivatives by activity overwrite each other."""
+        by_hidden, by_inner = self._by_hidden, self._by_inner
+        self._through("leave", self._active[-1], by_output, out=by_hidden)
+        _aten.silu_backward.grad_input(by_hidden, self._hidden[-1], grad_input=by_hidden)
+        for i in reversed(range(len(self._inner))):
+            self._through(f"blocks.{i}.3", self._inner_active[i], by_hidden, out=by_inner)
+            _aten.silu_backward.grad_input(by_inner, self._inner[i], grad_input=by_inner)
+            # Nobody needs the block's inner activity any more.
+            by_active = self._through(f"blocks.{i}.1", self._active[i], by_inner, out=self._inner_active[i])
+            by_hidden += _aten.silu_backward.grad_input(by_active, self._hidden[i], grad_input=by_active)
+        self._by_weights("time", told, by_hidden)
+        self._by_weights("enter", seen, by_hidden)
+
+    def _layer(self, name: str, x: Tensor, *, onto: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """x W + b, and `onto` added; the product adds to what is there already."""
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        if onto is None:
+            return torch.baddbmm(bias, x, weight, out=out)
+        return torch.add(onto, bias, out=out).baddbmm_(x, weight)
+
+    def _through(self, name: str, x: Tensor, by_output: Tensor, *, out: Tensor) -> Tensor:
+        """The derivative by a layer's input x, from that by its output, and the gradients of its weights."""
+        self._by_weights(name, x, by_output)
+        return torch.bmm(by_output, self._weights[f"{name}.weight"].mT, out=out)
+
+    def _by_weights(self, name: str, x: Tensor, by_output: Tensor) -> None:
+        torch.bmm(x.mT, by_output, out=self._gradients[f"{name}.weight"])
+        torch.sum(by_output, 1, out=self._gradients[f"{name}.bias"])
