@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import binomtest, ttest_ind
 from scipy.stats import t as student
-from scipy.stats import ttest_ind
 
 from geomem.errors import InputError
 
-__all__ = ["Interval", "difference", "mean", "ratio", "resampled"]
+__all__ = ["Interval", "Rate", "difference", "mean", "ratio", "resampled"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,31 @@ class Interval:
         """Value with interval, each number formatted by `spec` (".1f" if empty)."""
         value, low, high = (format(v, spec or ".1f") for v in (self.value, self.low, self.high))
         return f"{value} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of a sample, with its exact (Clopper-Pearson) confidence interval."""
+
+    count: int
+    total: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, count: int, total: int, *, confidence: float = 0.95) -> "Rate":
+        """A count among a total, at least 1, with its interval."""
+        interval = binomtest(count, total).proportion_ci(confidence, method="exact")
+        return cls(count, total, float(interval.low), float(interval.high))
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.count / self.total
+
+    def __str__(self) -> str:
+        """Percent with interval, for people."""
+        return f"{100 * self.value:.1f}% [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
 def mean(values: ArrayLike, *, confidence: float = 0.95, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Interval:

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from geomem.intervals import Interval
-from geomem.measure.copies import Rate
+from geomem.intervals import Interval, Rate
 
 __all__ = ["plain"]
 

@@ -9,37 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, fisher_exact, norm
+from scipy.stats import fisher_exact, norm
 
 from geomem.errors import InputError
-from geomem.intervals import Interval
+from geomem.intervals import Interval, Rate
 
 __all__ = ["Rate", "Verdict", "copy_rate", "neighbour_distances", "rate_of_copies", "ratios", "superiority", "verdict"]
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share of a sample, with its exact (Clopper-Pearson) confidence interval."""
-
-    count: int
-    total: int
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, count: int, total: int, *, confidence: float = 0.95) -> "Rate":
-        """A count among a total, at least 1, with its interval."""
-        interval = binomtest(count, total).proportion_ci(confidence, method="exact")
-        return cls(count, total, float(interval.low), float(interval.high))
-
-    @property
-    def value(self) -> float:
-        """The share."""
-        return self.count / self.total
-
-    def __str__(self) -> str:
-        """Percent with interval, for people."""
-        return f"{100 * self.value:.1f}% [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
 def neighbour_distances(

@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from geomem.intervals import Interval
+from geomem.intervals import Interval, Rate
 from geomem.jobs.audit.model_findings import model_findings, model_title, unit_of
-from geomem.measure.copies import Rate
 
 __all__ = ["findings", "number", "samples_needed", "title"]
 
