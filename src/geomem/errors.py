@@ -39,7 +39,7 @@ class NumericalWarning(UserWarning):
     """A number left the range of its type, or was repaired, and the result says less than it seems to."""
 
 
-def reason_of(error: Exception, lines: int = 1) -> str:
+def reason_of(error: BaseException, lines: int = 1) -> str:
     """The first lines of another library's error in one, its type where it says nothing, to be put into a sentence."""
     said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
     return said.rstrip(".") or type(error).__name__

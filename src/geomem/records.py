@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,19 +28,10 @@ from filelock import FileLock, Timeout
 
 from geomem.errors import InputError, OutputError
 
-__all__ = ["Result", "Run", "atomic_path", "digest", "environment"]
+__all__ = ["Run", "atomic_path", "digest", "environment"]
 
 _CONFIG, _ENVIRONMENT, _LOCK = "config.json", "environment.json", ".lock"
 _FORMAT = "geomem run 1"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command left: its folder, the page, and the numbers that the page states."""
-
-    folder: Path
-    page: Path
-    summary: dict[str, Any]
 
 
 class Run:
@@ -62,7 +53,7 @@ class Run:
         Args:
             path: The folder; parents are made.
             command: Name of the command.
-            settings: A dataclass instance that JSON can hold.
+            settings: A mapping, or a dataclass instance, that JSON can hold.
             force: Delete a run with other settings and start anew. A folder that is no run is never deleted.
 
         Raises:
@@ -70,7 +61,14 @@ class Run:
         """
         folder = Path(path).expanduser().resolve()
         identity = {"format": _FORMAT, "geomem": version("geomem"), "command": command}
-        config = json.loads(json.dumps({**identity, **asdict(settings)}))
+        config = json.loads(
+            json.dumps(
+                {
+                    **identity,
+                    **(asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings),
+                }
+            )
+        )
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: is a file; choose a folder for the results with --out.")
         try:
@@ -221,6 +219,13 @@ class Run:
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path}: is missing or damaged ({error}); the run cannot be drawn again.") from error
 
+    def note(self) -> str:
+        """The small print of a figure: version, command, commit and seed."""
+        where = self.environment()
+        commit = f", commit {where['commit']}" if where["commit"] else ""
+        seed = f", seed {self.config['seed']}" if "seed" in self.config else ""
+        return f"geomem {where['geomem']} {self.config['command']}{commit}{seed}"
+
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A temporary path that becomes `name` in the folder when the block ends well, and vanishes otherwise."""
@@ -277,8 +282,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def digest(settings: Any) -> str:
-    """Six characters that tell one dataclass of settings from another, for folder names."""
-    return hashlib.blake2b(json.dumps(asdict(settings)).encode(), digest_size=3).hexdigest()
+    """Six characters that tell settings (a mapping or a dataclass) apart, for folder names."""
+    held = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
+    return hashlib.blake2b(json.dumps(held).encode(), digest_size=3).hexdigest()
 
 
 def environment() -> dict[str, str | None]:

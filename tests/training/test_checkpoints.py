@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from commands import geomem
 from geomem.data import load as load_images
 from geomem.errors import InputError, OutputError, TrainingError
-from geomem.jobs import train as runs
-from geomem.jobs.train import settings_of, train, train_in
+from geomem.jobs.train import run as runs
+from geomem.jobs.train.run import settings_of, train, train_in
 from geomem.models import load
 from geomem.records import Run
 from geomem.training import checkpoint as checkpoints

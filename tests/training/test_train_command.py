@@ -17,7 +17,7 @@ from geomem.cli import main
 from geomem.data import load as load_images
 from geomem.errors import InputError
 from geomem.jobs.parsing import parse_seeds
-from geomem.jobs.train import settings_of, train, train_in
+from geomem.jobs.train.run import settings_of, train, train_in
 from geomem.models import load
 from geomem.records import Run
 from geomem.training.checkpoint import load_training

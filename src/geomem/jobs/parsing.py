@@ -1,18 +1,29 @@
-"""Options that are text: variances, sizes, times and seeds."""
+"""Options that are lists, as text and back: variances, sizes, noise variances and seeds."""
+
+from collections.abc import Sequence
+from itertools import groupby
 
 from geomem.errors import InputError
 
-__all__ = ["parse_seeds", "parse_sizes", "parse_times", "parse_variances"]
+__all__ = [
+    "numbers_text",
+    "parse_seeds",
+    "parse_sizes",
+    "parse_times",
+    "parse_variances",
+    "times_text",
+    "variances_text",
+]
 
 
-def parse_variances(text: str, dim: int | None = None) -> list[float]:
-    """Variances from text: "1x2,0.3x5" is two of 1 and five of 0.3, followed by zeros up to `dim`.
+def parse_variances(text: str) -> tuple[float, ...]:
+    """Variances from text: "1x2,0.3x5" is two of 1 and five of 0.3.
 
     Raises:
-        InputError: For text that is no such list, or more entries than `dim`.
+        InputError: For text that is no such list.
 
-    >>> parse_variances("1x2,0.3", 4)
-    [1.0, 1.0, 0.3, 0.0]
+    >>> parse_variances("1x2,0.3")
+    (1.0, 1.0, 0.3)
     """
     out: list[float] = []
     for part in text.split(","):
@@ -23,9 +34,16 @@ def parse_variances(text: str, dim: int | None = None) -> list[float]:
             raise InputError(
                 f"--variances: {part.strip()!r} is not a variance; write them as 1x2,0.3x5 (variance x how many)."
             ) from None
-    if dim is not None and dim < len(out):
-        raise InputError(f"--dim: {dim} is less than the {len(out)} variances given; leave it out or make it larger.")
-    return out + [0.0] * ((dim or len(out)) - len(out))
+    return tuple(out)
+
+
+def variances_text(variances: Sequence[float]) -> str:
+    """The text of variances.
+
+    >>> variances_text((1.0, 1.0, 0.3))
+    '1.0x2,0.3x1'
+    """
+    return ",".join(f"{value!r}x{len(list(same))}" for value, same in groupby(variances))
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -43,14 +61,14 @@ def parse_sizes(text: str) -> tuple[int, ...]:
         raise InputError(f"--sizes: {text!r} is no list of whole numbers; write them as 100,1000.") from None
 
 
-def parse_times(text: str) -> list[float]:
+def parse_times(text: str) -> tuple[float, ...]:
     """Times from text: "1e-3:10:40" is 40 of them evenly spaced in ln t, "0.1,1" is those two.
 
     Raises:
         InputError: For text that is neither, or times that are not finite and above 0.
 
     >>> parse_times("0.01:1:3")
-    [0.01, 0.1, 1.0]
+    (0.01, 0.1, 1.0)
     """
     wrong = InputError(
         f"--times: {text!r} cannot be used; write from:to:count as 1e-3:10:40, or a list as 0.1,1, all finite and above 0."
@@ -69,7 +87,17 @@ def parse_times(text: str) -> list[float]:
         raise wrong from None
     if not times or not all(0 < t < float("inf") for t in times):
         raise wrong
-    return times
+    return tuple(times)
+
+
+def times_text(times: Sequence[float]) -> str:
+    """The text of times, in full precision."""
+    return ",".join(repr(float(t)) for t in times)
+
+
+def numbers_text(numbers: Sequence[int]) -> str:
+    """The text of whole numbers, as `parse_sizes` reads it."""
+    return ",".join(map(str, numbers))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

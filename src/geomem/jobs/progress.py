@@ -1,54 +1,46 @@
-"""How long commands say how far they are: stages with known shares of the whole work."""
+"""Progress reporting: stages with known shares of the whole work."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping
 
 __all__ = ["Progress", "Stages", "duration"]
 
 # (what is being done, share of the whole work done so far)
 Progress = Callable[[str, float], None]
-_Part = TypeVar("_Part")
 
 
 class Stages:
-    """Turns stages into one share of the whole work.
+    """Turns the progress of stages into one share of the whole work.
 
     Args:
-        progress: Who is told; None is no one.
-        shares: Share of the whole time that each stage takes.
+        progress: Called with what is being done and the share done; None for nobody.
+        shares: Share of the time that each stage takes, in any unit.
     """
 
     def __init__(self, progress: Progress | None, shares: Mapping[str, float]) -> None:
+        whole = sum(shares.values()) or 1.0
         self._progress = progress
-        self._shares = shares
+        self._shares = {name: share / whole for name, share in shares.items()}
         self._finished = 0.0
-        self._said = ""
+        self._label = ""
 
     def begin(self, name: str, label: str, part: float = 0.0) -> None:
-        """Say what is being done, when `part` of stage `name` is over."""
-        self._said = label
+        """Report what is being done, when `part` of stage `name` is done."""
+        self._label = label
         self._report(self._finished + self._shares[name] * part)
 
     def done(self, name: str) -> None:
-        """Stage `name` is over."""
+        """Report that stage `name` is done."""
         self._finished += self._shares[name]
         self._report(self._finished)
 
     def say(self, label: str) -> None:
-        """Say what is being done outside any stage."""
-        self._said = label
+        """Report what is being done outside any stage."""
+        self._label = label
         self._report(self._finished)
 
-    def counted(self, name: str, labels: Sequence[str], parts: Iterable[_Part]) -> Iterator[_Part]:
-        """The parts of a stage, one label said before each is made."""
-        iterator = iter(parts)
-        for i, label in enumerate(labels):
-            self.begin(name, label, i / len(labels))
-            yield next(iterator)
-
     def _report(self, share: float) -> None:
-        if self._progress is not None:
-            self._progress(self._said, min(1.0, share))
+        if self._progress is not None and self._label:
+            self._progress(self._label, min(1.0, share))
 
 
 def duration(seconds: float) -> str:

@@ -39,7 +39,7 @@ def _redrawn(run: Run) -> Path:
 
             return finish_sweep(run).page
         case "theory":
-            from geomem.jobs.theory import finish as finish_theory
+            from geomem.jobs.theory.predictions import finish as finish_theory
 
             return finish_theory(run).figure
         case command if command.startswith("reproduce "):

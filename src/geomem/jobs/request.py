@@ -16,14 +16,14 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
 from geomem.errors import InputError
 
-__all__ = ["EXECUTION", "Execution", "Option", "Request", "flag", "option", "options"]
+__all__ = ["EXECUTION", "RUN", "Execution", "Option", "Request", "flag", "option", "options"]
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,7 @@ class Request:
 
     def recorded(self) -> dict[str, Any]:
         """The options that results depend on, as config.json holds them."""
-        kept = {name for name, (_, said) in options(type(self)).items() if said.recorded}
-        return {name: value for name, value in asdict(self).items() if name in kept}
+        return {name: getattr(self, name) for name, (_, said) in options(type(self)).items() if said.recorded}
 
     def absolute(self) -> Self:
         """The same with absolute paths, for other processes; names that are no paths stay."""
@@ -141,9 +140,18 @@ class Request:
         }
         return type(self)(**{**{name: getattr(self, name) for name in options(type(self))}, **changed})
 
+    @property
+    def portable(self) -> bool:
+        """Whether another process can be given it: False where it holds an object, as a score."""
+        try:
+            self.to_json()
+        except TypeError:
+            return False
+        return True
+
     def to_json(self) -> str:
         """As text, for another process."""
-        return json.dumps(asdict(self))
+        return json.dumps({name: getattr(self, name) for name in options(type(self))})
 
     @classmethod
     def read(cls, held: Mapping[str, Any]) -> Self:
@@ -177,7 +185,8 @@ class Request:
         return shlex.join([*words, *(["--out", out] if out else [])])
 
 
-_RUN = "How it runs"
+# Heading of the options that results do not depend on.
+RUN = "How it runs"
 
 
 @dataclass(frozen=True)
@@ -185,23 +194,23 @@ class Execution(Request):
     """Where and how a request is carried out; results do not depend on it."""
 
     out: str | None = option(
-        None, help="Folder of the run; an interrupted run resumes.", path=True, recorded=False, group=_RUN
+        None, help="Folder of the run; an interrupted run resumes.", path=True, recorded=False, group=RUN
     )
     workers: int | None = option(
         None,
         help="Processes that share the work; one a core (or GPU) by default where that pays.",
         least=1,
         recorded=False,
-        group=_RUN,
+        group=RUN,
     )
     on: str = option(
         "local",
         help="Where parts are computed: local, ray, or the address of a Ray cluster that shares the file system.",
         recorded=False,
-        group=_RUN,
+        group=RUN,
     )
-    force: bool = option(False, help="Replace another run in the output folder.", recorded=False, group=_RUN)
-    json: bool = option(False, help="Print the results as JSON.", recorded=False, group=_RUN)
+    force: bool = option(False, help="Replace another run in the output folder.", recorded=False, group=RUN)
+    json: bool = option(False, help="Print the results as JSON.", recorded=False, group=RUN)
 
 
 EXECUTION = tuple(options(Execution))

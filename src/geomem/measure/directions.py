@@ -1,14 +1,61 @@
-"""Which directions a score still has at a point and which it has lost, as vectors of the data's space, to be looked at."""
+"""Which directions a score keeps at a point and which it has lost, as vectors in data space."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["Directions", "example", "kept_and_lost"]
+from geomem.scores import Score, principal_components
+from geomem.spectra import Spectrum, restricted
+from geomem.spectra.dimension import RESOLVED
+
+__all__ = ["Axes", "Directions", "directions_at", "example", "kept_and_lost"]
 
 Array = NDArray[np.float64]
+# Directions of each kind that are recorded.
+_SHOWN = 3
+# Principal axes along which a direction is kept or lost: those with more than this share of t, so many at most.
+_SMALL, _AXES = 0.02, 384
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Principal axes of the training images, along which directions are kept or lost.
+
+    Attributes:
+        mean: Their mean (d,).
+        variances: Along the axes (k,), descending.
+        columns: The axes (d, k).
+    """
+
+    mean: Tensor
+    variances: NDArray[np.float64]
+    columns: NDArray[np.float64]
+
+    def above(self, variance: float, most: int) -> "Axes":
+        """The leading axes with more than this variance, 1 at least and `most` at most."""
+        k = int(np.clip(np.sum(self.variances > variance), 1, most))
+        return Axes(self.mean, self.variances[:k], self.columns[:, :k])
+
+    @classmethod
+    def of(cls, images: Tensor) -> "Axes":
+        """Of images (n, *shape)."""
+        mean, variances, columns = principal_components(images.flatten(1))
+        return cls(mean, variances.numpy(), columns.to(torch.float64).numpy())
+
+    def linear_error(self, images: Tensor, t: float) -> float:
+        """Mean squared error of the linear denoiser of this mean and covariance, at images (n, *shape) plus noise.
+
+        Along an axis of variance s it leaves (t/(s + t))^2 z^2 of the image's own coordinate z, and (s/(s + t))^2 t of the noise.
+        """
+        rows = (images.flatten(1).to(torch.float64) - self.mean).numpy()
+        z = np.square(rows @ self.columns)
+        rest = np.sum(np.square(rows), 1) - np.sum(z, 1)
+        gain = self.variances / (self.variances + t)
+        return float(np.mean(np.sum((1 - gain) ** 2 * z, 1) + rest) + t * np.sum(gain**2))
 
 
 @dataclass(frozen=True)
@@ -28,7 +75,9 @@ class Directions:
     lost_survival: Array
 
 
-def kept_and_lost(survival: Array, variances: Array, axes: Array, count: int, *, threshold: float = 0.5) -> Directions:
+def kept_and_lost(
+    survival: Array, variances: Array, axes: Array, count: int, *, threshold: float = RESOLVED
+) -> Directions:
     """Split the directions in which data vary into those that survive at a point and those that are lost.
 
     The symmetric matrix I + t J, restricted to some principal axes of the data (those with more variance than t, say),
@@ -83,3 +132,29 @@ def _some(values: Array, count: int) -> Array:
     out = np.full((count, *values.shape[1:]), np.nan)
     out[: len(values)] = values[:count]
     return out
+
+
+def directions_at(
+    score: Score, x: Tensor, t: float, axes: Axes, *, seen: Spectrum | None = None, batch_size: int = 4096
+) -> xr.Dataset:
+    """Directions that a score keeps and has lost at one point x (*shape), see `example`.
+
+    Args:
+        score: The score.
+        x: The point.
+        t: Noise variance.
+        axes: Principal axes of the data; those with a variance above 0.02 t are looked along, 384 at most.
+        seen: The spectrum there with singular vectors; None measures the Jacobian along the axes anew.
+        batch_size: Evaluations at once.
+    """
+    leading = axes.above(_SMALL * t, _AXES)
+    if seen is not None and seen.left is not None and seen.right is not None:
+        u, v = (side.cpu().numpy() @ leading.columns for side in (seen.left, seen.right))
+        inner = (u.T * seen.values.cpu().numpy()) @ v
+    else:
+        basis = torch.as_tensor(leading.columns, device=x.device)
+        inner = restricted(score, x, t, basis, batch_size=batch_size).cpu().numpy()
+    found = kept_and_lost(np.eye(len(inner)) + t * inner, leading.variances, leading.columns, _SHOWN)
+    with torch.no_grad():
+        guess = (x + t * score(x, t)).flatten().to(torch.float64)
+    return example("", x.flatten().to(torch.float64).cpu().numpy(), guess.cpu().numpy(), found).drop_vars("set")

@@ -5,11 +5,9 @@ distances within pairs are least: their dimensions are correlated, so that their
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -18,26 +16,20 @@ from geomem.data import DataSet
 from geomem.errors import InputError
 from geomem.jobs.audit.settings import ModelSettings
 from geomem.measure.copies import neighbour_distances
-from geomem.measure.directions import example, kept_and_lost
-from geomem.models.model import Model, type_of
+from geomem.models.model import Model
 from geomem.noise import ddpm_times
-from geomem.scores import Score, principal_components
 from geomem.scores.sampling import heun, noise_levels
 from geomem.seeds import derived_generator, derived_seed
-from geomem.spectra import Spectrum, restricted, spectrum, trace
 from geomem.spectra.dimension import PRESETS
 
 __all__ = [
     "LEFT_OUT",
     "SETS",
-    "Axes",
     "Points",
     "drawn",
     "grid",
-    "main_reading",
     "points",
     "preset_time",
-    "probed",
     "some_images",
 ]
 
@@ -152,122 +144,9 @@ def _some(rows: NDArray[np.int64], count: int, seed: int, name: str) -> NDArray[
     return np.asarray(rows[order[:count]])
 
 
-@dataclass(frozen=True)
-class Axes:
-    """Principal axes of the training images, along which directions are kept or lost.
-
-    Attributes:
-        mean: Their mean (d,).
-        variances: Along the axes (k,), descending.
-        columns: The axes (d, k).
-    """
-
-    mean: Tensor
-    variances: NDArray[np.float64]
-    columns: NDArray[np.float64]
-
-    def above(self, variance: float, most: int) -> "Axes":
-        """The leading axes with more than this variance, 1 at least and `most` at most."""
-        k = int(np.clip(np.sum(self.variances > variance), 1, most))
-        return Axes(self.mean, self.variances[:k], self.columns[:, :k])
-
-    @classmethod
-    def of(cls, images: Tensor) -> "Axes":
-        """Of images (n, *shape)."""
-        mean, variances, columns = principal_components(images.flatten(1))
-        return cls(mean, variances.numpy(), columns.to(torch.float64).numpy())
-
-    def linear_error(self, images: Tensor, t: float) -> float:
-        """Mean squared error of the linear denoiser of this mean and covariance, at images (n, *shape) plus noise.
-
-        Along an axis of variance s it leaves (t/(s + t))^2 z^2 of the image's own coordinate z, and (s/(s + t))^2 t of the noise.
-        """
-        rows = (images.flatten(1).to(torch.float64) - self.mean).numpy()
-        z = np.square(rows @ self.columns)
-        rest = np.sum(np.square(rows), 1) - np.sum(z, 1)
-        gain = self.variances / (self.variances + t)
-        return float(np.mean(np.sum((1 - gain) ** 2 * z, 1) + rest) + t * np.sum(gain**2))
-
-
 def some_images(model: Model, real: DataSet, keep: NDArray[np.int64], seed: int) -> Tensor:
     """At most 3,200 of the training images (n, *shape), drawn by the seed, for axes and linear denoisers."""
     return model.images(real, _some(keep, _FITTED, seed, "axes"))
-
-
-def probed(
-    score: Score,
-    x: Tensor,
-    times: NDArray[np.float64],
-    settings: ModelSettings,
-    *,
-    seed: int,
-    batch: int,
-    device: str = "cpu",
-    directions: tuple[float, Axes] | None = None,
-) -> xr.Dataset:
-    """Everything that is asked of a score at one point x (*shape), at all times.
-
-    Variables over t: `pull` (t |s|^2), `denoising` (squared error of the denoised point over 16 draws of noise, in data
-    units squared, summed over entries); over (t, direction) `survival` and `singular_value`; or, where `settings.directions`
-    are fewer than all, `degrees_of_freedom` and its standard `error`. With `directions` (a time, axes)
-    what `directions.example` says at that time.
-    """
-    at = x.to(device).to(type_of(score))
-    parts, shown = [], None
-    for t in times.tolist():
-        noise = torch.randn(_NOISE, *x.shape, generator=derived_generator(seed, "denoising"), dtype=torch.float64).to(
-            at
-        )
-        with torch.no_grad():
-            still = score(at, t).flatten().to(torch.float64)
-            noisy = at + t**0.5 * noise
-            error = noisy + t * torch.cat([score(part, t) for part in noisy.split(batch)]) - at
-        found: dict[str, Any] = {
-            "pull": ((), float(t * still.square().sum()), {"units": "dimensions"}),
-            "denoising": (
-                (),
-                float(error.to(torch.float64).flatten(1).square().sum(1).mean()),
-                {"units": "data units squared"},
-            ),
-        }
-        generator, seen = derived_generator(seed, "probe"), None
-        wanted = directions is not None and t == directions[0]
-        if settings.directions is not None:
-            sum_ = trace(score, at, t, probes=settings.directions, batch_size=batch, generator=generator)
-            found["degrees_of_freedom"] = ((), float(sum_.degrees_of_freedom), {"units": "dimensions"})
-            found["error"] = ((), float(t * sum_.error), {"units": "dimensions"})
-        else:
-            seen = spectrum(score, at, t, probe=settings.probe, vectors=wanted, batch_size=batch, generator=generator)
-            assert seen.survival is not None
-            units = {"units": "1 / data units squared"}
-            found["survival"] = ("direction", seen.survival.cpu().numpy(), {"units": "1"})
-            found["singular_value"] = ("direction", seen.values.cpu().numpy(), units)
-        if directions is not None and wanted:
-            axes = directions[1].above(_SMALL * t, _AXES)
-            shown = _shown(_along(axes, seen, score, at, t, batch), axes, at, still, t)
-        parts.append(xr.Dataset(found))
-    out = xr.concat(parts, xr.Variable("t", times, {"units": "data units squared"}))
-    return out if shown is None else out.merge(shown)
-
-
-def _along(axes: Axes, seen: Spectrum | None, score: Score, x: Tensor, t: float, batch: int) -> NDArray[np.float64]:
-    """The Jacobian along principal axes (k, k): the one whose spectrum was taken, or measured anew where none was formed.
-
-    At a distance of sqrt(t d) a score is not linear, so that what a step along a principal axis meets differs from what steps in
-    random directions add up to.
-    """
-    if seen is not None and seen.left is not None and seen.right is not None:
-        u, v = (side.cpu().numpy() @ axes.columns for side in (seen.left, seen.right))
-        return np.asarray((u.T * seen.values.cpu().numpy()) @ v)
-    basis = torch.as_tensor(axes.columns, device=x.device)
-    return restricted(score, x, t, basis, batch_size=batch).cpu().numpy()
-
-
-def _shown(inner: NDArray[np.float64], axes: Axes, x: Tensor, still: Tensor, t: float) -> xr.Dataset:
-    """Directions kept and lost at a point with score `still` (d), from the Jacobian `inner` (k, k) along axes."""
-    found = kept_and_lost(np.eye(len(inner)) + t * inner, axes.variances, axes.columns, _SHOWN)
-    flat = x.flatten().to(torch.float64)
-    return example("", flat.cpu().numpy(), (flat + t * still).cpu().numpy(), found).drop_vars("set")
 
 
 def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int) -> Tensor:
@@ -294,10 +173,3 @@ def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int) 
             f"--model: {model.name} draws samples that are not finite (NaN or infinity); its weights may be damaged."
         )
     return out.float().cpu()
-
-
-def main_reading(seen: xr.Dataset) -> NDArray[np.float64]:
-    """The dimension that a verdict speaks of, (set, point, t): resolved, or degrees of freedom where few directions were taken."""
-    if "survival" in seen:
-        return np.asarray((seen["survival"].transpose("set", "point", "t", "direction").values > 0.5).sum(-1), float)
-    return np.asarray(seen["degrees_of_freedom"].transpose("set", "point", "t").values)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from geomem.errors import InputError
 from geomem.noise import CONDITIONS, NOISE_KINDS, coefficients
-from geomem.scores.base import events
+from geomem.scores.base import Score, events
 
-__all__ = ["PREDICTIONS", "NetworkScore"]
+__all__ = ["PREDICTIONS", "NetworkScore", "dtype_of"]
 
 # The noise eps behind x' = a x_0 + b eps, from what a network predicts.
 _Reading = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -109,3 +109,9 @@ class NetworkScore:
         if self.times is None:
             return float(np.clip(t, *self.reach))
         return float(self.times[np.argmin(np.abs(np.log(self.times / t)))])
+
+
+def dtype_of(score: Score) -> torch.dtype:
+    """The type that a score is computed in: a network's own, float64 for others."""
+    weight = next(iter(score.module.parameters()), None) if isinstance(score, NetworkScore) else None
+    return torch.float64 if weight is None else weight.dtype

@@ -9,6 +9,7 @@ status says why there is no number where there is none.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,17 +20,24 @@ from geomem.errors import InputError
 from geomem.spectra.spectrum import Spectrum
 
 __all__ = [
-    "ESTIMATORS",
     "PRESETS",
+    "READINGS",
+    "RESOLVED",
     "DimensionEstimate",
     "Preset",
+    "Reading",
     "degrees_of_freedom",
     "flipd",
     "largest_gap",
     "normal_bundle",
+    "readings_for",
     "resolved",
     "second_difference",
 ]
+
+
+# Survival above which a direction counts as resolved: free at the scale sqrt t rather than pinned.
+RESOLVED = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ def second_difference(spectrum: Spectrum | Tensor, *, discard: int = 1, threshol
     return _from_index(values, index)
 
 
-def resolved(spectrum: Spectrum, *, threshold: float = 0.5) -> DimensionEstimate:
+def resolved(spectrum: Spectrum, *, threshold: float = RESOLVED) -> DimensionEstimate:
     """Number of directions whose survival exceeds `threshold`: those still free at the scale sqrt t.
 
     >>> from geomem.manifolds import LinearManifold
@@ -139,8 +147,10 @@ def flipd(spectrum: Spectrum, score: Tensor) -> DimensionEstimate:
     return _by_survival(spectrum, lambda kappa: np.sum(kappa, -1) + pull)
 
 
-# Rules that read a spectrum alone, with their default thresholds.
-ESTIMATORS: dict[str, Callable[[Spectrum], DimensionEstimate]] = {
+Reading = Callable[[Spectrum], DimensionEstimate]
+
+# Readings of a spectrum with their default thresholds. A new one is a function and a line here: every record, table and page has it.
+READINGS: dict[str, Reading] = {
     "largest_gap": largest_gap,
     "second_difference": second_difference,
     "normal_bundle": normal_bundle,
@@ -192,7 +202,7 @@ def _from_index(values: NDArray[np.float64], index: NDArray[np.int64]) -> Dimens
 
 
 def _by_survival(
-    spectrum: Spectrum, read: Callable[[NDArray[np.float64]], NDArray[np.float64]], threshold: float = 0.5
+    spectrum: Spectrum, read: Callable[[NDArray[np.float64]], NDArray[np.float64]], threshold: float = RESOLVED
 ) -> DimensionEstimate:
     if spectrum.survival is None:
         return _nothing(tuple(spectrum.t.shape), "no_survival")
@@ -205,3 +215,11 @@ def _by_survival(
 
 def _nothing(batch: tuple[int, ...], status: str) -> DimensionEstimate:
     return DimensionEstimate(np.full(batch, np.nan), np.full(batch, -1), np.full(batch, status))
+
+
+def readings_for(preset: Preset | None) -> dict[str, Reading]:
+    """`READINGS`, with the paper's thresholds in Alg. 3 where a preset is given."""
+    if preset is None:
+        return dict(READINGS)
+    alg3 = partial(second_difference, discard=preset.discard, threshold=preset.threshold)
+    return {**READINGS, "second_difference": alg3}

@@ -77,7 +77,7 @@ def work(cell: Cell, tell: Callable[[str, float], None] = lambda label, share: N
         InputError, OutputError, TrainingError: As `training.train`.
     """
     from geomem.jobs.sweep.measure import measured
-    from geomem.jobs.train import MODEL, train_in
+    from geomem.jobs.train.run import MODEL, train_in
     from geomem.models.model import opened
     from geomem.training.images import divided, tensor_of
 

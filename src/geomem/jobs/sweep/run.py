@@ -17,7 +17,7 @@ from geomem.jobs.progress import Progress, duration
 from geomem.jobs.sweep import places
 from geomem.jobs.sweep.cell import Cell, Source
 from geomem.jobs.sweep.settings import SweepSettings, cell_name, paper_sizes, reading_of, times_of
-from geomem.jobs.train import settings_of
+from geomem.jobs.train.run import settings_of
 from geomem.records import Result, Run, digest
 from geomem.training.images import divided, shape_of
 

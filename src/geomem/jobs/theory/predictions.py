@@ -1,99 +1,18 @@
-"""`geomem theory`: what theory says of Gaussian data, over diffusion times, as one table, record and figure."""
+"""What theory says of Gaussian data over noise variances, as labelled arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from geomem import theory
 from geomem.errors import InputError
-from geomem.records import Run, digest
 from geomem.seeds import derived_seed
 
-__all__ = ["FORMS", "METHODS", "Predictions", "predictions", "run"]
+__all__ = ["FORMS", "METHODS", "predictions"]
 
 METHODS = ("rem", "annealed", "finite")
 FORMS = ("exact", "row", "column", "eq19", "eq43")
-
-
-@dataclass(frozen=True)
-class TheorySettings:
-    """What is asked of theory.
-
-    Attributes:
-        variances: s_i (d,), zeros included.
-        n_samples: N.
-        times: Diffusion times.
-        draws: Draws of the correlated theory's random matrix for each time.
-        seed: Seed of the draws.
-    """
-
-    variances: tuple[float, ...]
-    n_samples: float
-    times: tuple[float, ...]
-    draws: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a run of `geomem theory` left: its folder, its figure, and the arrays."""
-
-    folder: Path
-    figure: Path
-    arrays: xr.Dataset
-
-
-def run(
-    variances: Sequence[float],
-    n_samples: float,
-    times: Sequence[float],
-    *,
-    out: Path | str | None = None,
-    seed: int = 0,
-    quick: bool = False,
-    force: bool = False,
-) -> Predictions:
-    """Predictions for Gaussian data, saved with their figure.
-
-    Args:
-        variances: s_i (d,), zeros for the directions outside the manifold.
-        n_samples: Number of samples N >= 2.
-        times: Diffusion times.
-        out: Folder of the run; None is one below geomem-theory/ that is named after what is asked.
-        seed: Seed of the random matrices.
-        quick: Few draws.
-        force: Replace another run in the folder.
-
-    Raises:
-        InputError: For values that theory cannot use.
-        OutputError: If the folder cannot be used.
-    """
-    draws = 50 if quick else 400
-    settings = TheorySettings(tuple(map(float, variances)), float(n_samples), tuple(map(float, times)), draws, seed)
-    arrays = predictions(settings.variances, n_samples, settings.times, draws=draws, seed=seed)
-    folder = Run.open(_folder(settings) if out is None else out, "theory", settings, force=force)
-    folder.save("theory", arrays)
-    return finish(folder)
-
-
-def finish(folder: Run) -> Predictions:
-    """The figure from the arrays of a complete run.
-
-    Raises:
-        InputError: For a run that has not finished.
-    """
-    from geomem.figures.theory import theory_figure
-
-    arrays = folder.load_all(["theory"])["theory"]
-    where, seed = folder.environment(), folder.config["seed"]
-    with folder.writing("theory.png") as temporary:
-        theory_figure(arrays, f"geomem {where['geomem']} theory, commit {where['commit']}, seed {seed}").savefig(
-            temporary, format="png"
-        )
-    return Predictions(folder.path, folder.path / "theory.png", arrays)
 
 
 def predictions(
@@ -157,10 +76,3 @@ def predictions(
     return arrays.assign(
         ordered=(("t", "direction"), np.stack(ordered), {"units": "1 / data units squared"})
     ).assign_coords(direction=direction)
-
-
-def _folder(settings: TheorySettings) -> Path:
-    """A folder that only the same question shares."""
-    levels, counts = np.unique(settings.variances, return_counts=True)
-    name = "_".join(f"{v:g}x{c}" for v, c in zip(levels[::-1][:4], counts[::-1][:4], strict=True))
-    return Path("geomem-theory") / f"{name}-N{settings.n_samples:g}-{digest(settings)}"

@@ -1,0 +1,54 @@
+"""Every reading of every score and set, as one table: what a command shows of a measurement."""
+
+import numpy as np
+import xarray as xr
+
+from geomem.intervals import Interval, mean
+from geomem.page import Cell, Column, Table
+
+__all__ = ["readings_table"]
+
+
+def readings_table(
+    found: xr.Dataset, *, name: str = "readings", caption: str = "", over: tuple[str, ...] = ()
+) -> Table:
+    """Mean of each reading over points, with 95% intervals, by t; rows for each further dimension in `over`.
+
+    Args:
+        found: What `measure.observe` returned: `dimension` over (reading, score, set, point, t) and `over`.
+        name: Of the CSV file.
+        caption: What the table shows.
+        over: Further dimensions, as "size", each value of which has rows of its own.
+    """
+    values = found["dimension"].transpose(*over, "t", "reading", "score", "set", ...)
+    heads = [f"{score}, {where}" for score in values["score"].values for where in values["set"].values]
+    columns = [*(Column(dim, "") for dim in over), Column("t", ".3g"), Column("reading", ""), *map(Column, heads)]
+    columns.append(Column("found", ""))
+    rows: list[list[Cell]] = []
+    for index in np.ndindex(*values.shape[: len(over) + 2]):
+        at = values[index]
+        labels: list[Cell] = [at[dim].item() for dim in over]
+        cells = [_mean(at.values[i, j]) for i in range(at.sizes["score"]) for j in range(at.sizes["set"])]
+        answered = np.isfinite(at.values)
+        measured = np.isfinite(_measured(found, at).values)
+        share = f"{int(answered.sum())} of {int(measured.sum())}"
+        rows.append([*labels, float(at["t"]), str(at["reading"].values).replace("_", " "), *cells, share])
+    words = (
+        caption
+        or "Dimension by every reading, mean over points with 95% intervals; found: points at which a reading has an answer."
+    )
+    return Table(name, columns, rows, words)
+
+
+def _measured(found: xr.Dataset, at: xr.DataArray) -> xr.DataArray:
+    """What is known wherever a point was measured at all: the pull, with the coordinates of `at`."""
+    chosen = {dim: at[dim] for dim in found["pull"].dims if dim in at.coords and dim not in at.dims}
+    return found["pull"].sel(chosen)
+
+
+def _mean(values: np.ndarray) -> Interval | float | None:
+    """Mean over points where there are two, the number of a single one, None of none."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return None
+    return mean(finite) if finite.size > 1 else float(finite[0])

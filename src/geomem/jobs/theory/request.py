@@ -1,0 +1,43 @@
+"""What `geomem theory` is asked for."""
+
+from dataclasses import dataclass
+
+from geomem.errors import InputError
+from geomem.jobs.parsing import parse_times, parse_variances, times_text, variances_text
+from geomem.jobs.request import Request, option
+
+__all__ = ["TheoryRequest"]
+
+
+@dataclass(frozen=True)
+class TheoryRequest(Request):
+    """Condensation time, effective samples and Jacobian spectra of Gaussian data: table and figure."""
+
+    variances: tuple[float, ...] = option(
+        help="Variances with multiplicities, as 1x2,0.3x5.", read=parse_variances, write=variances_text, least=0
+    )
+    samples: float = option(help="Number of training samples N.", least=2)
+    dim: int | None = option(None, help="Ambient dimension d; directions beyond the variances have none.", least=1)
+    times: tuple[float, ...] = option(
+        tuple(parse_times("1e-3:10:40")),
+        help="Noise variances: from:to:count, log-spaced, or a list with commas.",
+        read=parse_times,
+        write=times_text,
+        above=0,
+    )
+    seed: int = option(0, help="Random seed.", least=0)
+    quick: bool = option(False, help="Few draws of the random matrices.")
+
+    def check(self) -> None:
+        """Refuse fewer dimensions than variances, and data without any variance."""
+        if self.dim is not None and self.dim < len(self.variances):
+            raise InputError(
+                f"--dim: {self.dim} is less than the {len(self.variances)} variances given; leave it out or make it larger."
+            )
+        if not any(self.variances):
+            raise InputError("--variances: all are 0, so there is no manifold; give at least one above 0.")
+
+    @property
+    def spectrum(self) -> tuple[float, ...]:
+        """s_i (d,): the variances, followed by zeros."""
+        return (*self.variances, *[0.0] * ((self.dim or 0) - len(self.variances)))
