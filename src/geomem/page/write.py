@@ -1,13 +1,14 @@
 """One self-contained HTML page a run: the verdict first, what supports it below, settings and environment at the end.
 
-    index.html   the page, with its pictures inside; no script, nothing from the network
-    <name>.png   each picture
-    <name>.csv   each table with all its rows
+index.html   the page, with its pictures inside; no script, nothing from the network
+<name>.png   each picture
+<name>.csv   each table with all its rows
 """
 
 import base64
 import io
 import json
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ def write_page(run: Run, page: Page, *, command: str, again: str, name: str = "i
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    loader.filters["unbroken"] = _unbroken
     html = loader.get_template("report.html.j2").render(
         version=environment["geomem"],
         command=command.removeprefix("geomem "),
@@ -144,6 +146,11 @@ def _texts(row: Sequence[Any], columns: Sequence[Column]) -> list[str]:
 def _holds_words(rows: Sequence[Sequence[Any]], column: int) -> bool:
     """Whether a column is text, which stands to the left; numbers stand to the right."""
     return any(isinstance(row[column], str) for row in rows)
+
+
+def _unbroken(text: str) -> str:
+    """Text with intervals that no line break divides: large type makes that an eyesore."""
+    return re.sub(r" ?\[[^\[\] ]+, [^\[\] ]+\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
 def _known(held: Mapping[str, Any]) -> dict[str, Any]:
