@@ -49,11 +49,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomem.precision import multiplies_bf16
-from geomem.scores.sums import Sums
+from geomem.scores.distances import direct
+from geomem.scores.sums import LOG2E, Sums
 
-__all__ = ["LOG2E", "Near", "accumulate", "distances", "near"]
+__all__ = ["Near", "accumulate", "near"]
 
-LOG2E = math.log2(math.e)
 _EPS32 = torch.finfo(torch.float32).eps
 # Typical error of a float32 logit that is let pass, and the error of a weight, relative to the largest, that then is.
 _FINE, _TOLERATED = 3e-6, 1e-7
@@ -103,23 +103,9 @@ class Near:
     rounded: Float[Tensor, " d"] | None
 
 
-def distances(rows: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
-    """|y_mu - x|^2 from direct differences in float64, in one pass."""
-    n, d = rows.shape
-    tile = max(1, min(n, 2**18 // d))
-    if torch.is_grad_enabled() and (rows.requires_grad or point.requires_grad):
-        return torch.cat([(b.to(torch.float64) - point).square().sum(1) for b in rows.split(tile)])
-    out = torch.empty(n, dtype=torch.float64, device=rows.device)
-    work = torch.empty(tile, d, dtype=torch.float64, device=rows.device)
-    for block, squares in zip(rows.split(tile), out.split(tile), strict=True):
-        z = work[: block.shape[0]]
-        torch.sum(z.copy_(block).sub_(point).square_(), 1, out=squares)  # copied first: mixed dtypes are slow
-    return out
-
-
 def near(rows: Float[Tensor, "n d"], centre: Float[Tensor, " d"]) -> Near:
     """Distances of all samples from a centre, in float64."""
-    squares = distances(rows, centre)
+    squares = direct(rows, centre)
     ordered, order = squares.sort()
     origin = centre.to(torch.promote_types(rows.dtype, torch.float32))
     rounded = origin.to(torch.float64) - centre
