@@ -280,7 +280,7 @@ def p7(bench: Bench) -> None:
                 work = {
                     "geomem, mirrored": lambda: halves(seen, p, t),
                     "two calls": lambda: [
-                        accumulate(seen._near(), q, t, dtype=torch.float32, prune=False) for q in (p, -p)
+                        accumulate(seen._near, q, t, dtype=torch.float32, prune=False) for q in (p, -p)
                     ],
                 }
             bench.add(
@@ -292,7 +292,7 @@ def p7(bench: Bench) -> None:
 
 def halves(seen: Around, p: Tensor, t: float) -> Tensor:
     """Alg. 2's rows by the dense kernel."""
-    plus, minus = accumulate(seen._near(), p, t, signs=(1, -1), dtype=torch.float32, prune=False)
+    plus, minus = accumulate(seen._near, p, t, signs=(1, -1), dtype=torch.float32, prune=False)
     return (plus.shift / plus.weight[:, None].float() - minus.shift / minus.weight[:, None].float()) / (
         2 * t
     ) - p.float() / t

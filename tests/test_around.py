@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import geomem.scores.kernel as kernel
+import geomem.scores.pruning as pruning
 from geomem.errors import InputError
 from geomem.scores import EmpiricalScore
 from geomem.spectra import spectrum
@@ -346,9 +347,9 @@ def test_pruning_is_the_bound_that_is_stated(t, generator):
     def holds(j, theta):
         rest = torch.logsumexp(-theta * (1 - theta * s2) * u2[j:] / 2, 0) if j < 2000 else -math.inf
         left = float(rest) - theta * (math.log(omitted) + float(weight.min()))
-        return left <= math.log(chance / (20 * len(places) * len(kernel._THETAS)))
+        return left <= math.log(chance / (20 * len(places) * len(pruning.THETAS)))
 
-    thetas = [min(1.0, product / s2) for product in kernel._THETAS]
+    thetas = [min(1.0, product / s2) for product in pruning.THETAS]
     assert any(holds(taken, theta) for theta in thetas)
     before = max([place for place in places if place < taken], default=0)
     if 64 < before < 2000:

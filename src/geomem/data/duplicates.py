@@ -24,7 +24,7 @@ __all__ = ["NearDuplicates", "distinct_rows", "near_duplicates"]
 # shorten, and of the distance to the next neighbour beyond their group: in a dense part all rows are near each other.
 _SHARE = 1 / 3
 _USUAL = 10
-# Largest group that is told from a dense part of the data.
+# Largest group that is distinguished from a dense part of the data.
 _LARGEST = 100
 # Rows whose nearest neighbour is looked up for the median.
 _PROBED = 1000
@@ -84,7 +84,7 @@ def near_duplicates(rows: Tensor, *, seed: int = 0) -> NearDuplicates:
     found, distance = _close_pairs(rows, threshold, torch.as_tensor(np.sort(rng.permutation(n)[:_FITTED])))
     if len(found):
         ends, place = np.unique(found, return_inverse=True)
-        # Those nearer than the threshold are all among the pairs; one more tells what lies beyond.
+        # Those nearer than the threshold are all among the pairs; one more shows what lies beyond.
         wanted = min(_LARGEST, int(np.bincount(place.ravel()).max())) + 1
         chosen = torch.as_tensor(ends)
         near = nearest(rows[chosen], rows, min(wanted, n - 1), own=chosen)[0].numpy()

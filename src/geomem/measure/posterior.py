@@ -56,7 +56,7 @@ class Prepared:
 
     Attributes:
         train: Training rows (n, d) in nested order.
-        held_out: Rows (m, d) kept apart.
+        held_out: Held-out rows (m, d).
         mean: What was subtracted (d,).
         variances: Of the training rows along `axes` (k,), descending, float64.
         axes: Principal axes (d, k).

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -34,7 +35,6 @@ class Around(Mixture):
     def __init__(self, score: Mixture, centre: Float[Tensor, " d"], chance: float) -> None:
         super().__init__(score.data, score.memory)
         self.score, self.centre, self.chance = score, centre.detach().to(torch.float64).clone(), chance
-        self._seen: Near | None = None
 
     @torch.no_grad()
     def moved(self, p: Float[Tensor, "k d"], t: float, dtype: torch.dtype) -> Float[Tensor, "k d"]:
@@ -74,7 +74,7 @@ class Around(Mixture):
         self, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...]
     ) -> Iterator[tuple[slice, list[Sums]]]:
         """Sums for the queries x0 + sign p, some at a time, as `_sums` has them."""
-        data, d = self._near(), p.shape[1]
+        data, d = self._near, p.shape[1]
         if d < _DIMENSIONS:  # products cost little, and float32 loses more where they do not average over many entries
             dtype = torch.float64
         tile = max(16, min(1024, self.memory // (16 * 8 * d)))
@@ -118,9 +118,8 @@ class Around(Mixture):
         return found
 
     def _distances(self, x: Tensor) -> Tensor:
-        return self._near().squares if torch.equal(x.to(torch.float64), self.centre) else self.score._distances(x)
+        return self._near.squares if torch.equal(x.to(torch.float64), self.centre) else self.score._distances(x)
 
+    @cached_property
     def _near(self) -> Near:
-        if self._seen is None:
-            self._seen = near(self._rows, self.centre)
-        return self._seen
+        return near(self._rows, self.centre)

@@ -114,7 +114,7 @@ class EmpiricalScore(Mixture):
             InputError: For points of another shape, or a t_min that is not finite and above 0.
 
         >>> score = EmpiricalScore(torch.tensor([[-1.0], [1.0], [9.0]]))
-        >>> score.posterior(torch.tensor([[0.0], [5.0]]), t_min=0.1).effective_samples(1.0)
+        >>> score.posterior(torch.tensor([[0.0], [5.0]]), t_min=0.1).effective_samples(0.1)
         tensor([2., 2.], dtype=torch.float64)
         """
         if not 0 < t_min < math.inf:
