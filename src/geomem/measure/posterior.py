@@ -13,8 +13,8 @@ from torch import Tensor
 from geomem import theory
 from geomem.measure.condensation import condensation_time_from_half, half_time
 from geomem.measure.directions import example, kept_and_lost
-from geomem.scores import Posterior, principal_components
-from geomem.scores.posterior import moments, scatter, survival_of
+from geomem.scores import EmpiricalScore, Posterior, principal_components
+from geomem.scores.moments import moments, scatter, survival_of
 from geomem.seeds import derived_seed
 from geomem.theory.rem import decreasing_root
 
@@ -44,6 +44,8 @@ _NEGLIGIBLE = 1e-9
 _DRAWN = 48
 # Training and held-out points whose directions are shown.
 _EXAMPLES = (1, 4)
+# Distances that are held at once where only one number of each point is wanted.
+_DISTANCES = 2**26
 # How far theory looks beyond the data: factors of the largest size.
 _BEYOND = (4, 16, 64)
 
@@ -54,7 +56,7 @@ class Prepared:
 
     Attributes:
         train: Training rows (n, d) in nested order.
-        held_out: Rows (m, d) kept apart.
+        held_out: Held-out rows (m, d).
         mean: What was subtracted (d,).
         variances: Of the training rows along `axes` (k,), descending, float64.
         axes: Principal axes (d, k).
@@ -96,11 +98,11 @@ def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bo
     marks the rest); `t_c` and `rank` over `guess`; `plug_in` (point), the Gaussian plug-in's t_c at each held-out point.
     """
     x = data.held_out[:points]
-    posterior = Posterior(data.train, x, t_min=_t_min(data))
+    posterior = EmpiricalScore(data.train).posterior(x, t_min=_t_min(data))
     half = _half(posterior)
     cleaned = posterior
     if clean is not None and not clean.all():
-        cleaned = Posterior(data.train[torch.as_tensor(clean)], x, t_min=posterior.t_min)
+        cleaned = EmpiricalScore(data.train[torch.as_tensor(clean)]).posterior(x, t_min=posterior.t_min)
     around = (half if math.isfinite(half) else 1.0) * np.geomspace(0.1, 100, 37)
     weights = np.stack([(1 / cleaned.effective_samples(float(t))).numpy() for t in around], 1)
     n, s = data.train.shape[0], data.variances
@@ -142,23 +144,24 @@ def posterior_cell(
     nothing); over (set, t, direction) the median `survival` over points, and over (set, seen, t, direction) survival
     `along` principal axes.
     """
-    index = torch.as_tensor(rows)
-    part, z = data.train[index], data.coordinates(data.train[index])[:, :_COORDINATES]
+    part = data.train[torch.as_tensor(rows)]
+    score, z = EmpiricalScore(part), data.coordinates(part)[:, :_COORDINATES]
     by_set = [
-        _one_set(data, part, z, part[:points], True, times, spectra),
-        _one_set(data, part, z, data.held_out[:points], False, times, spectra),
+        _one_set(data, score, z, part[:points], True, times, spectra),
+        _one_set(data, score, z, data.held_out[:points], False, times, spectra),
     ]
     return xr.concat(by_set, xr.Variable("set", list(SETS)), join="outer")
 
 
 def _one_set(
-    data: Prepared, part: Tensor, z: Tensor, x: Tensor, planted: bool, times: NDArray[np.float64], spectra: int
+    data: Prepared, score: EmpiricalScore, z: Tensor, x: Tensor, planted: bool, times: NDArray[np.float64], spectra: int
 ) -> xr.Dataset:
-    p, n, d = x.shape[0], part.shape[0], data.dim
+    part, d = score.data, data.dim
+    p, n = x.shape[0], part.shape[0]
     k = min(spectra, p)
     own = torch.arange(p) if planted else torch.full((p,), -1)
-    posterior = Posterior(part, x, t_min=float(times[0]))
-    others = Posterior(part, x, t_min=float(times[0]), exclude=own) if planted else posterior
+    posterior = score.posterior(x, t_min=float(times[0]))
+    others = score.posterior(x, t_min=float(times[0]), exclude=own) if planted else posterior
     recorded = min(_RECORDED, d, data.variances.size)
     grid = len(times)
     numbers = {name: np.full((p, grid), np.nan) for name in ("effective_samples", "own_weight", "information")}
@@ -246,10 +249,9 @@ def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
     k = _kept(data.variances, t)
     z = data.coordinates(data.train)[:, :k]
     axes = data.axes[:, :k].numpy()
-    parts = []
+    score, parts = EmpiricalScore(data.train), []
     for name, x in rows.items():
-        posterior = Posterior(data.train, x, t_min=t)
-        log_w = posterior.log_weights(t)
+        log_w = score.posterior(x, t_min=t).log_weights(t)
         guess = (log_w.exp().to(data.train.dtype) @ data.train).to(torch.float64).numpy() + data.mean.numpy()
         for i in range(x.shape[0]):
             samples, w, shift = moments(z, log_w[i], negligible=_NEGLIGIBLE)
@@ -266,9 +268,9 @@ def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[
     The root of sum_{mu != own} exp(-D_mu/2t) = 1. Below it the empirical score returns to this very sample.
     """
     train, out, neighbours = data.train, [], []
-    for chosen in torch.as_tensor(rows).split(max(1, 2**26 // train.shape[0])):
-        posterior = Posterior(train, train[chosen], t_min=_t_min(data), exclude=chosen)
-        squares = posterior.squares
+    score = EmpiricalScore(train)
+    for chosen in torch.as_tensor(rows).split(max(1, _DISTANCES // train.shape[0])):
+        squares = score.posterior(train[chosen], t_min=_t_min(data), exclude=chosen).squares
         neighbours.append(squares.argmin(1).numpy())
         near = squares.clamp_min(torch.finfo(torch.float64).tiny)
         bound = 2 * math.log(max(2, train.shape[0] - 1))
