@@ -10,7 +10,7 @@ from geomem.figures.copies import closest_pairs
 from geomem.findings.finding import Finding
 from geomem.intervals import Rate
 from geomem.measure.copies import RATIO, rate_of_copies, ratios, verdict
-from geomem.page import Box, Column, Picture, Section, Table
+from geomem.page import Box, Cell, Column, Picture, Section, Table
 
 __all__ = [
     "SECTION",
@@ -151,7 +151,7 @@ def copies_section(
 
 def rates_table(copies: xr.Dataset, numbers: Numbers) -> Table:
     """Samples and control side by side: how many are copies, and how near they lie to the training data."""
-    rows = []
+    rows: list[list[Cell]] = []
     for name, rate, side in (
         ("generated samples", numbers["generated"], copies["distance"].values),
         (
