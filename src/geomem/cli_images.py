@@ -36,8 +36,9 @@ Side = Annotated[
 Mode = Annotated[str | None, typer.Option(help="Bring image files to gray or rgb.", rich_help_panel=_DATA)]
 Array = Annotated[str | None, typer.Option(help="Name of the array in a .npz file.", rich_help_panel=_DATA)]
 Split = Annotated[str, typer.Option(help="Part of a hub data set.", rich_help_panel=_DATA)]
-Flow = Annotated[
-    str, typer.Option(help="Noise: vp (DDPM) or ve (variance-exploding, continuous).", rich_help_panel=_TRAINING)
+NoiseProcess = Annotated[
+    str,
+    typer.Option(help="Noise process: vp (DDPM) or ve (variance-exploding, continuous).", rich_help_panel=_TRAINING),
 ]
 Steps = Annotated[int | None, typer.Option(help="Optimizer steps; the preset's by default.", rich_help_panel=_TRAINING)]
 Batch = Annotated[int | None, typer.Option(help="Images a step; the preset's by default.", rich_help_panel=_TRAINING)]
@@ -75,7 +76,7 @@ def train(
     mode: Mode = None,
     array: Array = None,
     split: Split = "train",
-    flow: Flow = "vp",
+    noise_process: NoiseProcess = "vp",
     steps: Steps = None,
     batch_size: Batch = None,
     learning_rate: Rate = None,
@@ -103,7 +104,7 @@ def train(
             out=out,
             size=limit,
             held_out=held_out,
-            flow=flow,
+            noise_process=noise_process,
             steps=steps,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -157,7 +158,7 @@ def sweep(
     mode: Mode = None,
     array: Array = None,
     split: Split = "train",
-    flow: Flow = "vp",
+    noise_process: NoiseProcess = "vp",
     steps: Steps = None,
     batch_size: Batch = None,
     learning_rate: Rate = None,
@@ -187,7 +188,7 @@ def sweep(
             times=parse_times(times) if times else (),
             samples=samples,
             held_out=held_out,
-            flow=flow,
+            noise_process=noise_process,
             steps=steps,
             batch_size=batch_size,
             learning_rate=learning_rate,

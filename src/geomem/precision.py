@@ -1,11 +1,11 @@
-"""Precision of arithmetic: none below float32 where spectra are computed, and where bfloat16 is fast."""
+"""Precision of arithmetic: float32 at least where spectra are computed, where bfloat16 is fast, one thread for the same bits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["full_precision", "multiplies_bf16"]
+__all__ = ["full_precision", "multiplies_bf16", "one_thread"]
 
 
 @contextmanager
@@ -28,3 +28,14 @@ def multiplies_bf16(device: torch.device | str) -> bool:
     # PyTorch has no public name for it on processors.
     known = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return any(ask is not None and ask() for ask in known)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread inside the block, so that results do not depend on the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
