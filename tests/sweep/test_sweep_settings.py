@@ -96,7 +96,7 @@ def test_at_most_a_thousand_images_are_kept_apart() -> None:
 
 
 def test_settings_come_back_from_json(digits: DataSet) -> None:
-    made = settings_for(digits, "mlp", (2, 20), (0, 4), flow="ve", times=(0.1, 1 / 3))
+    made = settings_for(digits, "mlp", (2, 20), (0, 4), noise_process="ve", times=(0.1, 1 / 3))
     held = json.loads(json.dumps({"format": "of a run", "command": "sweep", **asdict(made)}))
     assert SweepSettings.read(held) == made
     del held["threshold"]
@@ -130,7 +130,7 @@ def test_a_cell_comes_back_from_json_and_is_named_so_that_names_sort_as_sizes_do
         ({"points": 1}, ["--points", "at least 2 points"]),
         ({"samples": 0}, ["--samples", "1 sample"]),
         ({"preset": "big"}, ["--preset", "'big'", "small-unet"]),
-        ({"flow": "edm"}, ["--flow", "'edm'", "vp or ve"]),
+        ({"noise_process": "edm"}, ["--noise-process", "'edm'", "vp or ve"]),
         ({"steps": 0}, ["--steps", "at least 1", "got 0"]),
         ({"times": (0.0, 1.0)}, ["--times", "above 0"]),
     ],

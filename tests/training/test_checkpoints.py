@@ -21,12 +21,14 @@ from safetensors.torch import save_file
 from commands import geomem
 from geomem.data import load as load_images
 from geomem.errors import InputError, OutputError, TrainingError
-from geomem.jobs.train import run as runs
-from geomem.jobs.train.run import settings_of, train, train_in
+from geomem.jobs import train as command
+from geomem.jobs.train import settings_of, train, train_in
 from geomem.models import load
 from geomem.records import Run
-from geomem.training import checkpoint as checkpoints
+from geomem.training import EnsembleSettings, denoising
+from geomem.training import run as runs
 from geomem.training.checkpoint import load_training, save_training
+from geomem.training.denoising import ImageObjective, pipeline
 from geomem.training.loop import Training, steps
 from geomem.training.unet import NETWORKS
 from models import TRAINING
@@ -55,7 +57,7 @@ SHORT = {"preset": "mlp", "steps": 6, "batch_size": 4}
 
 def trained(settings, count=None):
     state = Training(settings)
-    stepper = steps(state, IMAGES, Accelerator())
+    stepper = steps(state, ImageObjective(state, IMAGES, Accelerator()))
     seen = list(stepper) if count is None else [next(stepper) for _ in range(count)]
     return state, seen
 
@@ -104,7 +106,7 @@ def often(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("network", "flow", "precision", "at"),
+    ("network", "kind", "precision", "at"),
     [
         ("mlp", "vp", "float32", 0),
         ("mlp", "vp", "float32", 1),
@@ -115,13 +117,13 @@ def often(monkeypatch):
         ("narrow", "vp", "float32", 5),
     ],
 )
-def test_resumption_is_exact(tmp_path, monkeypatch, network, flow, precision, at):
+def test_resumption_is_exact(tmp_path, monkeypatch, network, kind, precision, at):
     """Stopped, saved, loaded and continued: losses, and every byte of the last checkpoint, as if it had never stopped.
 
     `narrow` has dropout.
     """
     monkeypatch.setitem(NETWORKS, "narrow", narrow)
-    settings = replace(SETTINGS, network=network, flow=flow, precision=precision)
+    settings = replace(SETTINGS, network=network, noise_process=kind, precision=precision)
     whole, expected = trained(settings)
     part, seen = trained(settings, at)
     save_training(tmp_path / "part", part)
@@ -129,7 +131,7 @@ def test_resumption_is_exact(tmp_path, monkeypatch, network, flow, precision, at
     assert loaded.step == at
     save_training(tmp_path / "again", loaded)
     assert (tmp_path / "again").read_bytes() == (tmp_path / "part").read_bytes()
-    seen += list(steps(loaded, IMAGES, Accelerator()))
+    seen += list(steps(loaded, ImageObjective(loaded, IMAGES, Accelerator())))
     assert seen == expected
     assert len({s.loss for s in seen}) == settings.steps
     save_training(tmp_path / "resumed", loaded)
@@ -141,7 +143,7 @@ def test_resumption_is_exact(tmp_path, monkeypatch, network, flow, precision, at
 def test_another_training_s_checkpoint_is_refused(tmp_path):
     state, _ = trained(SETTINGS, 1)
     save_training(tmp_path / "a", state)
-    for change in ({"seed": 4}, {"data": ("images", "1")}, {"shape": (1, 5, 5)}, {"flow": "ve"}, {"steps": 9}):
+    for change in ({"seed": 4}, {"data": ("images", "1")}, {"shape": (1, 5, 5)}, {"noise_process": "ve"}, {"steps": 9}):
         with pytest.raises(InputError, match=f"of another training .{next(iter(change))} = .*--out"):
             load_training(tmp_path / "a", replace(SETTINGS, **change))
 
@@ -167,7 +169,9 @@ def test_damaged_checkpoints_are_refused(tmp_path):
         "empty": lambda: path.write_bytes(b""),
         "truncated": lambda: path.write_bytes(whole[: len(whole) // 2]),
         "last byte": lambda: path.write_bytes(whole[:-1]),
+        "in the header": lambda: path.write_bytes(whole[:20]),
         "noise": lambda: path.write_bytes(bytes(range(256)) * 10),
+        "text": lambda: path.write_text("{}"),
         "foreign": lambda: write(content, None),
         "no object": lambda: write(content, [1]),
         "no step": lambda: write(content, lacking("step")),
@@ -194,17 +198,24 @@ def test_damaged_checkpoints_are_refused(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match="delete it to train anew"):
         load_training(path, SETTINGS)
+    path.mkdir()
+    with pytest.raises(InputError, match="is no readable geomem checkpoint"):
+        load_training(path, SETTINGS)
+    path.rmdir()
+    save_training(path, state)
+    with pytest.raises(InputError, match="settings of another kind"):
+        load_training(path, EnsembleSettings(sizes=(4,), dim=16))
 
 
 @pytest.mark.parametrize("network", ["mlp", "small-unet"])
-@pytest.mark.parametrize("flow", ["vp", "ve"])
-def test_the_model_that_is_left_is_the_averaged_one(tmp_path, network, flow):
+@pytest.mark.parametrize("kind", ["vp", "ve"])
+def test_the_model_that_is_left_is_the_averaged_one(tmp_path, network, kind):
     """Its score by hand: -F(sqrt(abar) x, k)/sqrt(t) at t = 1/abar - 1; F((x + 1)/2, sigma)/2 at t = (2 sigma)^2."""
-    state = Training(replace(SETTINGS, network=network, flow=flow, shape=(1, 8, 6)))
+    state = Training(replace(SETTINGS, network=network, noise_process=kind, shape=(1, 8, 6)))
     generator = torch.Generator().manual_seed(5)
     for mean in state.average.shadow_params:  # far from the weights
         mean.add_(0.05 * torch.randn(mean.shape, generator=generator))
-    state.pipeline().save_pretrained(tmp_path)
+    pipeline(state).save_pretrained(tmp_path)
     score = load(tmp_path)
     assert score.shape == (1, 8, 6)
     averaged = Training(state.settings).network.eval()
@@ -212,8 +223,8 @@ def test_the_model_that_is_left_is_the_averaged_one(tmp_path, network, flow):
         for p, mean in zip(averaged.parameters(), state.average.shadow_params, strict=True):
             p.copy_(mean)
         x = torch.randn(3, 1, 8, 6, generator=generator)
-        for level in (0.02, 1.0, 30.0) if flow == "ve" else (0, 250, 999):
-            if flow == "ve":
+        for level in (0.02, 1.0, 30.0) if kind == "ve" else (0, 250, 999):
+            if kind == "ve":
                 t = (2 * level) ** 2
                 expected = averaged((x + 1) / 2, torch.full((3,), level)).sample / 2
             else:
@@ -228,7 +239,7 @@ def test_the_model_that_is_left_is_the_averaged_one(tmp_path, network, flow):
 
 
 @pytest.mark.parametrize(
-    ("network", "flow", "shape"),
+    ("network", "kind", "shape"),
     [
         ("mlp", "vp", (1, 4, 4)),
         ("mlp", "vp", (3, 7, 5)),
@@ -240,16 +251,16 @@ def test_the_model_that_is_left_is_the_averaged_one(tmp_path, network, flow):
     ],
     ids=str,
 )
-def test_diffusers_opens_the_model_and_draws(tmp_path, network, flow, shape):
+def test_diffusers_opens_the_model_and_draws(tmp_path, network, kind, shape):
     from diffusers import DDPMPipeline, ScoreSdeVePipeline
 
-    Training(replace(SETTINGS, network=network, flow=flow, shape=shape)).pipeline().save_pretrained(tmp_path)
-    pipeline = {"vp": DDPMPipeline, "ve": ScoreSdeVePipeline}[flow].from_pretrained(tmp_path)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline(Training(replace(SETTINGS, network=network, noise_process=kind, shape=shape))).save_pretrained(tmp_path)
+    opened = {"vp": DDPMPipeline, "ve": ScoreSdeVePipeline}[kind].from_pretrained(tmp_path)
+    opened.set_progress_bar_config(disable=True)
     drawn = []
     for seed in (0, 0, 1):
         generator = torch.Generator().manual_seed(seed)
-        images = pipeline(batch_size=2, num_inference_steps=3, output_type="np", generator=generator).images
+        images = opened(batch_size=2, num_inference_steps=3, output_type="np", generator=generator).images
         assert images.shape == (2, *shape[1:], shape[0])
         assert images.min() >= 0
         assert images.max() <= 1
@@ -261,7 +272,7 @@ def test_diffusers_opens_the_model_and_draws(tmp_path, network, flow, shape):
 @pytest.mark.parametrize(("network", "first"), [("small-unet", "diffusers"), ("mlp", "geomem.models.pixels")])
 def test_diffusers_alone_opens_it_and_a_perceptron_once_its_class_is_imported(tmp_path, network, first):
     """In a process that knows nothing else of geomem."""
-    Training(replace(SETTINGS, network=network, shape=(1, 4, 4))).pipeline().save_pretrained(tmp_path)
+    pipeline(Training(replace(SETTINGS, network=network, shape=(1, 4, 4)))).save_pretrained(tmp_path)
     script = (
         f"import sys, {first}, diffusers; pipeline = diffusers.DDPMPipeline.from_pretrained({str(tmp_path)!r}); "
         "print(type(pipeline.unet).__name__, 'geomem' in sys.modules)"
@@ -276,7 +287,7 @@ def test_diffusers_alone_opens_it_and_a_perceptron_once_its_class_is_imported(tm
 PATCHED = """
 import os, signal, sys
 import geomem.training.checkpoint as c
-import geomem.jobs.train as r
+import geomem.training.run as r
 
 r._SAVE_SECONDS, r._SAVING, left = -1.0, float("inf"), int(sys.argv.pop(1))
 write = c.write_tensors
@@ -363,8 +374,8 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(killed, straight):
 
 def test_a_finished_run_is_not_trained_again(straight, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in straight.rglob("*")}
-    monkeypatch.setattr("geomem.training.loop.steps", None)
-    monkeypatch.setattr("geomem.training.checkpoint.load_training", None)
+    monkeypatch.setattr(runs, "steps", None)
+    monkeypatch.setattr(runs, "load_training", None)
     result = train("digits", out=straight, **OPTIONS)
     assert result.page == straight / "model"
     assert len(result.summary["losses"]) == 150
@@ -389,7 +400,7 @@ def full_disk(limit):
 
 def test_a_full_disk_keeps_the_last_checkpoint_whole(tmp_path, monkeypatch, often):
     """The third does not fit: its beginning is taken away, the second stays, and the run goes on from there."""
-    save, written = checkpoints.save_training, []
+    save, written = runs.save_training, []
 
     def limited(path, state):
         if len(written) < 2:
@@ -401,7 +412,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_whole(tmp_path, monkeypatch, ofte
 
     out = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "save_training", limited)
+        patched.setattr(runs, "save_training", limited)
         with pytest.raises(
             OutputError, match=r"checkpoint\.safetensors: cannot be written .*free some space"
         ) as refused:
@@ -418,14 +429,14 @@ def test_a_full_disk_keeps_the_last_checkpoint_whole(tmp_path, monkeypatch, ofte
 def test_a_disk_that_fills_while_the_model_is_written_keeps_the_training(tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patched:
-        folder = runs._folder
+        folder = command._folder
 
         @contextmanager
         def limited(path):
             with folder(path) as temporary, full_disk(10_000):
                 yield temporary
 
-        patched.setattr(runs, "_folder", limited)
+        patched.setattr(command, "_folder", limited)
         with pytest.raises(OutputError, match=r"model: cannot be written .*The training is kept"):
             train("digits", out=out, **SHORT)
     assert leftovers(out) == []
@@ -450,18 +461,16 @@ def test_a_log_that_cannot_be_written_is_an_output_error(tmp_path):
 
 def test_the_last_good_state_is_kept(tmp_path, monkeypatch):
     """A batch that is no number at step 5: the checkpoint holds what four good steps made, to the byte."""
-    from geomem.training import loop
+    draw = denoising.batch_loss
 
-    draw = loop.batch_loss
-
-    def poisoned(network, flow, images, *, step, **named):
-        return draw(network, flow, images, step=step, **named) * (math.nan if step == 4 else 1)
+    def poisoned(network, process, images, *, step, **named):
+        return draw(network, process, images, step=step, **named) * (math.nan if step == 4 else 1)
 
     out = tmp_path / "run"
     data = load_images("digits")
     settings = settings_of(data, **SHORT)
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "batch_loss", poisoned)
+        patched.setattr(denoising, "batch_loss", poisoned)
         with pytest.raises(TrainingError, match=r"not finite at step 5.*after 4 good steps is kept in") as stopped:
             train_in(out, data, settings)
     assert stopped.value.exit_code == 1

@@ -229,7 +229,7 @@ def joined(run: Run, settings: SweepSettings) -> xr.Dataset:
     out.attrs = {
         "data": training.data[0],
         "network": training.network,
-        "flow": training.flow,
+        "flow": training.noise_process,
         "parameters": first["parameters"],
         "steps": training.steps,
         "batch_size": training.batch_size,

@@ -1,11 +1,8 @@
-"""`geomem train`: train a diffusion model on images, and leave it as diffusers' pipelines are."""
+"""`geomem train`: train a diffusion model on images, and save it as a diffusers pipeline."""
 
 import os
 import shutil
-import signal
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,25 +15,24 @@ import torch
 from numpy.typing import NDArray
 
 from geomem.data import DataSet, load
-from geomem.errors import InputError, OutputError, TrainingError, reason_of
+from geomem.errors import InputError, OutputError, reason_of
 from geomem.jobs.progress import Progress, duration
-from geomem.records import Result, Run, digest, environment
+from geomem.precision import multiplies_bf16
+from geomem.records import Result, Run, digest
+from geomem.training import run as training
 from geomem.training.images import divided, shape_of, stored
+from geomem.training.loop import Training
+from geomem.training.noise_processes import NOISE_PROCESSES
 from geomem.training.presets import PRESETS, TrainSettings
 from geomem.training.unet import check_shape
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from geomem.training.loop import Training
-
 __all__ = ["CHECKPOINT", "MODEL", "settings_of", "train", "train_in"]
 
 # What a training leaves in its folder.
 MODEL, CHECKPOINT = "model", "checkpoint.safetensors"
-_SAVE_SECONDS, _TELL_SECONDS = 60.0, 1.0
-# A checkpoint is taken so rarely that writing takes at most this share of the time.
-_SAVING = 0.05
 
 
 def settings_of(
@@ -45,7 +41,7 @@ def settings_of(
     *,
     size: int | None = None,
     held_out: int = 0,
-    flow: str = "vp",
+    noise_process: str = "vp",
     steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -60,8 +56,8 @@ def settings_of(
         data: What to train on.
         preset: One of `PRESETS`.
         size: Number of images; None for all.
-        held_out: Images kept apart.
-        flow: "vp" or "ve".
+        held_out: Number of held-out images.
+        noise_process: "vp" or "ve".
         steps: Instead of the preset's, as all that follows.
         batch_size: Images a step.
         learning_rate: Adam's.
@@ -73,19 +69,13 @@ def settings_of(
     Raises:
         InputError: For what is not known or does not fit.
     """
-    import torch
-
-    from geomem.precision import multiplies_bf16
-
-    if find_spec("diffusers") is None or find_spec("accelerate") is None:
-        raise InputError("training needs the extra diffusers: pip install 'geomem[diffusers]'.")
     if preset not in PRESETS:
         known = "; ".join(f"{name} ({p.words})" for name, p in PRESETS.items())
         raise InputError(f"--preset: {preset!r} is not known; choose one of {known}.")
     if precision not in ("auto", "float32", "bf16"):
         raise InputError(f"--precision: {precision!r} is not known; choose auto, float32 or bf16.")
-    if flow not in ("vp", "ve"):
-        raise InputError(f"--flow: {flow!r} is not known; choose vp or ve.")
+    if noise_process not in NOISE_PROCESSES:
+        raise InputError(f"--noise-process: {noise_process!r} is not known; choose {' or '.join(NOISE_PROCESSES)}.")
     for name, value in (("--steps", steps), ("--batch-size", batch_size), ("--limit", size)):
         if value is not None and value < 1:
             raise InputError(f"{name}: at least 1 is needed, got {value}.")
@@ -107,7 +97,7 @@ def settings_of(
         held_out=held_out,
         shape=shape,
         network=preset,
-        flow=flow,
+        noise_process=noise_process,
         steps=usual.steps if steps is None else steps,
         batch_size=usual.batch_size if batch_size is None else batch_size,
         learning_rate=usual.learning_rate if learning_rate is None else learning_rate,
@@ -129,7 +119,7 @@ def train(
     tracker: str | None = None,
     **options: Any,
 ) -> Result:
-    """Train a diffusion model on images. Interrupted, it goes on where it was.
+    """Train a diffusion model on images. Interrupted, the same call resumes.
 
     Under `torchrun` the processes share each batch and train one model.
 
@@ -208,89 +198,29 @@ def train_in(
 
 def _trained(
     run: Run, images: torch.Tensor, settings: TrainSettings, accelerator: "Accelerator", progress: Progress | None
-) -> "Training | None":
+) -> Training | None:
     """The trained state; None if the model stands already."""
-    from geomem.training.checkpoint import load_training, save_training
-    from geomem.training.loop import Training, steps
+    from geomem.training.denoising import ImageObjective
 
     if (run.path / MODEL).is_dir():
         return None
-    path = run.path / CHECKPOINT
-    state = load_training(path, settings) if path.exists() else Training(settings)
-    main = accelerator.is_main_process
 
-    def save() -> float:
-        begun = time.monotonic()
-        with run.writing(path.name) as temporary:
-            save_training(temporary, state)
-        return time.monotonic() - begun
+    def tell(at: training.TrainingProgress) -> None:
+        if progress is not None:
+            progress(
+                f"training · {at.step:,} of {at.steps:,} steps, loss {at.loss:.4f}, {at.samples_per_second:,.0f} images/s, "
+                f"{duration(at.seconds_left)} left",
+                at.share,
+            )
 
-    if main and state.step < settings.steps:
-        run.log(step=state.step, commit=str(environment()["commit"]))
-    meter = _Meter(state.step, settings)
-    saved, cost, every = time.monotonic(), 0.0, max(1, settings.steps // 200)
-    try:
-        with _stops() as asked:
-            for step in steps(state, images, accelerator):
-                if _any_of(accelerator, bool(asked)):
-                    asked.append(signal.SIGINT)
-                    break
-                if not main:
-                    continue
-                meter.add(step.loss)
-                if step.step % every == 0 or step.step == settings.steps:
-                    numbers = {
-                        "loss": meter.mean(),
-                        "images_per_second": meter.speed,
-                        "learning_rate": step.learning_rate,
-                    }
-                    run.log(step=step.step, **numbers)
-                    accelerator.log(numbers, step=step.step)
-                    meter.restart()
-                if progress is not None and meter.due:
-                    progress(meter.words(step.step), step.step / settings.steps)
-                if time.monotonic() - saved > max(_SAVE_SECONDS, cost / _SAVING):
-                    cost, saved = save(), time.monotonic()
-    except TrainingError as error:
-        if main:
-            save()
-        raise TrainingError(f"{error} The state after {state.step:,} good steps is kept in {path}.") from error
-    if main:
-        save()
-    if asked:
-        raise KeyboardInterrupt
-    return state
-
-
-def _any_of(accelerator: "Accelerator", here: bool) -> bool:
-    """Whether it is so in any of the processes, which all must stop at the same step."""
-    if accelerator.num_processes == 1:
-        return here
-    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)
-
-
-@contextmanager
-def _stops() -> Iterator[list[int]]:
-    """The signals to stop that came inside the block, which take effect between steps, when the state can be saved.
-
-    A second one takes effect at once. Outside the main thread, which alone is told of signals, there is nothing to do.
-    """
-    asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return training.train_in(
+        run,
+        CHECKPOINT,
+        settings,
+        lambda state: ImageObjective(state, images, accelerator),
+        tell=tell,
+        accelerator=accelerator,
+    )
 
 
 def _check_tracker(name: str) -> None:
@@ -302,55 +232,17 @@ def _check_tracker(name: str) -> None:
         raise InputError(f"--tracker: {name} is not installed: pip install {name}.")
 
 
-class _Meter:
-    """Loss and speed since the last line of the log, and when to tell the user."""
-
-    def __init__(self, step: int, settings: TrainSettings) -> None:
-        self.settings, self.first, self.begun = settings, step, time.monotonic()
-        self.told, self.last = 0.0, float("nan")
-        self.restart()
-
-    def restart(self) -> None:
-        self.total, self.count, self.since = 0.0, 0, time.monotonic()
-
-    def add(self, loss: float) -> None:
-        self.total, self.count = self.total + loss, self.count + 1
-
-    def mean(self) -> float:
-        self.last = self.total / max(1, self.count)
-        return self.last
-
-    @property
-    def speed(self) -> float:
-        """Images a second."""
-        return self.settings.batch_size * self.count / max(1e-9, time.monotonic() - self.since)
-
-    @property
-    def due(self) -> bool:
-        now = time.monotonic()
-        if now - self.told < _TELL_SECONDS:
-            return False
-        self.told = now
-        return True
-
-    def words(self, step: int) -> str:
-        """Where training is, for people."""
-        loss = self.total / self.count if self.count else self.last
-        rate = (step - self.first) / max(1e-9, time.monotonic() - self.begun)
-        left = duration((self.settings.steps - step) / max(1e-9, rate))
-        images = rate * self.settings.batch_size
-        return f"training · {step:,} of {self.settings.steps:,} steps, loss {loss:.4f}, {images:,.0f} images/s, {left} left"
-
-
-def _leave(run: Run, data: DataSet, rows: dict[str, NDArray[np.int64]], state: "Training") -> None:
+def _leave(run: Run, data: DataSet, rows: dict[str, NDArray[np.int64]], state: Training) -> None:
     """The model, and the images that it was trained on and was not, where these are not all."""
     if rows["training"].size < len(data):
         for name, chosen in rows.items():
             if chosen.size:
                 with run.writing(f"{name}.npy") as temporary, temporary.open("wb") as stream:
                     np.save(stream, data.values[chosen])
+    from geomem.training.denoising import pipeline
+
     with _folder(run.path / MODEL) as temporary:
-        state.pipeline().save_pretrained(temporary)
+        pipeline(state).save_pretrained(temporary)
 
 
 @contextmanager
