@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from geomem.jobs.sweep.run import finish
 
 import geomem.jobs.train as training_run
 from geomem.data import DataSet, load
@@ -18,7 +19,6 @@ from geomem.jobs.sweep import Cell, Source, SweepSettings, settings_for, sweep
 from geomem.jobs.sweep import cell as cell_module
 from geomem.jobs.sweep import places as places_module
 from geomem.jobs.sweep.measure import measured
-from geomem.jobs.sweep.run import finish
 from geomem.manifolds import random_rotation
 from geomem.models.model import Model
 from geomem.records import Result, Run

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import xarray as xr
+from geomem.jobs.sweep.run import COMMAND
 
 from geomem.errors import GeomemError, InputError
 from geomem.jobs.sweep import Cell, Source, places, settings_for, sweep
-from geomem.jobs.sweep.run import COMMAND
 from geomem.records import Run
 
 TINY: dict[str, Any] = {"preset": "mlp", "sizes": (2, 20), "steps": 40, "points": 2, "samples": 5}

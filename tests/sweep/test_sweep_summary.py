@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from geomem.jobs.sweep.page import sweep_table
+from geomem.jobs.sweep.run import joined
+from geomem.jobs.sweep.summary import copies, dimension, rows, spoken_time, summarise
 from matplotlib.figure import Figure
 
 from commands import assert_refused, geomem
@@ -21,9 +24,6 @@ from geomem.figures import sweep as figures
 from geomem.figures.style import HELD_OUT, TRAINING
 from geomem.jobs.redraw import redraw
 from geomem.jobs.sweep import SweepSettings
-from geomem.jobs.sweep.page import sweep_table
-from geomem.jobs.sweep.run import joined
-from geomem.jobs.sweep.summary import copies, dimension, rows, spoken_time, summarise
 from geomem.paper import images as image_experiments
 from geomem.paper.images import SCALED, ImageSettings, ImageSweep, drawn_images, image_parts
 from geomem.paper.run import experiment_named

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from geomem.jobs.train.run import settings_of, train, train_in
 
 import inputs
 from geomem.cli import main
 from geomem.data import load as load_images
 from geomem.errors import InputError
 from geomem.jobs.parsing import parse_seeds
-from geomem.jobs.train.run import settings_of, train, train_in
 from geomem.models import load
 from geomem.records import Run
 from geomem.training import run as runs

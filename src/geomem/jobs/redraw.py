@@ -34,10 +34,6 @@ def _redrawn(run: Run) -> Path:
             from geomem.jobs.demo.run import finish as finish_demo
 
             return finish_demo(run).page
-        case "sweep":
-            from geomem.jobs.sweep.run import finish as finish_sweep
-
-            return finish_sweep(run).page
         case "theory":
             from geomem.jobs.theory.predictions import finish as finish_theory
 
