@@ -66,7 +66,7 @@ def measured(
     out["scaled_value"] = scaled.mean("point").astype(np.float32).assign_attrs(units="1")
     example = scaled.sel(score=NETWORK, set=TRAINING, point=0, drop=True)
     out["example"] = example.astype(np.float32).assign_attrs(units="1")
-    out["denoising"] = found["denoising"].sel(score=NETWORK, drop=True)
+    out["denoising"] = found["denoising"].sel(score=NETWORK, drop=True).transpose("set", "point", "t")
     return out.merge(_copies(model, training, held_out, settings, seed))
 
 
