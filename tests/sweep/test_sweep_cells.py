@@ -250,10 +250,10 @@ def test_a_cell_that_fails_is_named_loses_no_other_and_is_alone_done_again(
 def test_a_cell_goes_on_with_the_model_that_it_has_trained(
     straight: Result, copied: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geomem.training import loop
+    from geomem.training import run
 
     copied.remove("n000002-seed0")
-    monkeypatch.setattr(loop, "Training", None)  # nothing is trained anew
+    monkeypatch.setattr(run, "Training", None)  # nothing is trained anew
     sweep("digits", out=copied.path, **TINY)
     same(Run.existing(straight.folder), copied, "n000002-seed0")
 
