@@ -47,10 +47,10 @@ def load_training(path: Path, settings: Settings) -> Training:
     """
 
     def build(header: Any, tensors: dict[str, Tensor]) -> Training:
-        held, asked = header["settings"], json.loads(json.dumps(asdict(settings)))
-        if held.keys() != asked.keys():
+        held, own = header["settings"], json.loads(json.dumps(asdict(settings)))
+        if held.keys() != own.keys():
             raise ValueError("settings of another kind")
-        changed = [f"{k} = {held[k]!r}, not {v!r}" for k, v in asked.items() if held[k] != v]
+        changed = [f"{k} = {held[k]!r}, not {v!r}" for k, v in own.items() if held[k] != v]
         if changed:
             raise InputError(
                 f"{path}: is a checkpoint of another training ({'; '.join(changed[:2])}); delete it to train anew, or choose "

@@ -48,9 +48,9 @@ def divided(data: DataSet, size: int | None, held_out: int, seed: int) -> tuple[
     wanted = distinct.size - held_out if size is None else size
     if held_out < 0 or wanted < 1 or wanted + held_out > distinct.size:
         apart = f" and {held_out:,} held out" if held_out else ""
-        asked = "images" if size is None else f"{size:,} training images"
+        what = "images" if size is None else f"{size:,} training images"
         raise InputError(
-            f"{data.name}: has {distinct.size:,} distinct images, fewer than {asked}{apart}; choose fewer, or give more data."
+            f"{data.name}: has {distinct.size:,} distinct images, fewer than {what}{apart}; choose fewer, or give more data."
         )
     split = nested_split(distinct.size, (wanted,), held_out=held_out, seed=seed)
     return distinct[split.order], distinct[split.held_out]

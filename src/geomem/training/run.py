@@ -164,7 +164,7 @@ class _Meter:
 
     def __init__(self, step: int, settings: Settings) -> None:
         self.settings, self.first, self.begun = settings, step, time.monotonic()
-        self.told, self.last = float("-inf"), float("nan")
+        self.reported, self.last = float("-inf"), float("nan")
         self.restart()
 
     def restart(self) -> None:
@@ -186,9 +186,9 @@ class _Meter:
     @property
     def due(self) -> bool:
         now = time.monotonic()
-        if now - self.told < _TELL_SECONDS:
+        if now - self.reported < _TELL_SECONDS:
             return False
-        self.told = now
+        self.reported = now
         return True
 
     def progress(self, step: int) -> TrainingProgress:

@@ -100,16 +100,15 @@ def train_model(
 
 
 def losses(run: Run) -> xr.Dataset:
-    """Loss, speed and learning rate over the steps that were logged; empty where the log is gone."""
+    """Loss and learning rate over the steps that were logged; empty where the log is gone."""
     lines = {
         line["step"]: line for line in run.metrics() if "loss" in line
     }  # steps done again after a kill stand twice
     steps = sorted(lines)
-    units = {"loss": "1", "samples_per_second": "images / second", "learning_rate": "1"}
     return xr.Dataset(
         {
-            name: ("step", np.array([lines[step][name] for step in steps], dtype=np.float64), {"units": unit})
-            for name, unit in units.items()
+            name: ("step", np.array([lines[step][name] for step in steps], dtype=np.float64), {"units": "1"})
+            for name in ("loss", "learning_rate")
         },
         coords={"step": np.array(steps, dtype=np.int64)},
     )
