@@ -2,11 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 from commands import assert_refused, geomem
 from geomem.paper import EXPERIMENTS
@@ -65,22 +61,3 @@ def test_claims_without_records_are_refused(tmp_path: Path) -> None:
     (tmp_path / "fig1").mkdir()
     (tmp_path / "fig1" / "config.json").write_text("{}")
     assert_refused(geomem("claims", "--records", ".", cwd=tmp_path), 2, "fig1")
-
-
-@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_training_takes_the_same_steps() -> None:
-    # A process of its own: annotations that are checked at run time cannot be compiled.
-    script = """
-import torch
-from geomem.training import TrainConfig, TrainState, train
-
-config = TrainConfig((50, 300), steps=4, batch_size=16, hidden=16)
-data = torch.randn(300, 30, generator=torch.Generator().manual_seed(0))
-losses = [
-    torch.stack([step.loss for step in train(TrainState(config, 30, 1.0), data, compiled=compiled)])
-    for compiled in (False, True)
-]
-torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr

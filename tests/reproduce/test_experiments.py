@@ -33,7 +33,8 @@ from geomem.paper.spectra import M7, M15, CurveSettings, compared_parts
 from geomem.records import Run
 from geomem.scores import EmpiricalScore, NetworkScore
 from geomem.seeds import derived_generator
-from geomem.training import TrainState, load_checkpoint, train
+from geomem.training import EnsembleObjective, Training, load_training, members, steps
+from geomem.training import run as training_run
 
 NAMES = list(EXPERIMENTS)
 NETWORKS = ("fig5", "fig15", "fig16")
@@ -221,16 +222,17 @@ def test_what_is_measured_is_the_average_of_the_weights_beside_the_samples_that_
     """From the checkpoint and the seed: every network at the origin, the first samples and new points."""
     folder = Run.existing(gallery / "fig16")
     settings = networks.NetworkSettings(**{f.name: folder.config[f.name] for f in fields(networks.NetworkSettings)})
-    state, saved = load_checkpoint(folder.path / "m15.safetensors"), folder.load("m15")
-    assert state.step == settings.steps == saved.attrs["steps"]
-    manifold = LinearManifold.subspaces(30, M15)
+    saved, manifold = folder.load("m15"), LinearManifold.subspaces(30, M15)
     data = manifold.sample(5000, generator=derived_generator(0, "data"))
+    state = load_training(folder.path / "m15.safetensors", settings.training(data))
+    assert state.step == settings.steps == saved.attrs["steps"]
+    trained = members(state)
     new = manifold.sample(settings.points, generator=derived_generator(0, "held-out"))
     points = torch.cat([torch.zeros(1, 30), data[: settings.points], new])
     t = torch.tensor(settings.times, dtype=torch.float64)
     groups = [torch.arange(5), torch.arange(5, 15), torch.arange(15, 30)]
     for i, n in enumerate(settings.sizes):
-        scores = {"network": NetworkScore(state.ensemble.member(i, state.average), (30,))}
+        scores = {"network": NetworkScore(trained[i], (30,))}
         scores["empirical"] = EmpiricalScore(data[:n])
         for name, score in scores.items():
             found = networks._spectra(score, points, t, groups, settings)
@@ -370,22 +372,23 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in step 13 of 20 after the checkpoint of step 12, it does steps 13 to 20 and ends bit for bit the same."""
-    monkeypatch.setattr(networks, "_SAVE_SECONDS", -1)
+    for name, value in (("_SAVE_SECONDS", -1.0), ("_TELL_SECONDS", -1.0), ("_SAVING", math.inf)):
+        monkeypatch.setattr(training_run, name, value)
 
     def stop(label: str, share: float) -> None:
         if share > 0.9 * 12.5 / 20:
             raise KeyboardInterrupt
 
-    def steps() -> list[int]:
+    def logged() -> list[int]:
         lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
         return [line["step"] for line in lines if "loss" in line]
 
     with pytest.raises(KeyboardInterrupt):
         run("fig16", out=tmp_path / "run", progress=stop)
-    assert steps() == list(range(1, 14))
+    assert logged() == list(range(1, 14))
     assert not (tmp_path / "run" / "m15.nc").exists()
     run("fig16", out=tmp_path / "run")
-    assert steps() == [*range(1, 14), *range(13, 21)]
+    assert logged() == [*range(1, 14), *range(13, 21)]
     name = "m15.safetensors"
     assert (tmp_path / "run" / name).read_bytes() == (gallery / "fig16" / name).read_bytes()
     xr.testing.assert_identical(Run.existing(tmp_path / "run").load("m15"), Run.existing(gallery / "fig16").load("m15"))
@@ -397,7 +400,7 @@ def test_trained_networks_are_measured_without_training(
 ) -> None:
     folder = shutil.copytree(gallery / "fig16", tmp_path / "fig16")
     (folder / "m15.nc").unlink()
-    monkeypatch.setattr(networks, "train", None)
+    monkeypatch.setattr(training_run, "steps", None)
     run("fig16", out=folder)
     xr.testing.assert_identical(Run.existing(folder).load("m15"), Run.existing(gallery / "fig16").load("m15"))
 
@@ -414,9 +417,9 @@ def test_steps_and_seed_of_networks_are_taken_and_recorded(tmp_path: Path) -> No
     assert all(line["networks"] == "m15" for line in lines)
     manifold = LinearManifold.subspaces(30, M15)
     data = manifold.sample(5000, generator=derived_generator(4, "data"))
-    state = TrainState(settings_of("fig16", steps=3, seed=4).training, 30, float(data.std(correction=0)))
-    for line, step in zip(lines[1:], train(state, data), strict=True):
-        assert line["loss"] == pytest.approx(step.loss.tolist())
+    state = Training(settings_of("fig16", steps=3, seed=4).training(data))
+    for line, step in zip(lines[1:], steps(state, EnsembleObjective(state, data)), strict=True):
+        assert line["loss"] == pytest.approx(step.losses)
 
 
 # --- folders ---

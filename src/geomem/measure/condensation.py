@@ -5,10 +5,10 @@ at finite rank E[Y] = 1 - t/(C t_c), see `theory.rank_correction`. So the time a
 
     t_c = 2 t(Y = 1/2) / C(m_eff/2),
 
-where m_eff is the number of directions that the posterior spreads over. It has to be guessed for real data; the audit
+where m_eff is the number of directions that the posterior spreads over. It has to be guessed for real data; `geomem data`
 states t(Y = 1/2), which needs no guess, and what t_c becomes with several. On linear manifolds (d = 30, rank 7 and 15,
 N = 1000) at the origin, with the rank of theory, this t_c is 9% and 5% larger than the exact one, since the law bends
-before Y = 1/2; with the rank measured at 2t, 22 to 26%. Averaged over held-out points, as the audit does it, it is within
+before Y = 1/2; with the rank measured at 2t, 22 to 26%. Averaged over held-out points, as there, it is within
 1% of the mean exact t_c there.
 """
 
@@ -16,18 +16,49 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 from scipy.stats import t as student
+from torch import Tensor
 
 from geomem.errors import InputError
+from geomem.scores import Posterior
 from geomem.theory import rank_correction
 
-__all__ = ["condensation_time_from_half", "crossing", "half_time", "resampled_means"]
+__all__ = [
+    "condensation_time_from_half",
+    "crossing",
+    "half_time",
+    "half_time_at",
+    "half_time_of",
+    "resampled_means",
+]
 
 # Factor by which a bracket grows, and how often.
 _GROWTH, _TRIES = 4.0, 40
+# Smallest time, as a share of the largest variance of an entry, down to which distances are exact.
+_SMALLEST = 1e-4
+
+
+def half_time_at(train: Tensor, points: Tensor) -> float:
+    """Noise variance at which the mean of sum w^2 at `points` (p, d) over rows `train` (n, d) is 1/2; NaN where it is at none.
+
+    >>> import torch
+    >>> samples = torch.eye(9, dtype=torch.float64)
+    >>> round(half_time_at(samples, 0.4 * samples), 4)
+    0.1369
+    """
+    largest = float(train.to(torch.float64).var(0, correction=0).max())
+    return half_time_of(Posterior(train, points, t_min=_SMALLEST * max(largest, np.finfo(float).tiny)))
+
+
+def half_time_of(posterior: Posterior) -> float:
+    """The same for a posterior whose distances are known."""
+    nearest = posterior.squares.amin(1)
+    start = float(nearest[nearest > 0].median()) if bool((nearest > 0).any()) else 1.0
+    return half_time(lambda t: float((1 / posterior.effective_samples(t)).mean()), start / 10)
 
 
 def half_time(mean_weight: Callable[[float], float], start: float) -> float:

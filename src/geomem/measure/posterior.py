@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomem import theory
-from geomem.measure.condensation import condensation_time_from_half, half_time
+from geomem.measure.condensation import condensation_time_from_half, half_time_of
 from geomem.measure.directions import example, kept_and_lost
-from geomem.scores import EmpiricalScore, Posterior, principal_components
+from geomem.scores import EmpiricalScore, principal_components
 from geomem.scores.moments import moments, scatter, survival_of
 from geomem.seeds import derived_seed
 from geomem.theory.rem import decreasing_root
@@ -99,7 +99,7 @@ def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bo
     """
     x = data.held_out[:points]
     posterior = EmpiricalScore(data.train).posterior(x, t_min=_t_min(data))
-    half = _half(posterior)
+    half = half_time_of(posterior)
     cleaned = posterior
     if clean is not None and not clean.all():
         cleaned = EmpiricalScore(data.train[torch.as_tensor(clean)]).posterior(x, t_min=posterior.t_min)
@@ -289,12 +289,6 @@ def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[
 def _t_min(data: Prepared) -> float:
     """A time below those that matter, where the widest direction is a hundred times wider than the noise."""
     return 1e-4 * max(float(data.variances[0]), np.finfo(float).tiny)
-
-
-def _half(posterior: Posterior) -> float:
-    nearest = posterior.squares.amin(1)
-    start = float(nearest[nearest > 0].median()) if bool((nearest > 0).any()) else 1.0
-    return half_time(lambda t: float((1 / posterior.effective_samples(t)).mean()), start / 10)
 
 
 def _kept(variances: NDArray[np.float64], t: float) -> int:

@@ -6,8 +6,9 @@ import numpy as np
 import xarray as xr
 
 from geomem.intervals import Interval, difference
-from geomem.jobs.sweep.settings import SETS
-from geomem.jobs.sweep.summary import blind_times, copies, dimension, spoken_time, values_of
+from geomem.jobs.sweep.cells import current
+from geomem.jobs.sweep.numbers import blind_times, copies, dimension, reference_time, values_of
+from geomem.measure.observe import SETS
 from geomem.paper.verdict import Claim, Evidence, Records, Table, graded
 
 __all__ = ["CLAIMS"]
@@ -21,7 +22,7 @@ _MARGIN, _FEW = 0.1, 8
 
 
 def _sweeps(records: Records) -> dict[str, xr.Dataset]:
-    return dict(records["fig6"])
+    return {name: current(arrays) for name, arrays in records["fig6"].items()}
 
 
 def _listed(records: Records) -> str:
@@ -32,7 +33,7 @@ def _listed(records: Records) -> str:
 def _readings(arrays: xr.Dataset) -> tuple[tuple[str, str, float], ...]:
     """The two readings that claims rest on: ours at the middle t, and the paper's at the smallest."""
     return (
-        ("resolved", "resolved", spoken_time(arrays)),
+        ("resolved", "resolved", reference_time(arrays)),
         ("Alg. 3", "second_difference", float(arrays["t"].values[0])),
     )
 
@@ -107,7 +108,7 @@ def _grows(records: Records) -> Evidence:
 
 
 def _rows(name: str, arrays: xr.Dataset) -> list[tuple[str, ...]]:
-    t, smallest = spoken_time(arrays), float(arrays["t"].values[0])
+    t, smallest = reference_time(arrays), float(arrays["t"].values[0])
 
     def cell(found: Interval) -> str:
         return f"{found}" if found.n else (f"{found.value:.1f}" if np.isfinite(found.value) else "none")
@@ -193,7 +194,7 @@ def _saturates(records: Records) -> Evidence:
 def _alike(records: Records) -> Evidence:
     found, parts, rows = [], [], []
     for name, arrays in _sweeps(records).items():
-        t = spoken_time(arrays)
+        t = reference_time(arrays)
         sizes = arrays["size"].values.tolist()
         by_words: dict[str, list[str]] = {"alike": [], "different": [], "not decided": []}
         for n in sizes:

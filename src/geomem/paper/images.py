@@ -20,7 +20,7 @@ from geomem.records import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from geomem.jobs.sweep.cell import Source
+    from geomem.jobs.sweep.request import SweepRequest
 
 __all__ = ["BUNDLED", "SCALED", "ImageSettings", "ImageSweep", "drawn_images", "image_parts", "sources"]
 
@@ -90,59 +90,58 @@ def image_parts(settings: ImageSettings, data: Path | None = None) -> Mapping[st
     return {name: partial(_swept, name, one, settings.seed, data) for name, one in settings.sweeps.items()}
 
 
-def sources(settings: ImageSettings, data: Path | None) -> Mapping[str, "Source"]:
-    """Where the data of all sweeps lie.
+def sources(settings: ImageSettings, data: Path | None) -> Mapping[str, "SweepRequest"]:
+    """What is asked of each data set's sweep.
 
     Raises:
-        InputError: If some are not in the folder.
+        InputError: If some data are not in the folder.
     """
-    return {name: _source(name, one, data) for name, one in settings.sweeps.items()}
+    return {name: _request(name, one, settings.seed, data) for name, one in settings.sweeps.items()}
 
 
 def _swept(name: str, one: ImageSweep, seed: int, data: Path | None, run: Run, tell: Telling) -> xr.Dataset:
-    from geomem.jobs.sweep.run import COMMAND, cells_of, failed_cells, joined, settings_for
+    from geomem.jobs.sweep.cells import open_sweep, sweep_stage
 
-    source = _source(name, one, data)
-    seeds = range(seed, seed + one.trainings)
-    settings = settings_for(
-        source.read(),
-        one.preset,
+    stage = sweep_stage(name, open_sweep(_request(name, one, seed, data)), run, prefix=f"{name}-", join=True)
+    parts = stage.parts()
+    for i, part in enumerate(parts):
+        tell(i / len(parts))
+        if not run.has(part.name):
+            run.save(part.name, part.make(lambda share, label: None))
+    assert stage.join is not None
+    return stage.join([run.load(part.name) for part in parts])
+
+
+def _request(name: str, one: ImageSweep, seed: int, data: Path | None) -> "SweepRequest":
+    """The sweep over one data set.
+
+    Raises:
+        InputError: If the data are not in the folder.
+    """
+    from geomem.jobs.sweep.request import SweepRequest
+
+    path = _found(name, data)
+    return SweepRequest(
+        path,
         one.sizes,
-        tuple(seeds),
-        held_out=one.held_out,
+        tuple(range(seed, seed + one.trainings)),
+        preset=one.preset,
+        hold_out=one.held_out,
         points=one.points,
         samples=one.samples,
         steps=one.steps,
+        size=one.image_size if Path(path).is_dir() else None,
     )
-    inner = Run.open(run.path / "sweeps" / name, COMMAND, settings)
-    with inner.alone():
-        # Bundled data are small: starting a process for each cell would take longer than its training.
-        on = "here" if name in BUNDLED else "local"
-        failed = list(
-            cells_of(
-                inner,
-                settings,
-                source,
-                on=on,
-                workers=None,
-                progress=lambda label, share: tell(share) if share else None,
-            )
-        )
-        if failed:
-            raise failed_cells(inner, failed, settings)
-        return joined(inner, settings)
 
 
-def _source(name: str, one: ImageSweep, data: Path | None) -> "Source":
+def _found(name: str, data: Path | None) -> str:
     """Where the data lie.
 
     Raises:
         InputError: If they are not in the folder.
     """
-    from geomem.jobs.sweep.cell import Source
-
     if name in BUNDLED:
-        return Source(name)
+        return name
     if data is None:
         raise InputError(
             f"{name}: these data do not come with geomem; give the folder that holds them with --data (it should hold "
@@ -151,13 +150,16 @@ def _source(name: str, one: ImageSweep, data: Path | None) -> "Source":
     for file in _FILES:
         path = Path(data).expanduser() / file.format(name)
         if path.exists():
-            return Source(str(path.resolve()), image_size=one.image_size if path.is_dir() else None)
+            return str(path.resolve())
     raise InputError(f"{data}: holds no {name}; it should hold {', or '.join(file.format(name) for file in _FILES)}.")
 
 
 def drawn_images(records: Records, note: str) -> "Figure":
     """Figs. 6 and 7 from the records of all data sets."""
     from geomem.figures.sweep import image_figure
-    from geomem.jobs.sweep.summary import rows
+    from geomem.jobs.sweep.cells import current
+    from geomem.jobs.sweep.numbers import reference_time, rows
 
-    return image_figure(records, {name: rows(arrays) for name, arrays in records.items()}, note)
+    sweeps = {name: current(arrays) for name, arrays in records.items()}
+    times = {name: reference_time(arrays) for name, arrays in sweeps.items()}
+    return image_figure(sweeps, {name: rows(arrays) for name, arrays in sweeps.items()}, times, note)

@@ -15,21 +15,19 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from geomem.errors import InputError
 from geomem.manifolds import LinearManifold
 from geomem.paper.experiment import Telling, Work
 from geomem.paper.spectra import PLACES, SIZES, TIMES
-from geomem.records import Run, environment
+from geomem.records import Run
 from geomem.scores import EmpiricalScore, NetworkScore, Score
 from geomem.seeds import derived_generator
 from geomem.spectra import spectrum
 from geomem.spectra.dimension import largest_gap
-from geomem.training import TrainConfig, TrainState, load_checkpoint, save_checkpoint, train
+from geomem.training import EnsembleObjective, EnsembleSettings, Training, members, steps, train_in
 
 __all__ = ["NetworkSettings", "network_parts", "training_seconds"]
 
 _PROBES = ("antithetic", "orthonormal")
-_SAVE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,12 @@ class NetworkSettings:
     rank: int = 40
     seed: int = 0
 
-    @property
-    def training(self) -> TrainConfig:
-        """How the networks are trained."""
-        return TrainConfig(
-            self.sizes,
+    def training(self, data: Tensor) -> EnsembleSettings:
+        """How the networks are trained on data (n, d)."""
+        return EnsembleSettings(
+            sizes=self.sizes,
+            dim=self.dim,
+            sigma_data=float(data.std(correction=0)),
             steps=self.steps,
             batch_size=self.batch_size,
             t_min=self.t_min,
@@ -91,13 +90,14 @@ def network_parts(settings: NetworkSettings) -> Mapping[str, Work]:
 def training_seconds(settings: NetworkSettings) -> float:
     """How long the training of all manifolds takes here, from a few steps of the first."""
     name = next(iter(settings.manifolds))
-    manifold, data = _data(settings, name)
-    steps = train(TrainState(settings.training, manifold.dim, 1.0), data)
+    _, data = _data(settings, name)
+    state = Training(settings.training(data))
+    stepper = steps(state, EnsembleObjective(state, data))
     for _ in range(5):
-        next(steps)
+        next(stepper)
     start = time.perf_counter()
     for _ in range(20):
-        next(steps)
+        next(stepper)
     return (time.perf_counter() - start) / 20 * settings.steps * len(settings.manifolds)
 
 
@@ -116,7 +116,15 @@ def _data(settings: NetworkSettings, name: str) -> tuple[LinearManifold, Tensor]
 
 def _measured(settings: NetworkSettings, name: str, run: Run, tell: Telling) -> xr.Dataset:
     manifold, data = _data(settings, name)
-    state = _trained(settings, name, data, run, lambda share: tell(0.9 * share))
+    state = train_in(
+        run,
+        f"{name}.safetensors",
+        settings.training(data),
+        lambda state: EnsembleObjective(state, data),
+        tell=lambda at: tell(0.9 * at.share),
+        labels={"networks": name},
+    )
+    networks = members(state)
     s = manifold.variances
     held_out = manifold.sample(settings.points, generator=derived_generator(settings.seed, "held-out"))
     t = torch.tensor(settings.times, dtype=torch.float64)
@@ -124,8 +132,7 @@ def _measured(settings: NetworkSettings, name: str, run: Run, tell: Telling) -> 
     groups = [(s == v).nonzero().flatten() for v in levels] if settings.manifolds[name] else _halves(s)
     parts = []
     for i, n in enumerate(settings.sizes):
-        network = state.ensemble.member(i, state.average)
-        scores: dict[str, Score] = {"network": NetworkScore(network, (manifold.dim,))}
+        scores: dict[str, Score] = {"network": NetworkScore(networks[i], (manifold.dim,))}
         if settings.compared:
             scores["empirical"] = EmpiricalScore(data[:n])
         points = torch.cat([torch.zeros_like(data[:1]), data[: settings.points], held_out])
@@ -149,35 +156,6 @@ def _halves(s: Tensor) -> list[Tensor]:
     axes = s.argsort(descending=True)
     rank = int((s > 0).sum())
     return [axes[: rank // 2], axes[rank // 2 : rank], axes[rank:]]
-
-
-def _trained(settings: NetworkSettings, name: str, data: Tensor, run: Run, tell: Telling) -> TrainState:
-    """The trained networks, from their checkpoint where there is one."""
-    path = run.path / f"{name}.safetensors"
-    config = settings.training
-    state = load_checkpoint(path) if path.exists() else TrainState(config, data.shape[1], float(data.std(correction=0)))
-    if state.config != config:
-        raise InputError(f"{path}: holds networks trained otherwise than this run asks for; delete it to train anew.")
-    if state.step == settings.steps:
-        return state
-    run.log(networks=name, step=state.step, commit=str(environment()["commit"]))
-    saved, every, total = time.monotonic(), max(1, settings.steps // 200), torch.zeros(len(config.sizes))
-
-    def save() -> None:
-        with run.writing(path.name) as temporary:
-            save_checkpoint(temporary, state)
-
-    for step in train(state, data):
-        total += step.loss
-        if step.step % every == 0:
-            run.log(networks=name, step=step.step, loss=(total / every).tolist())
-            total.zero_()
-            tell(step.step / settings.steps)
-            if time.monotonic() - saved > _SAVE_SECONDS:
-                save()
-                saved = time.monotonic()
-    save()
-    return state
 
 
 def _spectra(score: Score, points: Tensor, t: Tensor, groups: list[Tensor], settings: NetworkSettings) -> xr.Dataset:

@@ -15,8 +15,8 @@ from geomem.paper.experiment import SCALES, Experiment
 from geomem.paper.experiments import EXPERIMENTS
 from geomem.paper.images import ImageSettings, sources
 from geomem.paper.networks import NetworkSettings, training_seconds
+from geomem.precision import one_thread
 from geomem.records import Result, Run, digest
-from geomem.training import one_thread
 
 __all__ = ["expected_seconds", "experiment_named", "finish", "left_out", "records_of", "run", "run_all"]
 

@@ -1,6 +1,7 @@
 """`geomem demo`: train, measure and report on real digits and on the paper's linear manifold."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ from geomem.jobs.demo.settings import T_RANGE, CaseSettings, DemoSettings
 from geomem.jobs.demo.summary import summarise, with_dimensions
 from geomem.jobs.progress import Progress, Stages
 from geomem.manifolds import LinearManifold
+from geomem.precision import one_thread
 from geomem.records import Result, Run
 from geomem.scores import GaussianScore
 from geomem.seeds import derived_generator
 from geomem.training import (
-    TrainConfig,
-    TrainState,
-    TrainStep,
-    load_checkpoint,
-    one_thread,
-    save_checkpoint,
+    EnsembleObjective,
+    EnsembleSettings,
+    Training,
+    TrainingProgress,
+    members,
+    train_in,
     train_together,
 )
 
@@ -142,47 +144,55 @@ def _manifold_case(settings: DemoSettings, manifold: LinearManifold) -> Case:
 
 def _trained(folder: Run, cases: dict[str, Case], settings: DemoSettings, stage: Stages) -> dict[str, list[nn.Module]]:
     """The averaged networks of each case, one for each size, trained from where the last checkpoints left them."""
-    names, states = [], []
-    for case in cases.values():
-        chosen: CaseSettings = getattr(settings, case.name)
-        for start in range(0, len(chosen.sizes), _STACK):
-            names.append((case.name, f"{case.name}_networks_{start // _STACK}.safetensors"))
-            config = TrainConfig(
-                chosen.sizes[start : start + _STACK],
-                steps=chosen.steps,
-                hidden=chosen.hidden,
-                batch_size=chosen.batch_size,
-                t_min=T_RANGE[0],
-                t_max=T_RANGE[1],
-                seed=settings.seed,
-            )
-            states.append(_state(folder.path / names[-1][1], config, case))
-
-    def on_step(index: int, step: TrainStep) -> None:
-        steps = states[index].config.steps
-        if step.step % max(1, steps // 12) == 0 or step.step == steps:
-            sizes = list(states[index].config.sizes)
-            folder.log(stage=f"train {names[index][0]}", sizes=sizes, step=step.step, loss=step.loss.tolist())
-            with folder.writing(names[index][1]) as temporary:
-                save_checkpoint(temporary, states[index])
+    stacks = [
+        _Stack(folder, case, getattr(settings, case.name), settings.seed, i)
+        for case in cases.values()
+        for i in range(0, len(case.sizes), _STACK)
+    ]
 
     def on_wait() -> None:
-        work = [s.step * s.config.hidden**2 for s in states]
-        whole = [s.config.steps * s.config.hidden**2 for s in states]
-        stage.begin("train", f"training {sum(s.ensemble.count for s in states)} networks", sum(work) / sum(whole))
+        done = sum(stack.work * stack.share for stack in stacks) / sum(stack.work for stack in stacks)
+        stage.begin("train", f"training {sum(len(stack.settings.sizes) for stack in stacks)} networks", done)
 
-    train_together(
-        [(s, cases[name].data) for s, (name, _) in zip(states, names, strict=True)], on_step=on_step, on_wait=on_wait
-    )
+    states = train_together([stack.train for stack in stacks], on_wait=on_wait)
     stage.done("train")
     out: dict[str, list[nn.Module]] = {name: [] for name in cases}
-    for state, (name, _) in zip(states, names, strict=True):
-        out[name] += [state.ensemble.member(i, state.average) for i in range(state.ensemble.count)]
+    for stack, state in zip(stacks, states, strict=True):
+        out[stack.case.name] += members(state)
     return out
 
 
-def _state(path: Path, config: TrainConfig, case: Case) -> TrainState:
-    """The state of a checkpoint, or a new one."""
-    if path.exists():
-        return load_checkpoint(path)
-    return TrainState(config, case.data.shape[1], float(case.data.std(correction=0)))
+class _Stack:
+    """Networks of one case that are trained as one ensemble, and how far they are."""
+
+    def __init__(self, folder: Run, case: Case, chosen: CaseSettings, seed: int, start: int) -> None:
+        self.folder, self.case = folder, case
+        self.file = f"{case.name}_networks_{start // _STACK}.safetensors"
+        self.settings = EnsembleSettings(
+            sizes=chosen.sizes[start : start + _STACK],
+            dim=case.data.shape[1],
+            sigma_data=float(case.data.std(correction=0)),
+            steps=chosen.steps,
+            hidden=chosen.hidden,
+            batch_size=chosen.batch_size,
+            t_min=T_RANGE[0],
+            t_max=T_RANGE[1],
+            seed=seed,
+        )
+        self.work, self.share = chosen.steps * chosen.hidden**2, 0.0
+
+    def train(self, stopped: Callable[[], bool]) -> Training:
+        """The trained state."""
+        labels = {"stage": f"train {self.case.name}", "sizes": list(self.settings.sizes)}
+        return train_in(
+            self.folder,
+            self.file,
+            self.settings,
+            lambda state: EnsembleObjective(state, self.case.data),
+            tell=self._tell,
+            labels=labels,
+            stopped=stopped,
+        )
+
+    def _tell(self, at: TrainingProgress) -> None:
+        self.share = at.share
