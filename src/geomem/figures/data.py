@@ -1,4 +1,4 @@
-"""The audit's figures: arrays and the summary's rows in, matplotlib Figure out."""
+"""Figures of `geomem data`: records and rows of numbers in, matplotlib Figure out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from geomem.data.layout import as_images
 from geomem.figures.pictures import Tile, board, direction_tile, limits_of
 from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, log_axis, style
+from geomem.measure.posterior import MAIN
+from geomem.spectra.dimension import RESOLVED
 
 __all__ = [
-    "closest_pairs",
     "dimension_by_size",
     "dimension_by_time",
     "directions",
@@ -28,6 +29,7 @@ __all__ = [
 
 _COLOURS = {"training": TRAINING, "held-out": HELD_OUT}
 _GREY = "#666666"
+_TIME = "noise variance t (data units squared)"
 Shape = tuple[int, ...]
 
 
@@ -73,13 +75,13 @@ def dimension_by_time(cells: xr.Dataset, theory: xr.Dataset, variances: NDArray[
         top = 1.0
         for axis, size in zip(axes, sizes, strict=True):
             for name, colour in _COLOURS.items():
-                values = cells["resolved"].sel(size=size, set=name).mean(("subset", "seen"))
+                values = cells["dimension"].sel(reading=MAIN, size=size, set=name).mean(("subset", "seen"))
                 key, over = ("training", "point") if name == "training" else ("held_out", "draw")
                 guess = theory[key].sel(size=size).mean(over)
                 axis.plot(t, values, color=colour, lw=1.6, label=f"{name} points")
                 axis.plot(t, guess, "--", color=colour, lw=1.1, label=f"{name}, theory")
                 top = max(top, float(values.max()), float(guess.max()))
-            axis.plot(t, exact, ":", color=_GREY, lw=1.1, label="Gaussian, all of it")
+            axis.plot(t, exact, ":", color=_GREY, lw=1.1, label="directions with variance above t")
             log_axis(axis, "t")
             axis.set_title(f"N = {size:,}")
         axes[0].set(ylabel="resolved dimension", ylim=(-0.04 * top, 1.6 * top))
@@ -98,7 +100,7 @@ def predictions(theory: xr.Dataset, note: str) -> Figure:
         for size, colour in zip(sizes, colormaps["viridis"](np.linspace(0, 0.92, len(sizes))), strict=True):
             mean = theory["held_out"].sel(size=size).mean("draw")
             axis.plot(theory["t"], mean, color=colour, lw=1.4, label=f"N = {size:,}")
-        log_axis(axis)
+        log_axis(axis, _TIME)
         axis.set_ylabel("predicted resolved dimension,\nheld-out points")
         axis.legend(fontsize=8)
         caption(figure, note)
@@ -118,7 +120,7 @@ def survival_spectra(cells: xr.Dataset, focus: float, note: str) -> Figure:
                 for name, colour in _COLOURS.items():
                     values = cells["survival"].sel(size=size, t=t, set=name).mean("subset")
                     axis.plot(cells["direction"], values, color=colour, lw=1.5, label=f"{name} points")
-                axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
+                axis.axhline(RESOLVED, color="#999999", lw=0.8, ls=":")
                 axis.set(xscale="log")
             row[0].set_ylabel(f"N = {size:,}\nsurvival")
         for axis, t in zip(axes[0], times, strict=True):
@@ -147,7 +149,7 @@ def effective_samples(cells: xr.Dataset, theory: xr.Dataset, half: float, note: 
         left.set(yscale="log", ylabel="effective samples", title="at held-out points")
         right.set(ylabel="own weight", title="at training points (dashed: theory)")
         for axis in (left, right):
-            log_axis(axis, "t (data units squared)")
+            log_axis(axis, _TIME)
         left.legend(fontsize=8)
         caption(figure, note)
     return figure
@@ -171,7 +173,7 @@ def samples_needed(needed: Mapping[str, Any], cells: xr.Dataset, theory: xr.Data
         right.plot(t, np.exp(seen), lw=1.2, color="#009E73", label="information in the data: exp(ln N − H)")
         for axis in (left, right):
             axis.axhline(largest, color=_GREY, lw=0.9, ls=":")
-            log_axis(axis, "t (data units squared)")
+            log_axis(axis, _TIME)
         left.set(yscale="log", ylabel="samples N", title="one direction survives", ylim=(2, 300 * largest))
         right.set_title("held-out points condense")
         for axis in (left, right):
@@ -222,15 +224,6 @@ def directions(
                 )
             )
     return board(drawn, note)
-
-
-def closest_pairs(copies: xr.Dataset, shape: Shape, note: str) -> Figure:
-    """Samples relatively closest to one training image, each above it."""
-    samples, originals = (as_images(copies[name].values, shape) for name in ("picture", "original"))
-    ratios = copies["ratio"].values[copies["closest"].values]
-    limits = limits_of(np.concatenate([samples, originals]))
-    above = [Tile(image, limits, f"{ratio:.2f}") for image, ratio in zip(samples, ratios, strict=True)]
-    return board([("", above), ("", [Tile(image, limits) for image in originals])], note)
 
 
 def _with_bars(
