@@ -31,7 +31,7 @@ def _redrawn(run: Run) -> Path:
 
             return finish_audit(run).page
         case "demo":
-            from geomem.jobs.demo.run import finish as finish_demo
+            from geomem.jobs.engine import finish as finish_demo
 
             return finish_demo(run).page
         case "sweep":

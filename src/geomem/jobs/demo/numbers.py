@@ -13,7 +13,17 @@ from geomem.jobs.demo.measure import EMPIRICAL, NETWORK, SCORES, THEORY
 from geomem.measure import rate_of_copies
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 
-__all__ = ["READ", "Agreement", "CaseNumbers", "Copies", "Numbers", "OriginNumbers", "Row", "numbers", "numbers_as_plain"]
+__all__ = [
+    "READ",
+    "Agreement",
+    "CaseNumbers",
+    "Copies",
+    "Numbers",
+    "OriginNumbers",
+    "Row",
+    "numbers",
+    "numbers_as_plain",
+]
 
 # The reading that the findings are about.
 READ = "resolved"
@@ -149,8 +159,8 @@ def _case(points: xr.Dataset, focus: float) -> CaseNumbers:
         for score in SCORES:
             at = dimension.sel(size=size, score=score, t=focus)
             training, held_out = (at.sel(set=name).values for name in (TRAINING, HELD_OUT))
-            ends = [mean(values, bounds=(0, dim)) for values in (training, held_out)]
-            rows.append(Row(int(size), score, *ends, difference(held_out, training)))
+            kept, kept_held_out = (mean(values, bounds=(0.0, float(dim))) for values in (training, held_out))
+            rows.append(Row(int(size), score, kept, kept_held_out, difference(held_out, training)))
     gaussian = int((points["variance"] > focus).sum())
     agreement = {name: _agreement(dimension.sel(set=name)) for name in SETS}
     return CaseNumbers(float(focus), dim, gaussian, points.sizes["point"], rows, agreement)
@@ -161,14 +171,9 @@ def _agreement(dimension: xr.DataArray) -> Agreement:
     theory, empirical = dimension.sel(score=THEORY), dimension.sel(score=EMPIRICAL)
     gap = theory.mean("point") - empirical.mean("point")
     worst = gap.isel(abs(gap).argmax(...))
-    at = {"size": int(worst["size"]), "t": float(worst["t"])}
-    return Agreement(
-        float(abs(gap).mean()),
-        at["size"],
-        at["t"],
-        mean(theory.sel(at), bounds=_NOT_NEGATIVE),
-        mean(empirical.sel(at), bounds=_NOT_NEGATIVE),
-    )
+    size, t = int(worst["size"]), float(worst["t"])
+    there = (mean(values.sel(size=size, t=t), bounds=_NOT_NEGATIVE) for values in (theory, empirical))
+    return Agreement(float(abs(gap).mean()), size, t, *there)
 
 
 def _copies(samples: xr.Dataset) -> list[Copies]:
