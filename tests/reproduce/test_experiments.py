@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from geomem.paper.spectra import M7, M15, CurveSettings, compared_parts
 
 from geomem import theory
 from geomem.errors import InputError, OutputError
@@ -29,7 +30,6 @@ from geomem.paper.condensation import (
 )
 from geomem.paper.latent import GapSettings, PlaneSettings, _distinct, _evenly, gap_parts, plane_parts
 from geomem.paper.run import finish, left_out, records_of
-from geomem.paper.spectra import M7, M15, CurveSettings, compared_parts
 from geomem.records import Run
 from geomem.scores import EmpiricalScore, NetworkScore
 from geomem.seeds import derived_generator

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import xarray as xr
+from geomem.paper.claims_spectra import _FORMS, _opened
 from scipy.stats import norm
 
 from geomem.paper.claims import CLAIMS, judged, verdict_lines
-from geomem.paper.claims_spectra import _FORMS, _opened
 from geomem.paper.verdict import FAILS, HOLDS, IN_PART, UNDECIDED, bootstrap, graded, interval
 
 Made = Mapping[str, Mapping[str, xr.Dataset]]

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from geomem.paper.spectra import M7, PLACES, SizeSettings, simulated_parts
 
 from geomem.manifolds import LinearManifold
 from geomem.paper import EXPERIMENTS, networks
 from geomem.paper.document import _table
 from geomem.paper.latent import LatentSettings, PlaneSettings, _distinct, latent_parts, plane_parts
 from geomem.paper.run import finish
-from geomem.paper.spectra import M7, PLACES, SizeSettings, simulated_parts
 from geomem.paper.verdict import Table
 from geomem.records import Run
 from geomem.scores import EmpiricalScore

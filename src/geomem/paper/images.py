@@ -1,20 +1,20 @@
-"""Figs. 6 and 7 and Sec. 6.3: networks trained on more and more images, their spectra, dimension, and the readings of
-Alg. 3.
+"""Figs. 6 and 7 and Sec. 6.3: networks trained on more and more images, their spectra and dimension.
 
 `quick` trains perceptrons on scikit-learn's digits; `reduced` the same on MNIST, Fashion-MNIST and a colour set;
 `full` the U-Nets of Table 1 on the paper's data at the paper's sizes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from geomem.errors import InputError
-from geomem.paper.experiment import Records, Telling, Work
+from geomem.paper.experiment import Experiment, Records, Telling, Work
+from geomem.paper.image_claims import CLAIMS
 from geomem.records import Run
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from geomem.jobs.sweep.cell import Source
 
-__all__ = ["BUNDLED", "SCALED", "ImageSettings", "ImageSweep", "drawn_images", "image_parts", "sources"]
+__all__ = ["BUNDLED", "EXPERIMENTS", "SCALED", "ImageSettings", "ImageSweep", "drawn_images", "image_parts", "sources"]
 
 # Data that come with the installation.
 BUNDLED = ("digits",)
@@ -39,10 +39,10 @@ class ImageSweep:
         sizes: Numbers of training images, or "paper".
         trainings: Trainings of each size, with as many seeds.
         steps: Optimizer steps; None for the preset's.
-        held_out: Images kept apart; None for the usual number.
-        points: Training images, and images kept apart, at which spectra are taken.
+        held_out: Held-out images; None for the default.
+        points: Training images, and held-out images, at which spectra are measured.
         samples: Samples drawn from each model.
-        image_size: Side that image files are cut and scaled to; None as they are.
+        image_size: Side in pixels of image files, center-cropped and resized; None to keep them as they are.
     """
 
     preset: str
@@ -91,12 +91,17 @@ def image_parts(settings: ImageSettings, data: Path | None = None) -> Mapping[st
 
 
 def sources(settings: ImageSettings, data: Path | None) -> Mapping[str, "Source"]:
-    """Where the data of all sweeps lie.
+    """Where the data of all sweeps are.
 
     Raises:
         InputError: If some are not in the folder.
     """
     return {name: _source(name, one, data) for name, one in settings.sweeps.items()}
+
+
+def with_steps(settings: ImageSettings, steps: int) -> ImageSettings:
+    """The same with another number of optimizer steps in every sweep."""
+    return replace(settings, sweeps={name: replace(one, steps=steps) for name, one in settings.sweeps.items()})
 
 
 def _swept(name: str, one: ImageSweep, seed: int, data: Path | None, run: Run, tell: Telling) -> xr.Dataset:
@@ -134,7 +139,7 @@ def _swept(name: str, one: ImageSweep, seed: int, data: Path | None, run: Run, t
 
 
 def _source(name: str, one: ImageSweep, data: Path | None) -> "Source":
-    """Where the data lie.
+    """Where the data are.
 
     Raises:
         InputError: If they are not in the folder.
@@ -155,9 +160,26 @@ def _source(name: str, one: ImageSweep, data: Path | None) -> "Source":
     raise InputError(f"{data}: holds no {name}; it should hold {', or '.join(file.format(name) for file in _FILES)}.")
 
 
-def drawn_images(records: Records, note: str) -> "Figure":
+def drawn_images(records: Records, settings: Any, note: str) -> "Figure":
     """Figs. 6 and 7 from the records of all data sets."""
     from geomem.figures.sweep import image_figure
     from geomem.jobs.sweep.summary import rows
 
     return image_figure(records, {name: rows(arrays) for name, arrays in records.items()}, note)
+
+
+EXPERIMENTS = (
+    Experiment(
+        "fig6",
+        "Figs. 6 and 7, Sec. 6.3",
+        "image networks over the number of images: spectra, dimension, copies, and Alg. 3's second differences",
+        SCALED,
+        {"quick": 70, "reduced": 3600, "full": 1.4e6},
+        image_parts,
+        drawn_images,
+        CLAIMS,
+        also=("fig7",),
+        check_data=sources,
+        with_steps=with_steps,
+    ),
+)

@@ -13,8 +13,7 @@ from geomem.errors import InputError
 from geomem.jobs.progress import Progress, Stages
 from geomem.paper.experiment import SCALES, Experiment
 from geomem.paper.experiments import EXPERIMENTS
-from geomem.paper.images import ImageSettings, sources
-from geomem.paper.networks import NetworkSettings, training_seconds
+from geomem.paper.verdict import judged
 from geomem.records import Result, Run, digest
 from geomem.training import one_thread
 
@@ -46,17 +45,17 @@ def run(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """Reproduce one figure: record, picture, and verdicts of the claims that rest on it. Interrupted, it continues.
+    """Reproduce one figure: records, picture, and verdicts on the claims that rest on it. Rerun to resume.
 
     Args:
         name: See `EXPERIMENTS`.
         scale: "quick" (80 seconds at most on two cores), "full" (the paper's own parameters) or, for some, "reduced".
         steps: Optimizer steps of the networks instead of the scale's.
-        seed: Seed of everything random.
+        seed: Random seed.
         out: Folder of the run; None is geomem-reproduce/<scale>/<name>, with the seed or steps where they are changed.
         data: Folder of the data sets that some scales need and that do not come with geomem.
         force: Replace another run in the folder.
-        progress: Called with what is being done and the share that is done.
+        progress: Called with what is being done and the fraction that is done.
 
     Returns:
         Folder, picture, and summary with the verdicts.
@@ -70,8 +69,8 @@ def run(
     if out is None:
         changed = "" if steps is None and seed == 0 else f"-{digest(settings)}"
         out = Path("geomem-reproduce") / scale / f"{experiment.name}{changed}"
-    if isinstance(settings, ImageSettings):
-        sources(settings, data)  # a run that lacks its data is not begun
+    if experiment.check_data is not None:
+        experiment.check_data(settings, data)  # a run that lacks its data is not begun
     folder = Run.open(out, f"{_COMMAND} {experiment.name}", settings, force=force)
     with folder.alone(), one_thread():
         parts = experiment.parts(settings, data) if experiment.reads else experiment.parts(settings)
@@ -114,18 +113,17 @@ def finish(folder: Run) -> Result:
     Raises:
         InputError: For a run that has not finished.
     """
-    from geomem.paper.claims import judged, verdict_lines
-
-    experiment, records = _experiment_of(folder), records_of(folder)
-    where, seed = folder.environment(), folder.config["seed"]
-    note = f"geomem {where['geomem']} reproduce {experiment.name}, commit {where['commit']}, seed {seed}"
+    experiment = _experiment_of(folder)
+    settings, records = _settings_of(folder, experiment), records_of(folder)
+    where = folder.environment()
+    note = f"geomem {where['geomem']} reproduce {experiment.name}, commit {where['commit']}, seed {settings.seed}"
     picture = f"{experiment.name}.png"
     with folder.writing(picture) as temporary:
-        experiment.figure(records, note).savefig(temporary, format="png")
-    verdicts = judged({experiment.name: records})
+        experiment.figure(records, settings, note).savefig(temporary, format="png")
+    verdicts = judged(experiment.claims, {experiment.name: records})
     summary: dict[str, Any] = {
         "title": f"{experiment.place}: {experiment.title}",
-        "findings": {"claims": verdict_lines(verdicts)},
+        "findings": {"claims": [verdict.line() for verdict in verdicts]},
         "claims": [verdict.plain() for verdict in verdicts],
     }
     folder.write_text("claims.json", json.dumps(summary["claims"], indent=2) + "\n")
@@ -136,9 +134,9 @@ def expected_seconds(name: str, scale: str, steps: int | None = None, seed: int 
     """About how long an experiment takes here; for networks from a few steps of their training."""
     experiment = experiment_named(name)
     settings = _settings(experiment, scale, steps, seed)
-    if scale == "full" and isinstance(settings, NetworkSettings):
+    if scale == "full" and experiment.training_seconds is not None:
         with one_thread():
-            return training_seconds(settings) + 600
+            return experiment.training_seconds(settings) + 600
     return experiment.seconds[scale]
 
 
@@ -152,13 +150,11 @@ def _settings(experiment: Experiment, scale: str, steps: int | None, seed: int) 
     settings = replace(experiment.settings[scale], seed=seed)
     if steps is None:
         return settings
-    if not isinstance(settings, NetworkSettings | ImageSettings):
+    if experiment.with_steps is None:
         raise InputError(f"--steps: {experiment.name} trains no networks; leave it out.")
     if steps < 1:
         raise InputError(f"--steps: at least 1 is needed, got {steps}.")
-    if isinstance(settings, ImageSettings):
-        return replace(settings, sweeps={name: replace(one, steps=steps) for name, one in settings.sweeps.items()})
-    return replace(settings, steps=steps)
+    return experiment.with_steps(settings, steps)
 
 
 def records_of(folder: Run) -> dict[str, xr.Dataset]:
@@ -168,14 +164,18 @@ def records_of(folder: Run) -> dict[str, xr.Dataset]:
         InputError: If it was made by another command, or has not finished.
     """
     experiment = _experiment_of(folder)
+    return folder.load_all(list(experiment.parts(_settings_of(folder, experiment))))
+
+
+def _settings_of(folder: Run, experiment: Experiment) -> Any:
+    """The settings of a run as JSON holds them: with lists for tuples, and dictionaries for settings within settings."""
     kind = type(experiment.settings["full"])
     try:
-        settings = kind(**{f.name: folder.config[f.name] for f in fields(kind)})  # as JSON has them, enough for names
+        return kind(**{f.name: folder.config[f.name] for f in fields(kind)})
     except KeyError as error:
         raise InputError(
             f"{folder.path}: was made by another version of geomem (no {error}); make it again."
         ) from error
-    return folder.load_all(list(experiment.parts(settings)))
 
 
 def _experiment_of(folder: Run) -> Experiment:
