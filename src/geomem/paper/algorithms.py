@@ -50,7 +50,7 @@ class AlgorithmSettings:
         points: Points x0, samples of the data.
         repeats: Repetitions of a probe at each point.
         thresholds: Thresholds c of Alg. 3.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
     dim: int = 30

@@ -32,7 +32,7 @@ class CondensationSettings:
         matrices: Pairs (F, x) of the left panel; the figure shows the first.
         positions: Positions of the right panel, at the first F.
         alpha: Their load.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
     dim: int = 100

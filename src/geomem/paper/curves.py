@@ -56,7 +56,7 @@ class CurveSettings:
         times: Noise variances t.
         datasets: Data sets that are simulated.
         draws: Draws of each random matrix.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
     parts: Subspaces
@@ -251,8 +251,8 @@ def _spectra(runs: Runs) -> Evidence:
         parts += list(fine)
         found.append(
             f"{name}, m = {forms.attrs['rank']} (t_c = {t_c:.3g}): the printed Eqs. 18, 19 and 43 are all within 25% of "
-            f"the simulation at {fine.sum()} of {t.size} times ({_range(t[fine])}); at worst one is off by a factor of "
-            f"{np.exp(printed.max()):.2g}. The correlated theory is within 25% at {(correlated < _CONSISTENT).sum()} of them; "
+            f"the simulation at {_times(t[fine])} of {t.size}; at worst one is off by a factor of "
+            f"{np.exp(printed.max()):.2g}. The correlated theory is within 25% at {(correlated < _CONSISTENT).sum()} times; "
             f"at worst it is off by a factor of {np.exp(correlated.max()):.2g}, at t = {t[correlated.argmax()]:.2g}."
         )
     table = Table(("m", "t", "values", *FORMS.values()), tuple(rows))
@@ -277,15 +277,15 @@ def _closer(runs: Runs) -> Evidence:
         parts.append(better.size > 0)
         k = int(value.argmax())
         found.append(
-            f"{name}, m = {forms.attrs['rank']}: over the tangent values Eq. 43 is closer at {better.size} of {t.size} times "
-            f"({_range(better)}), Eq. 41's spectrum at {worse.size} ({_range(worse)}); largest advantage {value[k]:.2g} ± {s_e[k]:.1g} in ln, at "
+            f"{name}, m = {forms.attrs['rank']}: over the tangent values Eq. 43 is closer at {_times(better)}, Eq. 41's spectrum "
+            f"at {_times(worse)}, of {t.size}. The largest advantage of Eq. 43 is {value[k]:.2g} ± {s_e[k]:.1g} in ln, at "
             f"t = {t[k]:.2g}."
         )
     return Evidence(graded([any(parts)]), tuple(found))
 
 
-def _range(t: Sequence[float]) -> str:
-    return f"t = {min(t):.2g} to {max(t):.2g}" if len(t) else "none"
+def _times(t: Sequence[float]) -> str:
+    return f"{len(t)} times (t = {min(t):.2g} to {max(t):.2g})" if len(t) else "0 times"
 
 
 _CLAIMS = (

@@ -143,7 +143,7 @@ def _errata(numbers: xr.Dataset, run: Run) -> str:
         "Its source is named with it. A derived form marked *heuristic* is closer, but not exact either. Printed forms that need "
         f"a condensation time use the exact one. Simulations are over {run.config['datasets']:,} data sets (fewer where each takes "
         "long), ± one standard error. [equations.md](equations.md) lists where each equation is in geomem.\n",
-        "| where | printed | derived | quantity | printed form | derived form | deciding number |",
+        "| where | printed | derived | quantity | value as printed | value as derived | deciding value |",
         "|---|---|---|---|---|---|---|",
     ]
     for erratum in ERRATA:

@@ -61,7 +61,7 @@ class EquationSettings:
 
     Attributes:
         datasets: Data sets of each simulation.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
     datasets: int = 4000

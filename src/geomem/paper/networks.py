@@ -1,8 +1,8 @@
 """Figs. 5, 15 and 16: small networks trained on linear manifolds, one for each number of samples, and what is measured.
 
-All sizes of a manifold are trained as one stack. Their spectra by Alg. 2 and by the orthonormal probe stand beside those
-of the empirical score of the same samples at the same points. Which subspace is lost is read from the survival of each
-axis, 1 + t J_jj, J by regression over mirrored noise: singular values alone do not say it.
+All sizes of a manifold are trained as one stack. Their spectra by Alg. 2 and by the orthonormal probe are compared with
+those of the empirical score of the same samples at the same points. Which subspace is lost is read from the survival of
+each axis, 1 + t J_jj, with J by regression over mirrored noise: singular values alone do not show it.
 """
 
 import time
@@ -50,7 +50,7 @@ class NetworkSettings:
         points: Training points, and held-out points, at which spectra are measured.
         compared: Whether the empirical score is measured at the same points.
         rank: m of uniformly drawn variances.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
     manifolds: Mapping[str, Subspaces]
@@ -222,8 +222,8 @@ def _survival_along_axes(
 ) -> np.ndarray:
     """Survival along the axes, averaged over each group of them, (t, n, group); J by least squares over 4d mirrored directions.
 
-    By least squares, because a network knows the shell of radius sqrt(t d), on which Gaussian noise lies, and neither
-    the point itself nor a step along one axis.
+    By least squares, because a network is trained on the shell of radius sqrt(t d), where Gaussian noise is, and neither
+    at the point itself nor at a step along one axis.
     """
     d = x.shape[-1]
     p = torch.randn(4 * d, d, generator=derived_generator(settings.seed, "axes"), dtype=torch.float64)

@@ -34,7 +34,7 @@ class PlaneSettings:
         datasets: Data sets for the survival of each axis; the figure shows the first.
         points: Points x ~ p_t for each data set and time.
         grid: Points of the density's grid along x; half of them along y.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
     variances: tuple[float, float] = (4.0, 0.04)

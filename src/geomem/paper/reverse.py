@@ -45,7 +45,7 @@ class ReverseSettings:
         n_samples: Training samples of the empirical score.
         drawn: Samples drawn from the empirical and the exact score.
         draw_steps: Steps of those.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
     parts: Subspaces = M7

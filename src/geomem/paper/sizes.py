@@ -35,7 +35,7 @@ class SizeSettings:
         times: t of each panel.
         realizations: Data sets (simulation) or draws of the random matrix (Eq. 18).
         dim: d.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
     parts: Subspaces
@@ -52,7 +52,7 @@ def simulated_parts(settings: SizeSettings) -> Mapping[str, Work]:
 
 
 def _realizations(settings: SizeSettings, n: int, run: Run, tell: Telling) -> xr.Dataset:
-    """Ordered singular values around the origin, a sample and a new point by Alg. 2; smoothed (Eq. 5) at the origin.
+    """Ordered singular values by Alg. 2 at the origin, a sample and a held-out point; smoothed (Eq. 5) at the origin.
 
     Alg. 2's Gaussian probes smear the values, which fills gaps; the smoothed Jacobian shows whether they are there.
     """
@@ -88,7 +88,7 @@ def _realizations(settings: SizeSettings, n: int, run: Run, tell: Telling) -> xr
 def _figure(figure: Figure, records: Records, settings: SizeSettings) -> str:
     """Alg. 2 on the empirical score, a panel for each t, a line for each N.
 
-    Alg. 2's Gaussian probes hide small gaps, so the smoothed Jacobian stands above it.
+    Alg. 2's Gaussian probes hide small gaps, so the smoothed Jacobian is drawn above it.
     """
     parts = list(records.values())
     sizes = [part.attrs["n_samples"] for part in parts]
