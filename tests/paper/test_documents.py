@@ -244,3 +244,8 @@ def test_an_interrupted_experiment_goes_on_where_it_was(tmp_path: Path) -> None:
     assert "fig10: samples-50\n" not in result.stderr
     assert "fig10: samples-250" in result.stderr
     assert "".join(result.stdout.split()).endswith(f"Figure:{tmp_path / 'run' / 'fig10.png'}")
+
+
+def test_bars_in_cells_are_no_borders() -> None:
+    lines = _table(Table(("a", "var(x|y)"), (("E[z|w]", "1"),)))
+    assert lines == ["| a | var(x\\|y) |", "| --- | --- |", "| E[z\\|w] | 1 |"]

@@ -1,4 +1,4 @@
-"""Claims of Sec. 6.3, about networks trained on more and more images."""
+"""Claims of Sec. 6.3, on networks trained on more and more images."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from geomem.intervals import Interval, difference
 from geomem.jobs.sweep.cells import current
 from geomem.jobs.sweep.numbers import blind_times, copies, dimension, reference_time, values_of
 from geomem.measure.observe import SETS
-from geomem.paper.verdict import Claim, Evidence, Records, Table, graded
+from geomem.paper.verdict import Claim, Evidence, Runs, Table, graded
 
 __all__ = ["CLAIMS"]
 
@@ -17,16 +17,16 @@ __all__ = ["CLAIMS"]
 _HARDER = ("cifar10", "celeba", "fashion-mnist", "emoji")
 _RISE, _PEAK = 400, 4000
 _WIDE = 0.5
-# What two dimensions may differ by and still be called alike, as a share (one dimension at least); points that are needed.
+# Dimensions within this fraction of each other (or within one) are alike; points that are needed.
 _MARGIN, _FEW = 0.1, 8
 
 
-def _sweeps(records: Records) -> dict[str, xr.Dataset]:
-    return {name: current(arrays) for name, arrays in records["fig6"].items()}
+def _sweeps(runs: Runs) -> dict[str, xr.Dataset]:
+    return {name: current(arrays) for name, arrays in runs["fig6"].items()}
 
 
-def _listed(records: Records) -> str:
-    names = list(_sweeps(records))
+def _listed(runs: Runs) -> str:
+    names = list(_sweeps(runs))
     return f"{len(names)} data set{'s' if len(names) > 1 else ''} ({', '.join(names)})"
 
 
@@ -43,7 +43,7 @@ def _change(
 ) -> Interval | None:
     """Dimension at the last size less that at the first, of one set; None where fewer than two points have one.
 
-    Sets are kept apart: at the smallest sizes there are fewer training points, and their share in a mean of all would
+    One set at a time: at the smallest sizes there are fewer training points, so their share in a mean over both would
     change with N.
     """
     a, b = (values_of(arrays, size, t, where, "network", reading) for size in (last, first))
@@ -69,9 +69,9 @@ def _described(name: str, arrays: xr.Dataset) -> str:
     return f"{name} ({a['network']}, {a['parameters']:,} parameters, {a['steps']:,} steps{often})"
 
 
-def _grows(records: Records) -> Evidence:
+def _grows(runs: Runs) -> Evidence:
     found, parts, rows = [], [], []
-    for name, arrays in _sweeps(records).items():
+    for name, arrays in _sweeps(runs).items():
         sizes = arrays["size"].values.tolist()
         for words, reading, t in _readings(arrays):
             said = []
@@ -86,12 +86,14 @@ def _grows(records: Records) -> Evidence:
                 fell = f" (it falls at N = {', '.join(falls)})" if falls else ""
                 said.append(f"{change if change is not None else 'no answer'}{fell} at {where} images")
             found.append(
-                f"{_described(name, arrays)}: {words} at t = {t:.3g}, N = {sizes[-1]:,} less N = {sizes[0]:,}: {', '.join(said)}."
+                f"{_described(name, arrays)}: from N = {sizes[0]:,} to {sizes[-1]:,} the dimension ({words}, t = {t:.3g}) changes "
+                f"by {' and by '.join(said)}."
             )
         blind = ", ".join(f"{t:.3g}" for t in blind_times(arrays))
         if blind:
             found.append(
-                f"{name}: at t = {blind} survival is above ½ in nearly all directions at the largest N: no dimension of the data."
+                f"{name}: at t = {blind} survival is above ½ in nearly all directions at the largest N, so the network resolves "
+                "no dimension of the data there."
             )
         rows += _rows(name, arrays)
     header = (
@@ -135,10 +137,10 @@ def _rows(name: str, arrays: xr.Dataset) -> list[tuple[str, ...]]:
     return rows
 
 
-def _mnist(records: Records) -> Evidence:
-    arrays = _sweeps(records).get("mnist")
+def _mnist(runs: Runs) -> Evidence:
+    arrays = _sweeps(runs).get("mnist")
     if arrays is None:
-        return Evidence(graded(()), (f"Of {_listed(records)} none is MNIST.",))
+        return Evidence(graded(()), (f"None of {_listed(runs)} is MNIST.",))
     sizes = arrays["size"].values.tolist()
     smallest = float(arrays["t"].values[0])
     found, parts, rows = [], [], []
@@ -151,7 +153,7 @@ def _mnist(records: Records) -> Evidence:
     if large:
         parts.append(min(large) > _WIDE)
         found.append(
-            f"A gap wider than a tenth of the largest singular value is there at t = {smallest:.3g} at {min(large):.0%} to "
+            f"At t = {smallest:.3g} the spectrum has a gap wider than a tenth of the largest singular value at {min(large):.0%} to "
             f"{max(large):.0%} of points for N ≥ {_RISE}."
         )
     for words, reading, t in _readings(arrays):
@@ -162,18 +164,18 @@ def _mnist(records: Records) -> Evidence:
         i, top = int(np.nanargmax(slope)), sizes[int(np.nanargmax(means))]
         parts.append(sizes[i] >= _RISE // 2 and sizes[i + 1] <= _PEAK)
         parts.append(sizes[-1] > _PEAK and _PEAK / 2 <= top <= 2 * _PEAK)
-        beyond = "" if sizes[-1] > _PEAK else f" Sizes end at {sizes[-1]:,}: no peak is seen."
+        beyond = "" if sizes[-1] > _PEAK else f" Sizes end at {sizes[-1]:,}, so a peak would not be seen."
         found.append(
-            f"{words} at t = {t:.3g} (mean of both sets, without intervals) rises most, by {slope[i]:.1f} for each doubling of N, from "
-            f"N = {sizes[i]:,} to {sizes[i + 1]:,}, and is largest at N = {top:,}.{beyond}"
+            f"The dimension ({words}, t = {t:.3g}, mean of both sets, without intervals) rises most, by {slope[i]:.1f} for each "
+            f"doubling of N, from N = {sizes[i]:,} to {sizes[i + 1]:,}, and is largest at N = {top:,}.{beyond}"
         )
     header = ("N", f"points with a gap wider than a tenth of the largest value, t = {smallest:.3g}")
     return Evidence(graded(parts), tuple(found), Table(header, tuple(rows)))
 
 
-def _saturates(records: Records) -> Evidence:
+def _saturates(runs: Runs) -> Evidence:
     found, parts = [], []
-    for name, arrays in _sweeps(records).items():
+    for name, arrays in _sweeps(runs).items():
         if name not in _HARDER:
             continue
         before, last = arrays["size"].values.tolist()[-2:]
@@ -184,16 +186,17 @@ def _saturates(records: Records) -> Evidence:
                 f"{'no answer' if c is None else c} at {where} images" for c, where in zip(changes, SETS, strict=True)
             )
             found.append(
-                f"{_described(name, arrays)}: {words} at t = {t:.3g}, N = {last:,} less N = {before:,}: {', '.join(said)}."
+                f"{_described(name, arrays)}: from N = {before:,} to {last:,} the dimension ({words}, t = {t:.3g}) changes by "
+                f"{' and by '.join(said)}."
             )
     if not found:
-        found.append(f"Of {_listed(records)} none is harder than MNIST.")
+        found.append(f"None of {_listed(runs)} is harder than MNIST.")
     return Evidence(graded(parts), tuple(found))
 
 
-def _alike(records: Records) -> Evidence:
+def _alike(runs: Runs) -> Evidence:
     found, parts, rows = [], [], []
-    for name, arrays in _sweeps(records).items():
+    for name, arrays in _sweeps(runs).items():
         t = reference_time(arrays)
         sizes = arrays["size"].values.tolist()
         by_words: dict[str, list[str]] = {"alike": [], "different": [], "not decided": []}
@@ -225,9 +228,8 @@ CLAIMS = (
         "images-grow",
         "The dimension of networks trained on images grows with the number of training images.",
         "Sec. 6.3, Fig. 6",
-        "dimension at the largest N less that at the smallest above 0, and no significant fall between neighbouring sizes (level divided by their "
+        "dimension at the largest N less that at the smallest above 0, and no significant fall between neighboring sizes (level divided by their "
         f"number), at training and at held-out points, on each data set, by the resolved dimension at the middle t and by Alg. 3 at the smallest; {_POINTS}",
-        ("fig6",),
         _grows,
     ),
     Claim(
@@ -237,7 +239,6 @@ CLAIMS = (
         "a gap wider than a tenth of the largest singular value at more than half of points for every N ≥ 400; by each reading the steepest rise per "
         "doubling within 200 to 4,000, and the largest dimension between 2,000 and 8,000 with sizes beyond 4,000 (a peak that sizes do not reach is not "
         "seen, and counts as no part that holds)",
-        ("fig6",),
         _mnist,
     ),
     Claim(
@@ -245,7 +246,6 @@ CLAIMS = (
         "On harder data the dimension does not saturate at the largest number of images.",
         "Sec. 6.3",
         f"dimension at the largest N less that at the size before, above 0, at training and at held-out points by both readings on each such data set; {_POINTS}",
-        ("fig6",),
         _saturates,
     ),
     Claim(
@@ -255,7 +255,6 @@ CLAIMS = (
         "resolved dimension at held-out less training points at the middle t, at every N with eight points of each: alike where the interval lies within a "
         "tenth of the dimension (or one), different where it lies beyond 0 and not within that, else not decided and left out; level divided by the number "
         "of sizes",
-        ("fig6",),
         _alike,
     ),
 )

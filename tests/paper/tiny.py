@@ -1,17 +1,16 @@
-"""All experiments at tiny settings, and the records of one run of each, made once."""
+"""Tiny settings of every experiment."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from geomem.paper import EXPERIMENTS, run
+from geomem.paper import EXPERIMENTS
 from geomem.paper.images import ImageSweep
 
 NETWORKS: dict[str, Any] = {"steps": 20, "hidden": 16, "batch_size": 16, "points": 3}
-SPECTRA: dict[str, Any] = {"sizes": (50, 200), "realizations": 3}
+SPECTRA: dict[str, Any] = {"sizes": (50, 200), "times": (0.3, 0.01, 1e-5), "realizations": 3}
 CURVES: dict[str, Any] = {"times": (1e-3, 0.01, 0.1, 1.0, 10.0), "datasets": 8, "draws": 20}
 
 # What makes each experiment take a second or less, and leaves every claim something to read.
@@ -46,24 +45,11 @@ def make_tiny(patch: pytest.MonkeyPatch) -> None:
         patch.setitem(EXPERIMENTS, name, replace(experiment, settings=settings))
 
 
-@pytest.fixture
-def tiny_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`EXPERIMENTS` with tiny settings as the quick ones."""
-    make_tiny(monkeypatch)
+def settings_of(name: str, **changes: Any) -> Any:
+    """The settings of the quick scale with some changes."""
+    return replace(EXPERIMENTS[name].settings["quick"], **changes)
 
 
-@pytest.fixture(scope="session")
-def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one tiny run of every experiment, which no test changes."""
-    folder = tmp_path_factory.mktemp("gallery")
-    with pytest.MonkeyPatch.context() as patch:
-        make_tiny(patch)
-        for name in TINY:
-            run(name, out=folder / name)
-    return folder
-
-
-@pytest.fixture
-def runs(gallery: Path, tmp_path: Path) -> Path:
-    """The same runs in a folder of the test's own, named gallery."""
-    return shutil.copytree(gallery, tmp_path / "gallery")
+def content(folder: Path) -> dict[str, bytes]:
+    """The files of a folder."""
+    return {p.name: p.read_bytes() for p in folder.iterdir()}

@@ -2,21 +2,10 @@
 
 import numpy as np
 import xarray as xr
-from test_judgement import (
-    BEHIND,
-    D,
-    algorithms,
-    condensation,
-    curves,
-    learned,
-    networks,
-    order,
-    scaling,
-    trained,
-    verdict,
-)
+from by_hand import BY_KEY, D, both, by_size, condensation, curves, order, scaling, verdict
+from by_hand_networks import BEHIND, algorithms, learned, networks, trained
 
-from geomem.paper.verdict import FAILS, HOLDS, IN_PART, UNDECIDED
+from geomem.paper.verdict import FAILS, HOLDS, IN_PART, UNDECIDED, graded
 
 
 def only(records) -> xr.Dataset:
@@ -132,3 +121,21 @@ def test_without_condensation_nothing_is_lost_first() -> None:
 
 def test_networks_that_lose_nothing_do_not_tell_what_is_lost_first() -> None:
     assert verdict("lost-first-networks", trained()) == UNDECIDED
+
+
+def test_a_statement_of_which_nothing_could_be_told_does_not_hold() -> None:
+    assert graded([]) == UNDECIDED
+    assert verdict("closing", both(by_size, 10**9, 10**9)) == UNDECIDED
+
+
+def test_an_expansion_far_too_small_does_not_hold() -> None:
+    assert verdict("expansion", condensation([0.5, 0.5, 0.5])) == FAILS
+
+
+def test_spectra_that_agree_at_no_time_are_judged() -> None:
+    assert BY_KEY["spectra"].judge(curves(7, errors={"eq19": [3.0] * 13})).verdict == FAILS
+
+
+def test_networks_of_few_samples_alone_are_judged() -> None:
+    arrays = trained()["fig5"]["m7"].sel(size=[50, 250])
+    assert BY_KEY["networks-total-gap"].judge({"fig5": {"m7": arrays}}).verdict != HOLDS
