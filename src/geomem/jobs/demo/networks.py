@@ -7,7 +7,6 @@ measure read the networks, and its loss curve as its record.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 import xarray as xr
 from torch import Tensor, nn
 
@@ -15,14 +14,12 @@ from geomem.jobs.demo.cases import Case
 from geomem.jobs.demo.settings import T_RANGE, CaseSettings
 from geomem.jobs.job import Part, Stage, Tell
 from geomem.records import Run
-from geomem.training import TrainConfig, TrainState, load_checkpoint, save_checkpoint, train
+from geomem.training import EnsembleObjective, EnsembleSettings, load_training, members, train_in
 
 __all__ = ["Stack", "network", "networks_stage", "stacks"]
 
 # Networks of a stack: two of the demo's size train in little more time than one.
 _STACKED = 2
-# Checkpoints of a stack, and values of its loss curve.
-_SAVES = 12
 
 
 @dataclass(frozen=True)
@@ -68,49 +65,49 @@ def networks_stage(cases: Sequence[Case], run: Run, seed: int, *, share: float, 
     return Stage("networks", parts, share=share, seconds=seconds)
 
 
-def network(case: Case, size: int, run: Run) -> nn.Module:
+def network(case: Case, size: int, run: Run, seed: int) -> nn.Module:
     """The network trained on the first `size` samples, with averaged weights, from its checkpoint.
 
     Raises:
         InputError: If the checkpoint is missing or damaged.
     """
     stack = next(stack for stack in stacks(case.name, case.settings) if size in stack.sizes)
-    state = load_checkpoint(run.path / stack.file)
-    return state.ensemble.member(stack.sizes.index(size), state.average)
+    state = load_training(run.path / stack.file, _settings(stack, case.data, seed))
+    return members(state)[stack.sizes.index(size)]
+
+
+def _settings(stack: Stack, data: Tensor, seed: int) -> EnsembleSettings:
+    """How a stack is trained."""
+    chosen = stack.settings
+    return EnsembleSettings(
+        sizes=stack.sizes,
+        dim=data.shape[1],
+        sigma_data=float(data.std(correction=0)),
+        steps=chosen.steps,
+        hidden=chosen.hidden,
+        batch_size=chosen.batch_size,
+        t_min=T_RANGE[0],
+        t_max=T_RANGE[1],
+        seed=seed,
+    )
 
 
 def _trained(stack: Stack, data: Tensor, run: Run, seed: int, tell: Tell) -> xr.Dataset:
     """Train a stack from where its last checkpoint left it; its loss curve."""
-    settings, path = stack.settings, run.path / stack.file
-    if path.exists():
-        state = load_checkpoint(path)
-    else:
-        config = TrainConfig(
-            stack.sizes,
-            steps=settings.steps,
-            hidden=settings.hidden,
-            batch_size=settings.batch_size,
-            t_min=T_RANGE[0],
-            t_max=T_RANGE[1],
-            seed=seed,
-        )
-        state = TrainState(config, data.shape[1], float(data.std(correction=0)))
-    every = max(1, settings.steps // _SAVES)
-    total, since = torch.zeros(len(stack.sizes)), state.step
-    for step in train(state, data):
-        total = total + step.loss
-        tell(step.step / settings.steps, "")
-        if step.step % every == 0 or step.step == settings.steps:
-            run.log(part=stack.name, step=step.step, loss=(total / (step.step - since)).tolist())
-            with run.writing(stack.file) as temporary:
-                save_checkpoint(temporary, state)
-            total, since = torch.zeros_like(total), step.step
+    train_in(
+        run,
+        stack.file,
+        _settings(stack, data, seed),
+        lambda state: EnsembleObjective(state, data),
+        tell=lambda at: tell(at.share, ""),
+        labels={"part": stack.name},
+    )
     return _curve(stack, run)
 
 
 def _curve(stack: Stack, run: Run) -> xr.Dataset:
     """The losses that were logged; a stack that was killed between log and checkpoint has logged a step twice."""
-    logged = {line["step"]: line["loss"] for line in run.metrics() if line.get("part") == stack.name and "step" in line}
+    logged = {line["step"]: line["loss"] for line in run.metrics() if line.get("part") == stack.name and "loss" in line}
     loss = {"units": "1", "long_name": "weighted squared error of the noise, mean over the steps since the last value"}
     return xr.Dataset(
         {"loss": (("step", "size"), list(logged.values()), loss)},
