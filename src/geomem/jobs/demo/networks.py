@@ -7,7 +7,7 @@ measure read the networks, and its loss curve as its record.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 import xarray as xr
 from torch import Tensor, nn
 
@@ -15,14 +15,12 @@ from geomem.jobs.demo.cases import Case
 from geomem.jobs.demo.settings import T_RANGE, CaseSettings
 from geomem.jobs.job import Part, Stage, Tell
 from geomem.records import Run
-from geomem.training import TrainConfig, TrainState, load_checkpoint, save_checkpoint, train
+from geomem.training import EnsembleObjective, EnsembleSettings, load_training, members, train_in
 
 __all__ = ["Stack", "network", "networks_stage", "stacks"]
 
 # Networks of a stack: two of the demo's size train in little more time than one.
 _STACKED = 2
-# Checkpoints of a stack, and values of its loss curve.
-_SAVES = 12
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,20 @@ class Stack:
         """Name of the checkpoint."""
         return f"{self.name}.safetensors"
 
+    def training(self, data: Tensor, seed: int) -> EnsembleSettings:
+        """How the networks are trained on data (n, d)."""
+        return EnsembleSettings(
+            sizes=self.sizes,
+            dim=data.shape[1],
+            sigma_data=float(data.std(correction=0)),
+            steps=self.settings.steps,
+            hidden=self.settings.hidden,
+            batch_size=self.settings.batch_size,
+            t_min=T_RANGE[0],
+            t_max=T_RANGE[1],
+            seed=seed,
+        )
+
 
 def stacks(case: str, settings: CaseSettings) -> list[Stack]:
     """The stacks of one data set."""
@@ -68,51 +80,43 @@ def networks_stage(cases: Sequence[Case], run: Run, seed: int, *, share: float, 
     return Stage("networks", parts, share=share, seconds=seconds)
 
 
-def network(case: Case, size: int, run: Run) -> nn.Module:
+def network(case: Case, size: int, run: Run, seed: int) -> nn.Module:
     """The network trained on the first `size` samples, with averaged weights, from its checkpoint.
 
     Raises:
-        InputError: If the checkpoint is missing or damaged.
+        InputError: If the checkpoint is missing, damaged, or of another training.
     """
     stack = next(stack for stack in stacks(case.name, case.settings) if size in stack.sizes)
-    state = load_checkpoint(run.path / stack.file)
-    return state.ensemble.member(stack.sizes.index(size), state.average)
+    state = load_training(run.path / stack.file, stack.training(case.data, seed))
+    return members(state)[stack.sizes.index(size)]
 
 
 def _trained(stack: Stack, data: Tensor, run: Run, seed: int, tell: Tell) -> xr.Dataset:
     """Train a stack from where its last checkpoint left it; its loss curve."""
-    settings, path = stack.settings, run.path / stack.file
-    if path.exists():
-        state = load_checkpoint(path)
-    else:
-        config = TrainConfig(
-            stack.sizes,
-            steps=settings.steps,
-            hidden=settings.hidden,
-            batch_size=settings.batch_size,
-            t_min=T_RANGE[0],
-            t_max=T_RANGE[1],
-            seed=seed,
-        )
-        state = TrainState(config, data.shape[1], float(data.std(correction=0)))
-    every = max(1, settings.steps // _SAVES)
-    total, since = torch.zeros(len(stack.sizes)), state.step
-    for step in train(state, data):
-        total = total + step.loss
-        tell(step.step / settings.steps, "")
-        if step.step % every == 0 or step.step == settings.steps:
-            run.log(part=stack.name, step=step.step, loss=(total / (step.step - since)).tolist())
-            with run.writing(stack.file) as temporary:
-                save_checkpoint(temporary, state)
-            total, since = torch.zeros_like(total), step.step
+    train_in(
+        run,
+        stack.file,
+        stack.training(data, seed),
+        lambda state: EnsembleObjective(state, data),
+        tell=lambda at: tell(at.share, ""),
+        labels={"part": stack.name},
+    )
     return _curve(stack, run)
 
 
 def _curve(stack: Stack, run: Run) -> xr.Dataset:
     """The losses that were logged; a stack that was killed between log and checkpoint has logged a step twice."""
-    logged = {line["step"]: line["loss"] for line in run.metrics() if line.get("part") == stack.name and "step" in line}
+    lines = [line for line in run.metrics() if line.get("part") == stack.name and "loss" in line]
+    logged = {line["step"]: np.atleast_1d(line["loss"]) for line in lines}
+    steps = sorted(logged)
     loss = {"units": "1", "long_name": "weighted squared error of the noise, mean over the steps since the last value"}
     return xr.Dataset(
-        {"loss": (("step", "size"), list(logged.values()), loss)},
-        coords={"step": list(logged), "size": list(stack.sizes)},
+        {
+            "loss": (
+                ("step", "size"),
+                np.reshape([logged[step] for step in steps], (len(steps), len(stack.sizes))),
+                loss,
+            )
+        },
+        coords={"step": steps, "size": list(stack.sizes)},
     )
