@@ -1,7 +1,7 @@
 """What single parts of experiments measure, where the truth is known."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from geomem.paper.run import records_of
 
 from geomem import theory
 from geomem.manifolds import LinearManifold
@@ -20,14 +21,13 @@ from geomem.paper.order import OrderSettings, order_parts
 from geomem.paper.parameters import M7, M15, PLACES
 from geomem.paper.plane import PlaneSettings, plane_parts
 from geomem.paper.reverse import ReverseSettings, reverse_parts
-from geomem.paper.run import records_of
 from geomem.paper.scaling import ScalingSettings, _half_condensed, scaling_parts
 from geomem.paper.sizes import SizeSettings, simulated_parts
 from geomem.records import Run
 from geomem.scores import EmpiricalScore, NetworkScore
 from geomem.seeds import derived_generator
 from geomem.spectra import spectrum
-from geomem.training import load_checkpoint
+from geomem.training import load_training, members
 
 NOTHING = SimpleNamespace()
 
@@ -132,16 +132,18 @@ def test_what_is_measured_is_the_average_of_the_weights_beside_the_samples_that_
     """From the checkpoint and the seed: every network at the origin, the first samples and new points."""
     folder = Run.existing(gallery / "fig16")
     settings = networks.NetworkSettings(**{f.name: folder.config[f.name] for f in fields(networks.NetworkSettings)})
-    state, saved = load_checkpoint(folder.path / "m15.safetensors"), folder.load("m15")
-    assert state.step == settings.steps == saved.attrs["steps"]
-    manifold = LinearManifold.subspaces(30, M15)
+    settings = replace(settings, sizes=tuple(settings.sizes))
+    saved, manifold = folder.load("m15"), LinearManifold.subspaces(30, M15)
     data = manifold.sample(5000, generator=derived_generator(0, "data"))
+    state = load_training(folder.path / "m15.safetensors", settings.training(data))
+    assert state.step == settings.steps == saved.attrs["steps"]
+    trained = members(state)
     new = manifold.sample(settings.points, generator=derived_generator(0, "held-out"))
     points = torch.cat([torch.zeros(1, 30), data[: settings.points], new])
     t = torch.tensor(settings.times, dtype=torch.float64)
     groups = [torch.arange(5), torch.arange(5, 15), torch.arange(15, 30)]
     for i, n in enumerate(settings.sizes):
-        scores = {"network": NetworkScore(state.ensemble.member(i, state.average), (30,))}
+        scores = {"network": NetworkScore(trained[i], (30,))}
         scores["empirical"] = EmpiricalScore(data[:n])
         for name, score in scores.items():
             found = networks._spectra(score, points, t, groups, settings)

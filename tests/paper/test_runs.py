@@ -1,6 +1,7 @@
 """Runs of experiments: resumption, seeds, folders, and what is refused."""
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -8,17 +9,18 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from geomem.jobs.redraw import redraw
+from geomem.paper.run import finish, left_out, records_of
 from tiny import content, settings_of
 
 from geomem.errors import InputError, OutputError
-from geomem.jobs.redraw import redraw
 from geomem.manifolds import LinearManifold
 from geomem.paper import EXPERIMENTS, expected_seconds, experiment_named, networks, run, run_all
 from geomem.paper.parameters import M15
-from geomem.paper.run import finish, left_out, records_of
 from geomem.records import Run
 from geomem.seeds import derived_generator
-from geomem.training import TrainState, train
+from geomem.training import EnsembleObjective, Training, steps
+from geomem.training import run as training_run
 
 NAMES = list(EXPERIMENTS)
 NETWORKS = ("fig5", "fig15", "fig16")
@@ -80,22 +82,23 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in step 13 of 20 after the checkpoint of step 12, it does steps 13 to 20 and ends bit for bit the same."""
-    monkeypatch.setattr(networks, "_SAVE_SECONDS", -1)
+    for name, value in (("_SAVE_SECONDS", -1.0), ("_TELL_SECONDS", -1.0), ("_SAVING", math.inf)):
+        monkeypatch.setattr(training_run, name, value)
 
     def stop(label: str, share: float) -> None:
         if share > 0.9 * 12.5 / 20:
             raise KeyboardInterrupt
 
-    def steps() -> list[int]:
+    def logged() -> list[int]:
         lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
         return [line["step"] for line in lines if "loss" in line]
 
     with pytest.raises(KeyboardInterrupt):
         run("fig16", out=tmp_path / "run", progress=stop)
-    assert steps() == list(range(1, 14))
+    assert logged() == list(range(1, 14))
     assert not (tmp_path / "run" / "m15.nc").exists()
     run("fig16", out=tmp_path / "run")
-    assert steps() == [*range(1, 14), *range(13, 21)]
+    assert logged() == [*range(1, 14), *range(13, 21)]
     name = "m15.safetensors"
     assert (tmp_path / "run" / name).read_bytes() == (gallery / "fig16" / name).read_bytes()
     xr.testing.assert_identical(Run.existing(tmp_path / "run").load("m15"), Run.existing(gallery / "fig16").load("m15"))
@@ -107,7 +110,7 @@ def test_trained_networks_are_measured_without_training(
 ) -> None:
     folder = shutil.copytree(gallery / "fig16", tmp_path / "fig16")
     (folder / "m15.nc").unlink()
-    monkeypatch.setattr(networks, "train", None)
+    monkeypatch.setattr(training_run, "steps", None)
     run("fig16", out=folder)
     xr.testing.assert_identical(Run.existing(folder).load("m15"), Run.existing(gallery / "fig16").load("m15"))
 
@@ -124,9 +127,9 @@ def test_steps_and_seed_of_networks_are_taken_and_recorded(tmp_path: Path) -> No
     assert all(line["networks"] == "m15" for line in lines)
     manifold = LinearManifold.subspaces(30, M15)
     data = manifold.sample(5000, generator=derived_generator(4, "data"))
-    state = TrainState(settings_of("fig16", steps=3, seed=4).training, 30, float(data.std(correction=0)))
-    for line, step in zip(lines[1:], train(state, data), strict=True):
-        assert line["loss"] == pytest.approx(step.loss.tolist())
+    state = Training(settings_of("fig16", steps=3, seed=4).training(data))
+    for line, step in zip(lines[1:], steps(state, EnsembleObjective(state, data)), strict=True):
+        assert line["loss"] == pytest.approx(step.losses)
 
 
 # --- folders ---
@@ -236,13 +239,13 @@ def test_training_is_timed_on_the_settings_own_networks(name: str, monkeypatch: 
     settings = settings_of(name, steps=1000, hidden=8, batch_size=4, sizes=(50,))
     clock, taken = [0.0], []
 
-    def steps(state, data):
+    def counted(state, objective):
         for _ in range(100):
             clock[0] += 1
-            taken.append(data.shape)
+            taken.append(state.settings)
             yield None
 
-    monkeypatch.setattr(networks, "train", steps)
+    monkeypatch.setattr(networks, "steps", counted)
     monkeypatch.setattr(networks.time, "perf_counter", lambda: clock[0])
     assert networks.training_seconds(settings) == 1000 * len(settings.manifolds)
-    assert taken == [(50, settings.dim)] * 25
+    assert [(one.sizes, one.dim, one.steps) for one in taken] == [((50,), settings.dim, 1000)] * 25

@@ -7,6 +7,7 @@ measure read the networks, and its loss curve as its record.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 from torch import Tensor, nn
 
@@ -45,6 +46,20 @@ class Stack:
         """Name of the checkpoint."""
         return f"{self.name}.safetensors"
 
+    def training(self, data: Tensor, seed: int) -> EnsembleSettings:
+        """How the networks are trained on data (n, d)."""
+        return EnsembleSettings(
+            sizes=self.sizes,
+            dim=data.shape[1],
+            sigma_data=float(data.std(correction=0)),
+            steps=self.settings.steps,
+            hidden=self.settings.hidden,
+            batch_size=self.settings.batch_size,
+            t_min=T_RANGE[0],
+            t_max=T_RANGE[1],
+            seed=seed,
+        )
+
 
 def stacks(case: str, settings: CaseSettings) -> list[Stack]:
     """The stacks of one data set."""
@@ -69,27 +84,11 @@ def network(case: Case, size: int, run: Run, seed: int) -> nn.Module:
     """The network trained on the first `size` samples, with averaged weights, from its checkpoint.
 
     Raises:
-        InputError: If the checkpoint is missing or damaged.
+        InputError: If the checkpoint is missing, damaged, or of another training.
     """
     stack = next(stack for stack in stacks(case.name, case.settings) if size in stack.sizes)
-    state = load_training(run.path / stack.file, _settings(stack, case.data, seed))
+    state = load_training(run.path / stack.file, stack.training(case.data, seed))
     return members(state)[stack.sizes.index(size)]
-
-
-def _settings(stack: Stack, data: Tensor, seed: int) -> EnsembleSettings:
-    """How a stack is trained."""
-    chosen = stack.settings
-    return EnsembleSettings(
-        sizes=stack.sizes,
-        dim=data.shape[1],
-        sigma_data=float(data.std(correction=0)),
-        steps=chosen.steps,
-        hidden=chosen.hidden,
-        batch_size=chosen.batch_size,
-        t_min=T_RANGE[0],
-        t_max=T_RANGE[1],
-        seed=seed,
-    )
 
 
 def _trained(stack: Stack, data: Tensor, run: Run, seed: int, tell: Tell) -> xr.Dataset:
@@ -97,7 +96,7 @@ def _trained(stack: Stack, data: Tensor, run: Run, seed: int, tell: Tell) -> xr.
     train_in(
         run,
         stack.file,
-        _settings(stack, data, seed),
+        stack.training(data, seed),
         lambda state: EnsembleObjective(state, data),
         tell=lambda at: tell(at.share, ""),
         labels={"part": stack.name},
@@ -107,9 +106,17 @@ def _trained(stack: Stack, data: Tensor, run: Run, seed: int, tell: Tell) -> xr.
 
 def _curve(stack: Stack, run: Run) -> xr.Dataset:
     """The losses that were logged; a stack that was killed between log and checkpoint has logged a step twice."""
-    logged = {line["step"]: line["loss"] for line in run.metrics() if line.get("part") == stack.name and "loss" in line}
+    lines = [line for line in run.metrics() if line.get("part") == stack.name and "loss" in line]
+    logged = {line["step"]: np.atleast_1d(line["loss"]) for line in lines}
+    steps = sorted(logged)
     loss = {"units": "1", "long_name": "weighted squared error of the noise, mean over the steps since the last value"}
     return xr.Dataset(
-        {"loss": (("step", "size"), list(logged.values()), loss)},
-        coords={"step": list(logged), "size": list(stack.sizes)},
+        {
+            "loss": (
+                ("step", "size"),
+                np.reshape([logged[step] for step in steps], (len(steps), len(stack.sizes))),
+                loss,
+            )
+        },
+        coords={"step": steps, "size": list(stack.sizes)},
     )
