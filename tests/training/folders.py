@@ -10,6 +10,12 @@ from geomem.training.checkpoint import read_tensors
 QUICK = ["--preset", "mlp", "--steps", "6", "--batch-size", "4"]
 
 
+def quick(*more):
+    """`QUICK` with other options, which may be its own with another value."""
+    own = [word for i in range(0, len(QUICK), 2) if QUICK[i] not in more for word in QUICK[i : i + 2]]
+    return [*own, *more]
+
+
 def pictures(path, shape=(20, 8, 8), dtype=np.uint8, seed=0):
     np.save(path, np.random.default_rng(seed).integers(0, 256, shape).astype(dtype))
     return path

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from folders import QUICK, pictures, state_of
+from folders import QUICK, pictures, quick, state_of
 
 import inputs
 from geomem.data import load as load_images
@@ -90,7 +90,7 @@ def test_the_log_of_a_long_run_has_means_over_a_two_hundredth(tmp_path, monkeypa
 
 def test_a_folder_of_one_s_own_by_what_was_asked(command, tmp_path):
     for seed in ("0", "1", "0"):
-        code, _, err = command("train", "digits", *QUICK, "--steps", "1", "--seed", seed)
+        code, _, err = command("train", "digits", *quick("--steps", "1"), "--seed", seed)
         assert code == 0, err
     folders = sorted((tmp_path / "geomem-train").iterdir())
     assert len(folders) == 2

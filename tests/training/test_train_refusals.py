@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from folders import QUICK, kept, pictures, state_of
+from folders import QUICK, kept, pictures, quick, state_of
 
 from geomem.records import Run
 from geomem.training.checkpoint import load_training
@@ -47,7 +47,7 @@ from geomem.training.presets import TrainSettings
     ids=lambda value: " ".join(value) if value and value[0].startswith("--") else "",
 )
 def test_options_that_cannot_be_used_are_refused_before_anything_is_left(refused, tmp_path, arguments, words):
-    refused(["train", "digits", *QUICK, *arguments, "--out", "run"], 2, *words)
+    refused(["train", "digits", *quick(*arguments), "--out", "run"], 2, *words)
     assert list(tmp_path.iterdir()) == []
 
 
