@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
@@ -24,10 +25,12 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from geomem.errors import InputError
-from geomem.scores import Posterior
-from geomem.theory import rank_correction
+from geomem.measure.principal import Prepared, smallest_time, spanned
+from geomem.scores import EmpiricalScore, Posterior
+from geomem.theory import condensation_time, rank_correction
 
 __all__ = [
+    "condensation",
     "condensation_time_from_half",
     "crossing",
     "half_time",
@@ -40,6 +43,9 @@ __all__ = [
 _GROWTH, _TRIES = 4.0, 40
 # Smallest time, as a share of the largest variance of an entry, down to which distances are exact.
 _SMALLEST = 1e-4
+# Share of the weight that spectra may leave out.
+_NEGLIGIBLE = 1e-9
+_T = {"units": "data units squared", "long_name": "noise variance"}
 
 
 def half_time_at(train: Tensor, points: Tensor) -> float:
@@ -51,7 +57,7 @@ def half_time_at(train: Tensor, points: Tensor) -> float:
     0.1369
     """
     largest = float(train.to(torch.float64).var(0, correction=0).max())
-    return half_time_of(Posterior(train, points, t_min=_SMALLEST * max(largest, np.finfo(float).tiny)))
+    return half_time_of(EmpiricalScore(train).posterior(points, t_min=_SMALLEST * max(largest, np.finfo(float).tiny)))
 
 
 def half_time_of(posterior: Posterior) -> float:
@@ -87,6 +93,48 @@ def half_time(mean_weight: Callable[[float], float], start: float) -> float:
     else:
         return math.nan
     return math.exp(low) if low == high else math.exp(brentq(excess, low, high, xtol=1e-10))
+
+
+def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bool_] | None = None) -> xr.Dataset:
+    """Time at which the mean of Y at held-out points is one half, and what t_c it means under several guesses of the rank.
+
+    Variables: `half`; `clean` (point, around), Y at times around it without training rows that repeat others nearly (`clean`
+    marks the rest); `t_c` and `rank` over `guess`; `plug_in` (point), the Gaussian plug-in's t_c at each held-out point.
+    """
+    x = data.held_out[:points]
+    posterior = EmpiricalScore(data.train).posterior(x, t_min=smallest_time(data))
+    half = half_time_of(posterior)
+    cleaned = posterior
+    if clean is not None and not clean.all():
+        cleaned = EmpiricalScore(data.train[torch.as_tensor(clean)]).posterior(x, t_min=posterior.t_min)
+    around = (half if math.isfinite(half) else 1.0) * np.geomspace(0.1, 100, 37)
+    weights = np.stack([(1 / cleaned.effective_samples(float(t))).numpy() for t in around], 1)
+    n, s = data.train.shape[0], data.variances
+    t_c = float(condensation_time(s, n))
+    ranks = {"none": math.inf, "plug-in": float(np.sum((s / (s + max(t_c, np.finfo(float).tiny))) ** 2))}
+    if math.isfinite(half):
+        kept = data.coordinates(data.train)[:, : spanned(s, 2 * half)]
+        squared = [
+            float(posterior.survival(i, 2 * half, rows=kept, negligible=_NEGLIGIBLE).square().sum())
+            for i in range(min(spectra, x.shape[0]))
+        ]
+        quartiles = np.quantile(squared, [0.25, 0.75])
+        ranks |= {"measured": float(np.mean(squared)), "measured, lower quartile": float(quartiles[0])}
+        ranks |= {"measured, upper quartile": float(quartiles[1])}
+    rank = np.array(list(ranks.values()))
+    times = np.where(np.isinf(rank), 2 * half, condensation_time_from_half(half, np.where(np.isinf(rank), 3, rank)))
+    where = data.coordinates(x).to(torch.float64).numpy()
+    return xr.Dataset(
+        {
+            "half": ((), half, _T),
+            "clean": (("point", "around"), weights, {"units": "1", "long_name": "sum of w^2 without near duplicates"}),
+            "t_c": ("guess", times, _T),
+            "rank": ("guess", rank, {"units": "directions"}),
+            "plug_in": ("point", condensation_time(s, n, where), _T),
+        },
+        coords={"guess": list(ranks), "around": ("around", around, _T)},
+        attrs={"n_samples": n},
+    )
 
 
 def condensation_time_from_half(half: ArrayLike, rank: ArrayLike) -> NDArray[np.float64]:

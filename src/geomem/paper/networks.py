@@ -1,13 +1,13 @@
-"""Figs. 5, 15 and 16: small networks trained on linear manifolds, one for each number of samples, and their spectra.
+"""Figs. 5, 15 and 16: small networks trained on linear manifolds, one for each number of samples, and what is measured.
 
-All sizes of a manifold are trained as one stack. Their spectra by Alg. 2 and by the orthonormal probe stand beside those
-of the empirical score of the same samples at the same points. Which subspace is lost is read from the survival of each
-axis, 1 + t J_jj, J by regression over mirrored noise: singular values alone do not say it.
+All sizes of a manifold are trained as one stack. Their spectra by Alg. 2 and by the orthonormal probe are compared with
+those of the empirical score of the same samples at the same points. Which subspace is lost is read from the survival of
+each axis, 1 + t J_jj, with J by regression over mirrored noise: singular values alone do not show it.
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from geomem.manifolds import LinearManifold
 from geomem.paper.experiment import Telling, Work
-from geomem.paper.spectra import PLACES, SIZES, TIMES
+from geomem.paper.parameters import PLACES, SIZES, TIMES, UNITS_T, Subspaces
 from geomem.records import Run
 from geomem.scores import EmpiricalScore, NetworkScore, Score
 from geomem.seeds import derived_generator
@@ -25,7 +25,7 @@ from geomem.spectra import spectrum
 from geomem.spectra.dimension import largest_gap
 from geomem.training import EnsembleObjective, EnsembleSettings, Training, members, steps, train_in
 
-__all__ = ["NetworkSettings", "network_parts", "training_seconds"]
+__all__ = ["NetworkSettings", "axis_survival", "network_parts", "training_seconds", "with_steps"]
 
 _PROBES = ("antithetic", "orthonormal")
 
@@ -40,18 +40,18 @@ class NetworkSettings:
         sizes: N of each network.
         times: t of each panel.
         steps: Optimizer steps.
-        batch_size: Samples a step.
+        batch_size: Samples in a step.
         hidden: Width of the network.
         t_min: Smallest t in training.
         t_max: Largest.
-        ema_decay: Of the average of the weights, which is what is measured.
-        points: Training points, and new points, at which spectra are taken.
+        ema_decay: EMA decay of the weights; their average is measured.
+        points: Training points, and held-out points, at which spectra are measured.
         compared: Whether the empirical score is measured at the same points.
         rank: m of uniformly drawn variances.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
-    manifolds: Mapping[str, tuple[tuple[int, float], ...]]
+    manifolds: Mapping[str, Subspaces]
     dim: int = 30
     sizes: tuple[int, ...] = SIZES
     times: tuple[float, ...] = TIMES
@@ -87,6 +87,11 @@ def network_parts(settings: NetworkSettings) -> Mapping[str, Work]:
     return {name: partial(_measured, settings, name) for name in settings.manifolds}
 
 
+def with_steps(settings: NetworkSettings, steps: int) -> NetworkSettings:
+    """The same with another number of optimizer steps."""
+    return replace(settings, steps=steps)
+
+
 def training_seconds(settings: NetworkSettings) -> float:
     """How long the training of all manifolds takes here, from a few steps of the first."""
     name = next(iter(settings.manifolds))
@@ -102,7 +107,7 @@ def training_seconds(settings: NetworkSettings) -> float:
 
 
 def _data(settings: NetworkSettings, name: str) -> tuple[LinearManifold, Tensor]:
-    """The manifold, and the samples of the largest network; the others see the first of them."""
+    """The manifold, and the samples of the largest network; the others are trained on the first of them."""
     parts = settings.manifolds[name]
     manifold = (
         LinearManifold.subspaces(settings.dim, parts)
@@ -144,8 +149,8 @@ def _measured(settings: NetworkSettings, name: str, run: Run, tell: Telling) -> 
         size=list(settings.sizes),
         probe=list(_PROBES),
         place=list(PLACES),
-        t=("t", list(settings.times), {"units": "data units squared"}),
-        variance=("group", [float(s[group].mean()) for group in groups], {"units": "data units squared"}),
+        t=("t", list(settings.times), UNITS_T),
+        variance=("group", [float(s[group].mean()) for group in groups], UNITS_T),
         count=("group", [group.numel() for group in groups]),
         direction=np.arange(1, manifold.dim + 1),
     ).assign_attrs(dim=manifold.dim, rank=manifold.rank, steps=state.step, seed=settings.seed)
@@ -159,7 +164,7 @@ def _halves(s: Tensor) -> list[Tensor]:
 
 
 def _spectra(score: Score, points: Tensor, t: Tensor, groups: list[Tensor], settings: NetworkSettings) -> xr.Dataset:
-    """Spectra at points (n, d), the origin first, then as many samples as new points, at all times."""
+    """Spectra at points (n, d), the origin first, then as many training as held-out points, at all times."""
     n, d = points.shape
     x, times = points.expand(t.numel(), n, d), t[:, None].expand(-1, n)
     places = (slice(0, 1), slice(1, 1 + settings.points), slice(1 + settings.points, n))
@@ -182,7 +187,7 @@ def _spectra(score: Score, points: Tensor, t: Tensor, groups: list[Tensor], sett
             "gap": (("probe", "t", "point"), np.stack(gap).astype(np.int16), {"note": "values before the largest gap"}),
             "axis_survival": (
                 ("t", "point", "group"),
-                _axis_survival(score, x, times, groups, settings).astype(np.float32),
+                _survival_along_axes(score, x, times, groups, settings).astype(np.float32),
                 {"note": "mean over the axes of a subspace of 1 + t J_jj"},
             ),
         },
@@ -190,13 +195,13 @@ def _spectra(score: Score, points: Tensor, t: Tensor, groups: list[Tensor], sett
     )
 
 
-def _axis_survival(
+def _survival_along_axes(
     score: Score, x: Tensor, times: Tensor, groups: list[Tensor], settings: NetworkSettings
 ) -> np.ndarray:
     """Survival along the axes, averaged over each group of them, (t, n, group); J by least squares over 4d mirrored directions.
 
-    By least squares, because a network knows the shell of radius sqrt(t d), on which Gaussian noise lies, and neither
-    the point itself nor a step along one axis.
+    By least squares, because a network is trained on the shell of radius sqrt(t d), where Gaussian noise is, and neither
+    at the point itself nor at a step along one axis.
     """
     d = x.shape[-1]
     p = torch.randn(4 * d, d, generator=derived_generator(settings.seed, "axes"), dtype=torch.float64)
@@ -211,3 +216,13 @@ def _axis_survival(
             survival = 1 + t * diagonal
             out[i, k] = [survival[group].mean().item() for group in groups]
     return out
+
+
+def axis_survival(arrays: xr.Dataset, score: str, place: str) -> tuple[np.ndarray, np.ndarray]:
+    """Survival along the axes at the points of a place (size, t, point, group), and the exact s/(s+t) (t, group).
+
+    Of a record's groups of axes with variance.
+    """
+    s, points = arrays["variance"].values, np.flatnonzero(arrays["where"].values == place)
+    found = arrays["axis_survival"].sel(score=score).isel(point=points).transpose("size", "t", "point", "group")
+    return found.values[..., s > 0].astype(np.float64), s[s > 0] / (s[s > 0] + arrays["t"].values[:, None])
