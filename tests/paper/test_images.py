@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-import xarray as xr
 
 from geomem.errors import InputError
-from geomem.paper.images import SCALED, ImageSettings, ImageSweep, drawn_images, image_parts, sources
+from geomem.jobs.engine import run
+from geomem.paper.images import SCALED, ImageSettings, ImageSweep, drawn_images, sources
+from geomem.paper.request import ReproduceRequest
 from geomem.records import Run
 
 
@@ -37,8 +38,8 @@ def test_data_are_found_in_the_forms_that_people_have(tmp_path: Path) -> None:
     assert found("digits", ImageSweep("mlp", (2,)), None) == ("digits", None)
 
 
-def test_the_settings_of_all_scales_are_the_paper_s_sizes_or_fewer_and_have_parts() -> None:
-    assert {scale: list(image_parts(settings)) for scale, settings in SCALED.items()} == {
+def test_the_settings_of_all_scales_are_the_paper_s_sizes_or_fewer() -> None:
+    assert {scale: list(settings.sweeps) for scale, settings in SCALED.items()} == {
         "quick": ["digits"],
         "reduced": ["mnist", "fashion-mnist", "emoji"],
         "full": ["mnist", "cifar10", "celeba"],
@@ -47,24 +48,27 @@ def test_the_settings_of_all_scales_are_the_paper_s_sizes_or_fewer_and_have_part
     assert {(one.preset, one.sizes, one.steps) for one in full.values()} == {(name, "paper", None) for name in full}
 
 
-def test_a_tiny_sweep_leaves_one_record_and_resumes(tmp_path: Path) -> None:
-    tiny = ImageSettings({"digits": ImageSweep("mlp", (2, 20), steps=5, points=2, samples=5)}, seed=3)
-    run = Run.open(tmp_path / "run", "reproduce fig6", {})
-    work = image_parts(tiny)["digits"]
-    shares: list[float] = []
-    arrays = work(run, shares.append)
-    assert shares == [0, 0.5]
+def test_a_tiny_experiment_leaves_one_record_a_data_set_and_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = ImageSettings({"digits": ImageSweep("mlp", (2, 20), steps=500, points=2, samples=5)})
+    monkeypatch.setitem(SCALED, "quick", tiny)
+    result = run(ReproduceRequest("fig7", scale="quick", steps=5, seed=3), out=tmp_path / "run", workers=1)
+    assert result is not None
+    assert result.page == tmp_path / "run" / "fig6.png"
+    assert result.page.read_bytes()[:4] == b"\x89PNG"
+    here = Run.existing(result.folder)
+    arrays = here.load("digits")
     assert (arrays["size"].values.tolist(), arrays["seed"].values.tolist()) == ([2, 20], [3])
     assert arrays.attrs["steps"] == 5
-    before = {path: path.stat().st_mtime_ns for path in run.path.glob("digits-*.nc")}
-    assert len(before) == 2
-    xr.testing.assert_identical(work(run, shares.append), arrays)
-    assert {path: path.stat().st_mtime_ns for path in run.path.glob("digits-*.nc")} == before
+    assert sorted(path.name for path in here.path.glob("*.nc")) == ["digits.nc"]
+    assert (here.path / "claims.json").exists()
+    assert (here.path / "cells" / "digits-n000020-seed3" / "model").is_dir()
 
 
 def test_the_figure_is_drawn_from_the_gallery_s_records() -> None:
     folder = Path(__file__).parents[2] / "docs" / "gallery" / "fig6"
     records = {name: Run.existing(folder).load(name) for name in ("mnist", "emoji")}
-    figure = drawn_images(records, "note")
+    figure = drawn_images(records, SCALED["reduced"], "note")
     titles = [axis.get_title() for axis in figure.axes]
     assert sum(title.startswith("resolved dimension, t = 0.12") for title in titles) == 2

@@ -30,7 +30,7 @@ from geomem.training.presets import TrainSettings
         (["--ema-decay", "1"], ["--ema-decay", "got 1"]),
         (["--ema-decay", "nan"], ["--ema-decay", "nan"]),
         (["--tracker", "tensorbored"], ["--tracker: 'tensorbored' is not known", "tensorboard"]),
-        (["--steps", "many"], ["--steps", "integer"]),
+        (["--steps", "many"], ["--steps", "many", "int"]),
         pytest.param(
             ["--tracker", "json"],
             ["--tracker", "json", "tensorboard"],
