@@ -151,8 +151,8 @@ def drawn_images(records: Records, settings: Any, note: str) -> "Figure":
     from geomem.figures.sweep import image_figure
 
     sweeps = {name: current(arrays) for name, arrays in records.items()}
-    tables = {name: rows(arrays) for name, arrays in sweeps.items()}
-    return image_figure(sweeps, tables, {name: reference_time(arrays) for name, arrays in sweeps.items()}, note)
+    times = {name: reference_time(arrays) for name, arrays in sweeps.items()}
+    return image_figure(sweeps, {name: rows(arrays) for name, arrays in sweeps.items()}, times, note)
 
 
 EXPERIMENTS = (
