@@ -47,14 +47,15 @@ def verdict(found: Numbers) -> str:
     copied = [c.size for c in found.copies if c.more]
     if not lost and not copied:
         return "No network has lost dimensions at its training digits, and none draws copies of them"
-    parts = []
-    if lost:
-        parts.append(f"networks trained on {listed(lost)} digits have lost dimensions at their training digits")
-    if copied:
-        who = "they" if copied == lost else f"{'those' if len(copied) > 1 else 'the one'} trained on {listed(copied)}"
-        parts.append(f"{who} draw{'' if len(copied) > 1 or who == 'they' else 's'} copies")
-    sentence = " and ".join(parts) if copied == lost else "; ".join(parts)
-    return sentence[0].upper() + sentence[1:]
+    if not lost:
+        return f"Networks trained on {listed(copied)} digits draw copies of their training digits"
+    sentence = f"Networks trained on {listed(lost)} digits have lost dimensions at their training digits"
+    if copied == lost:
+        return f"{sentence} and draw copies of them"
+    if not copied:
+        return f"{sentence}; none draws copies"
+    who = f"those trained on {listed(copied)} draw" if len(copied) > 1 else f"the one trained on {copied[0]:,} draws"
+    return f"{sentence}; {who} copies"
 
 
 def short(found: Numbers, said: Findings) -> list[str]:
