@@ -33,8 +33,7 @@ def findings(found: Numbers) -> Findings:
     """All findings, by key: "digits.lost.16", "digits.copies.16", "manifold.theory.training", ..."""
     out: list[Finding] = []
     for case, words in ((found.digits, DIGITS), (found.manifold, MANIFOLD)):
-        out += [*_kept(case, words), *_lost(case, words), _trend(case, words), *_beyond(case, words)]
-        out += _theory(case, words)
+        out += [*_lost(case, words), _trend(case, words), *_beyond(case, words), *_theory(case, words)]
     return Findings([*out, *_copies(found.copies), *_origin(found.origin)])
 
 
@@ -78,18 +77,6 @@ def listed(sizes: Sequence[int]) -> str:
     return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + f" and {shown[-1]}"
 
 
-def _kept(case: CaseNumbers, words: Words) -> list[Finding]:
-    """What the networks of the smallest and the largest training set keep."""
-    out = []
-    for row in (case.of(NETWORK)[0], case.of(NETWORK)[-1]):
-        for name, kept in (("training", row.training), ("held-out", row.held_out)):
-            text = (
-                f"At N = {row.size:,} the network keeps {kept:{_SPEC}} of {case.dim} dimensions at {name} {words.many}."
-            )
-            out.append(Finding(f"{words.key}.{name}.{row.size}", words.key, text, kept))
-    return out
-
-
 def _lost(case: CaseNumbers, words: Words) -> list[Finding]:
     return [
         Finding(f"{words.key}.lost.{row.size}", words.key, _gap(row, words), row.difference) for row in case.of(NETWORK)
@@ -105,7 +92,7 @@ def _gap(row: Row, words: Words) -> str:
     if gap.high < 0:
         more = Interval(-gap.value, -gap.high, -gap.low, gap.n)
         return f"{where}, training {words.many} have {more:{_SPEC}} dimensions more than held-out {words.many}."
-    return f"{where}, training and held-out {words.many} do not differ: {gap:{_SPEC}} dimensions lost."
+    return f"{where}, no loss shows at training {words.many}: {gap:{_SPEC}} dimensions."
 
 
 def _trend(case: CaseNumbers, words: Words) -> Finding:
@@ -128,18 +115,18 @@ def _trend(case: CaseNumbers, words: Words) -> Finding:
 def _beyond(case: CaseNumbers, words: Words) -> list[Finding]:
     """The network of the largest training set against the empirical score, like with like: by the same probe."""
     network, exact, probed = (case.of(score)[-1] for score in (NETWORK, EMPIRICAL, PROBED))
-    where = f"at held-out {words.many}, N = {network.size:,}"
+    at, where = f"At N = {network.size:,}", f"dimensions at held-out {words.many}"
     out = [
         Finding(
             f"{words.key}.empirical",
             words.key,
-            f"The empirical score keeps {probed.held_out:{_SPEC}} dimensions {where}, measured by the network's probe.",
+            f"{at}, the empirical score keeps {probed.held_out:{_SPEC}} {where}, measured by the network's probe.",
             probed.held_out,
         ),
         Finding(
             f"{words.key}.empirical.exact",
             words.key,
-            f"By its exact Jacobian there, the empirical score keeps {exact.held_out:{_SPEC}} dimensions.",
+            f"By its exact Jacobian, the empirical score keeps {exact.held_out:{_SPEC}} {where}.",
             exact.held_out,
         ),
     ]
@@ -150,11 +137,11 @@ def _beyond(case: CaseNumbers, words: Words) -> list[Finding]:
         )
     elif network.held_out.low > probed.held_out.high:
         text = (
-            f"The network keeps more than the empirical score's {probed.held_out:{_SPEC}} {where}: it generalizes, or has not "
-            "trained long enough to memorize."
+            f"{at}, the network keeps more than the empirical score's {probed.held_out:{_SPEC}} {where}: it generalizes, or has "
+            "not trained long enough to memorize."
         )
     else:
-        text = f"The network keeps no more than the empirical score's {probed.held_out:{_SPEC}} {where}."
+        text = f"{at}, the network keeps no more than the empirical score's {probed.held_out:{_SPEC}} {where}."
     value = float(case.gaussian) if case.hardly_trained else probed.held_out
     return [*out, Finding(f"{words.key}.beyond", words.key, text, value)]
 
@@ -190,17 +177,11 @@ def _copies(copies: Sequence[Copies]) -> list[Finding]:
 
 
 def _origin(found: OriginNumbers) -> list[Finding]:
-    """How far theory's singular values are off those of simulated data sets."""
-    names = {
-        "correlated": "the correlated theory",
-        "row": "the row form of Eq. 18",
-        "exact": "the exact score's spectrum",
-    }
+    """How far the correlated theory's singular values are off those of simulated data sets."""
+    ranges = {"below": ("Below the condensation time", found.below), "above": ("Above twice that", found.above)}
     out = []
-    for part, where in (("below", found.below), ("above", found.above)):
-        range_ = "below the condensation time" if part == "below" else "above twice the condensation time"
-        for name, words in names.items():
-            error = found.error(name, where)
-            text = f"Of {words}, {range_}: |ln(theory/simulation)| is {error:.2g} (median)."
-            out.append(Finding(f"manifold.origin.{name}.{part}", "origin", text, error))
+    for part, (words, where) in ranges.items():
+        error = found.error("correlated", where)
+        text = f"{words}, the correlated theory's singular values at the origin are off by {100 * error:.2g}% (median)."
+        out.append(Finding(f"manifold.origin.{part}", "origin", text, error))
     return out
