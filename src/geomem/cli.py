@@ -33,7 +33,7 @@ _READERS = {
     "report": ("Draw a run's figures and page again from its records.", "geomem.jobs.again:report"),
     "claims": (
         "Judge every statement of the paper from the records of its reproduction.",
-        "geomem.paper.document:claims",
+        "geomem.paper.command:claims",
     ),
 }
 
@@ -71,8 +71,10 @@ def _reader(place: str) -> Callable[..., Any]:
 def _job(name: str, help_: str) -> Callable[..., None]:
     """A function whose parameters are the fields of a command's request, and of how it is carried out."""
     kind = request_named(name)
+    positional = [key for key, (_, said) in options(kind).items() if said.positional]
 
-    def command(**values: Any) -> None:
+    def command(*given: Any, **values: Any) -> None:
+        values |= dict(zip(positional, given, strict=True))
         request = kind(**{key: v for key, v in values.items() if key not in EXECUTION})
         _carry_out(request, Execution(**{key: v for key, v in values.items() if key in EXECUTION}))
 

@@ -8,13 +8,79 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import fisher_exact, norm
+from torch import Tensor
 
+from geomem.data import DataSet
+from geomem.data.rows import representatives
 from geomem.errors import InputError
 from geomem.intervals import Interval, Rate
+from geomem.scores.distances import nearest
+from geomem.seeds import derived_seed
 
-__all__ = ["Rate", "Verdict", "copy_rate", "neighbour_distances", "rate_of_copies", "ratios", "superiority", "verdict"]
+__all__ = [
+    "RATIO",
+    "Rate",
+    "Verdict",
+    "compared",
+    "copy_rate",
+    "neighbour_distances",
+    "rate_of_copies",
+    "ratios",
+    "superiority",
+    "verdict",
+]
+
+# d_1/d_2 below which a sample is a copy.
+RATIO = 1 / 3
+# Rows of the data that serve as the control where no held-out data were given; closest pairs kept as pictures.
+_CONTROLS, _PAIRS = 5000, 10
+
+
+def compared(
+    real: DataSet, made: DataSet, held_out: DataSet | None, duplicates: xr.Dataset, *, seed: int
+) -> xr.Dataset:
+    """The record `copies`: two nearest training rows of samples and of a control, and the closest pairs as pictures.
+
+    Args:
+        real: Training data.
+        made: Generated samples, prepared like the data, see `data.matching.like`.
+        held_out: Real samples that were not trained on, prepared likewise; None compares rows of the data with all others.
+        duplicates: The record of `data.rows.used_rows`.
+        seed: Seed of the rows that serve as the control.
+    """
+    # One row of each group of near duplicates: two of them at the same distance would hide a copy.
+    rows = representatives(real, duplicates)
+    reference = real.rows(rows).numpy()
+    samples = made.rows(slice(None)).numpy().astype(reference.dtype)
+    distance, neighbour = neighbour_distances(samples, reference)
+    if held_out is not None:
+        control, _ = neighbour_distances(held_out.rows(slice(None)).numpy().astype(reference.dtype), reference)
+    else:
+        rng = np.random.default_rng(derived_seed(seed, "control"))
+        own = np.sort(rng.permutation(rows.size)[:_CONTROLS])
+        control, _ = neighbour_distances(reference[own], reference, own=own)
+    ratio = ratios(distance)
+    closest = np.argsort(ratio, kind="stable")[:_PAIRS]
+    pictured = neighbour[closest, 0]
+    units = {"units": "data units"}
+    return xr.Dataset(
+        {
+            "distance": (("sample", "rank"), distance, units),
+            "control": (("held_out", "rank"), control, units),
+            "neighbour": (("sample", "rank"), rows[neighbour], {"long_name": "row of the data"}),
+            "ratio": ("sample", ratio, {"units": "1"}),
+            "sample_label": ("sample", [made.label(i) for i in range(len(made))]),
+            "neighbour_label": ("sample", [real.label(int(i)) for i in rows[neighbour[:, 0]]]),
+            "closest": ("pair", closest, {"long_name": "number of the sample"}),
+            "picture": (("pair", "value"), samples[closest], units),
+            "original": (("pair", "value"), reference[pictured], units),
+        },
+        attrs={"control_name": "" if held_out is None else held_out.name, "notes": list(made.notes)},
+    )
 
 
 def neighbour_distances(
@@ -30,29 +96,28 @@ def neighbour_distances(
     Raises:
         InputError: For fewer than two data (beside the own), or samples of another shape.
     """
-    from sklearn.neighbors import NearestNeighbors
-
-    a, b = np.asarray(samples, dtype=np.float64), np.asarray(data, dtype=np.float64)
+    a, b = _rows(samples), _rows(data)
     k = 2 if own is None else 3
     if b.shape[0] < k:
         raise InputError(f"data: the second-nearest neighbour needs at least {k} samples, got {b.shape[0]}.")
     if a.shape[1:] != b.shape[1:] or a.shape[0] == 0:
-        raise InputError(f"samples: have shape {a.shape}, the data {b.shape}; all but the first axis must agree.")
+        raise InputError(
+            f"samples: have shape {tuple(a.shape)}, the data {tuple(b.shape)}; all but the first axis must agree."
+        )
     for name, values in (("samples", a), ("data", b)):
-        if not np.all(np.isfinite(values)):
+        if not bool(torch.isfinite(values).all()):
             raise InputError(f"{name}: holds values that are not finite; leave those rows out.")
-    centre = b.mean(0)  # the search's product form errs by the square of the distance to its origin
-    finder = NearestNeighbors(n_neighbors=k, algorithm="brute").fit((b - centre).reshape(b.shape[0], -1))
-    _, index = finder.kneighbors((a - centre).reshape(a.shape[0], -1))
-    if own is not None:
-        # Where equal rows are many the own one may not be among the three: then any of them goes.
-        is_own = index == np.asarray(own)[:, None]
-        is_own[~is_own.any(1), -1] = True
-        index = index[~is_own].reshape(-1, 2)
-    # The search's product form loses small distances to cancellation; those of the two found are taken directly.
-    distance = np.linalg.norm((a[:, None] - b[index]).reshape(*index.shape, -1), axis=-1)
-    order = np.argsort(distance, axis=1)
-    return np.take_along_axis(distance, order, 1), np.take_along_axis(index, order, 1)
+    distance, index = nearest(
+        a.flatten(1), b.flatten(1), 2, own=None if own is None else torch.as_tensor(np.asarray(own))
+    )
+    return distance.numpy(), index.numpy()
+
+
+def _rows(values: ArrayLike) -> Tensor:
+    """Values as a tensor of at least two axes, shared where they are float32 or float64 already."""
+    array = np.asarray(values)
+    array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    return torch.from_numpy(np.require(array[:, None] if array.ndim == 1 else array, requirements=["C", "W"]))
 
 
 @dataclass(frozen=True)
@@ -138,7 +203,7 @@ def ratios(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(distance[:, 1] > 0, distance[:, 0] / safe, 1.0)
 
 
-def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = 1 / 3, confidence: float = 0.95) -> Rate:
+def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = RATIO, confidence: float = 0.95) -> Rate:
     """Share of samples whose nearest datum is nearer than `ratio` times the second nearest.
 
     Duplicates in the data make both distances equal and hide copies; remove them first.
@@ -160,7 +225,7 @@ def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = 1 / 3, conf
     return rate_of_copies(distance, ratio=ratio, confidence=confidence)
 
 
-def rate_of_copies(distance: NDArray[np.float64], *, ratio: float = 1 / 3, confidence: float = 0.95) -> Rate:
+def rate_of_copies(distance: NDArray[np.float64], *, ratio: float = RATIO, confidence: float = 0.95) -> Rate:
     """The copy rate from distances (n, 2) to the two nearest data, see `copy_rate` and `neighbour_distances`."""
     count = int(np.sum(distance[:, 0] < ratio * distance[:, 1]))
     return Rate.of(count, distance.shape[0], confidence=confidence)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from geomem.data import DataSet
 from geomem.data.layout import channels_first
+from geomem.data.scale import scale_of
 from geomem.errors import InputError, reason_of
-from geomem.jobs.checks import scale_of
 from geomem.models.pipelines import PipelineScore, load
 from geomem.scores import NetworkScore, Score
 from geomem.seeds import derived_generator
