@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from geomem.paper.run import _settings_of, finish, records_of
 from tiny import settings_of
 
 from geomem.paper import EXPERIMENTS
 from geomem.paper.claims import CLAIMS, needs, verdicts
-from geomem.paper.run import _settings_of, finish, records_of
 from geomem.records import Run
 
 NAMES = list(EXPERIMENTS)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from geomem.paper.run import records_of
 
 from geomem import theory
 from geomem.manifolds import LinearManifold
@@ -20,7 +21,6 @@ from geomem.paper.order import OrderSettings, order_parts
 from geomem.paper.parameters import M7, M15, PLACES
 from geomem.paper.plane import PlaneSettings, plane_parts
 from geomem.paper.reverse import ReverseSettings, reverse_parts
-from geomem.paper.run import records_of
 from geomem.paper.scaling import ScalingSettings, _half_condensed, scaling_parts
 from geomem.paper.sizes import SizeSettings, simulated_parts
 from geomem.records import Run

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from geomem.jobs.redraw import redraw
+from geomem.paper.run import finish, left_out, records_of
 from tiny import content, settings_of
 
 from geomem.errors import InputError, OutputError
-from geomem.jobs.redraw import redraw
 from geomem.manifolds import LinearManifold
 from geomem.paper import EXPERIMENTS, expected_seconds, experiment_named, networks, run, run_all
 from geomem.paper.parameters import M15
-from geomem.paper.run import finish, left_out, records_of
 from geomem.records import Run
 from geomem.seeds import derived_generator
 from geomem.training import TrainState, train

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
+from sweep_records import NEAR, made
 
 from geomem.figures import sweep as figures
 from geomem.figures.style import HELD_OUT, TRAINING
 from geomem.jobs.sweep.numbers import READING, reference_time, rows
-from sweep_records import NEAR, made
 
 
 def drawn(figure: Figure) -> None:
@@ -82,5 +82,3 @@ def test_the_kink_is_where_the_spectrum_has_its_step() -> None:
     assert kinks.get_xdata()[0] == 64 - 8 - 2
     assert 43 in [line.get_xdata()[0] for line in axis.lines]
     assert "dimension 43" in axis.get_title()
-
-

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from folders import header_of
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -20,7 +21,6 @@ from geomem.training.checkpoint import load_training, save_training
 from geomem.training.denoising import ImageObjective, pipeline
 from geomem.training.loop import Training, steps
 from geomem.training.unet import NETWORKS
-from folders import header_of
 from models import TRAINING
 
 SHAPE = (1, 4, 4)

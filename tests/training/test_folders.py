@@ -5,8 +5,8 @@ import sys
 from dataclasses import replace
 
 import pytest
-
 from folders import files, leftovers
+
 from geomem.errors import OutputError
 from geomem.records import Run
 from models import TRAINING

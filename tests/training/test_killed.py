@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from folders import files, header_of, leftovers
 
 from commands import geomem
-from folders import files, header_of, leftovers
 from geomem.errors import OutputError, TrainingError
 from geomem.jobs.engine import run
 from geomem.jobs.train import model as models

@@ -182,6 +182,6 @@ def _origin(found: OriginNumbers) -> list[Finding]:
     out = []
     for part, (words, where) in ranges.items():
         error = found.error("correlated", where)
-        text = f"{words}, the correlated theory's singular values at the origin are off by {100 * error:.2g}% (median)."
+        text = f"{words}, the correlated theory's singular values at the origin are off by |ln ratio| = {error:.2g} (median)."
         out.append(Finding(f"manifold.origin.{part}", "origin", text, error))
     return out

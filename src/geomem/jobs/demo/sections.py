@@ -233,7 +233,7 @@ def _training(records: Records, note: str) -> Section:
     picture = Picture(
         "losses",
         figures.loss_curves(curves, note),
-        f"Weighted squared error of the predicted noise, mean over the steps between two dots. It ends at {words}.",
+        f"Weighted squared error of the predicted noise, mean over the steps since the last value. It ends at {words}.",
         "Loss of each network against training steps.",
     )
     return Section("Training", pictures=[picture])
