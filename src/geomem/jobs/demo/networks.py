@@ -7,9 +7,8 @@ measure read the networks, and its loss curve as its record.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from geomem.jobs.demo.cases import Case
 from geomem.jobs.demo.settings import T_RANGE, CaseSettings
@@ -46,12 +45,12 @@ class Stack:
         """Name of the checkpoint."""
         return f"{self.name}.safetensors"
 
-    def training(self, data: Tensor, seed: int) -> EnsembleSettings:
-        """How the networks are trained on data (n, d)."""
+    def training(self, case: Case, seed: int) -> EnsembleSettings:
+        """How it is trained."""
         return EnsembleSettings(
             sizes=self.sizes,
-            dim=data.shape[1],
-            sigma_data=float(data.std(correction=0)),
+            dim=case.data.shape[1],
+            sigma_data=float(case.data.std(correction=0)),
             steps=self.settings.steps,
             hidden=self.settings.hidden,
             batch_size=self.settings.batch_size,
@@ -72,7 +71,7 @@ def networks_stage(cases: Sequence[Case], run: Run, seed: int, *, share: float, 
     def part(case: Case, stack: Stack) -> Part:
         label = f"training networks · {case.name}, N = {' and '.join(f'{n:,}' for n in stack.sizes)}"
         cost = case.settings.steps * case.settings.hidden**2 * len(stack.sizes)
-        return Part(stack.name, label, lambda tell: _trained(stack, case.data, run, seed, tell), cost)
+        return Part(stack.name, label, lambda tell: _trained(stack, case, run, seed, tell), cost)
 
     def parts() -> list[Part]:
         return [part(case, stack) for case in cases for stack in stacks(case.name, case.settings)]
@@ -84,39 +83,26 @@ def network(case: Case, size: int, run: Run, seed: int) -> nn.Module:
     """The network trained on the first `size` samples, with averaged weights, from its checkpoint.
 
     Raises:
-        InputError: If the checkpoint is missing, damaged, or of another training.
+        InputError: If the checkpoint is missing or damaged.
     """
     stack = next(stack for stack in stacks(case.name, case.settings) if size in stack.sizes)
-    state = load_training(run.path / stack.file, stack.training(case.data, seed))
-    return members(state)[stack.sizes.index(size)]
+    return members(load_training(run.path / stack.file, stack.training(case, seed)))[stack.sizes.index(size)]
 
 
-def _trained(stack: Stack, data: Tensor, run: Run, seed: int, tell: Tell) -> xr.Dataset:
-    """Train a stack from where its last checkpoint left it; its loss curve."""
+def _trained(stack: Stack, case: Case, run: Run, seed: int, tell: Tell) -> xr.Dataset:
+    """Train a stack from where its checkpoint left it; its loss curve."""
     train_in(
         run,
         stack.file,
-        stack.training(data, seed),
-        lambda state: EnsembleObjective(state, data),
+        stack.training(case, seed),
+        lambda state: EnsembleObjective(state, case.data),
         tell=lambda at: tell(at.share, ""),
         labels={"part": stack.name},
     )
-    return _curve(stack, run)
-
-
-def _curve(stack: Stack, run: Run) -> xr.Dataset:
-    """The losses that were logged; a stack that was killed between log and checkpoint has logged a step twice."""
-    lines = [line for line in run.metrics() if line.get("part") == stack.name and "loss" in line]
-    logged = {line["step"]: np.atleast_1d(line["loss"]) for line in lines}
-    steps = sorted(logged)
-    loss = {"units": "1", "long_name": "weighted squared error of the noise, mean over the steps since the last value"}
+    # A stack that was killed has logged some steps twice.
+    logged = {line["step"]: line["loss"] for line in run.metrics() if line.get("part") == stack.name and "loss" in line}
+    losses = [loss if isinstance(loss, list) else [loss] for loss in logged.values()]
+    words = {"units": "1", "long_name": "weighted squared error of the noise, mean over the steps since the last value"}
     return xr.Dataset(
-        {
-            "loss": (
-                ("step", "size"),
-                np.reshape([logged[step] for step in steps], (len(steps), len(stack.sizes))),
-                loss,
-            )
-        },
-        coords={"step": steps, "size": list(stack.sizes)},
+        {"loss": (("step", "size"), losses, words)}, coords={"step": list(logged), "size": list(stack.sizes)}
     )
