@@ -70,8 +70,10 @@ def _reader(place: str) -> Callable[..., Any]:
 def _job(name: str, help_: str) -> Callable[..., None]:
     """A function whose parameters are the fields of a command's request, and of how it is carried out."""
     kind = request_named(name)
+    positional = [key for key, (_, said) in options(kind).items() if said.positional]
 
-    def command(**values: Any) -> None:
+    def command(*given: Any, **values: Any) -> None:
+        values |= dict(zip(positional, given, strict=True))
         request = kind(**{key: v for key, v in values.items() if key not in EXECUTION})
         _carry_out(request, Execution(**{key: v for key, v in values.items() if key in EXECUTION}))
 

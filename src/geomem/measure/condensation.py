@@ -5,10 +5,10 @@ at finite rank E[Y] = 1 - t/(C t_c), see `theory.rank_correction`. So the time a
 
     t_c = 2 t(Y = 1/2) / C(m_eff/2),
 
-where m_eff is the number of directions that the posterior spreads over. It has to be guessed for real data; the audit
+where m_eff is the number of directions that the posterior spreads over. It has to be guessed for real data; `geomem data`
 states t(Y = 1/2), which needs no guess, and what t_c becomes with several. On linear manifolds (d = 30, rank 7 and 15,
 N = 1000) at the origin, with the rank of theory, this t_c is 9% and 5% larger than the exact one, since the law bends
-before Y = 1/2; with the rank measured at 2t, 22 to 26%. Averaged over held-out points, as the audit does it, it is within
+before Y = 1/2; with the rank measured at 2t, 22 to 26%. Averaged over held-out points, as there, it is within
 1% of the mean exact t_c there.
 """
 
@@ -16,18 +16,55 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 from scipy.stats import t as student
+from torch import Tensor
 
 from geomem.errors import InputError
-from geomem.theory import rank_correction
+from geomem.measure.principal import Prepared, smallest_time, spanned
+from geomem.scores import Posterior
+from geomem.theory import condensation_time, rank_correction
 
-__all__ = ["condensation_time_from_half", "crossing", "half_time", "resampled_means"]
+__all__ = [
+    "condensation",
+    "condensation_time_from_half",
+    "crossing",
+    "half_time",
+    "half_time_at",
+    "half_time_of",
+    "resampled_means",
+]
 
 # Factor by which a bracket grows, and how often.
 _GROWTH, _TRIES = 4.0, 40
+# Smallest time, as a share of the largest variance of an entry, down to which distances are exact.
+_SMALLEST = 1e-4
+# Share of the weight that spectra may leave out.
+_NEGLIGIBLE = 1e-9
+_T = {"units": "data units squared", "long_name": "noise variance"}
+
+
+def half_time_at(train: Tensor, points: Tensor) -> float:
+    """Noise variance at which the mean of sum w^2 at `points` (p, d) over rows `train` (n, d) is 1/2; NaN where it is at none.
+
+    >>> import torch
+    >>> samples = torch.eye(9, dtype=torch.float64)
+    >>> round(half_time_at(samples, 0.4 * samples), 4)
+    0.1369
+    """
+    largest = float(train.to(torch.float64).var(0, correction=0).max())
+    return half_time_of(Posterior(train, points, t_min=_SMALLEST * max(largest, np.finfo(float).tiny)))
+
+
+def half_time_of(posterior: Posterior) -> float:
+    """The same for a posterior whose distances are known."""
+    nearest = posterior.squares.amin(1)
+    start = float(nearest[nearest > 0].median()) if bool((nearest > 0).any()) else 1.0
+    return half_time(lambda t: float((1 / posterior.effective_samples(t)).mean()), start / 10)
 
 
 def half_time(mean_weight: Callable[[float], float], start: float) -> float:
@@ -56,6 +93,48 @@ def half_time(mean_weight: Callable[[float], float], start: float) -> float:
     else:
         return math.nan
     return math.exp(low) if low == high else math.exp(brentq(excess, low, high, xtol=1e-10))
+
+
+def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bool_] | None = None) -> xr.Dataset:
+    """Time at which the mean of Y at held-out points is one half, and what t_c it means under several guesses of the rank.
+
+    Variables: `half`; `clean` (point, around), Y at times around it without training rows that repeat others nearly (`clean`
+    marks the rest); `t_c` and `rank` over `guess`; `plug_in` (point), the Gaussian plug-in's t_c at each held-out point.
+    """
+    x = data.held_out[:points]
+    posterior = Posterior(data.train, x, t_min=smallest_time(data))
+    half = half_time_of(posterior)
+    cleaned = posterior
+    if clean is not None and not clean.all():
+        cleaned = Posterior(data.train[torch.as_tensor(clean)], x, t_min=posterior.t_min)
+    around = (half if math.isfinite(half) else 1.0) * np.geomspace(0.1, 100, 37)
+    weights = np.stack([(1 / cleaned.effective_samples(float(t))).numpy() for t in around], 1)
+    n, s = data.train.shape[0], data.variances
+    t_c = float(condensation_time(s, n))
+    ranks = {"none": math.inf, "plug-in": float(np.sum((s / (s + max(t_c, np.finfo(float).tiny))) ** 2))}
+    if math.isfinite(half):
+        kept = data.coordinates(data.train)[:, : spanned(s, 2 * half)]
+        squared = [
+            float(posterior.survival(i, 2 * half, rows=kept, negligible=_NEGLIGIBLE).square().sum())
+            for i in range(min(spectra, x.shape[0]))
+        ]
+        quartiles = np.quantile(squared, [0.25, 0.75])
+        ranks |= {"measured": float(np.mean(squared)), "measured, lower quartile": float(quartiles[0])}
+        ranks |= {"measured, upper quartile": float(quartiles[1])}
+    rank = np.array(list(ranks.values()))
+    times = np.where(np.isinf(rank), 2 * half, condensation_time_from_half(half, np.where(np.isinf(rank), 3, rank)))
+    where = data.coordinates(x).to(torch.float64).numpy()
+    return xr.Dataset(
+        {
+            "half": ((), half, _T),
+            "clean": (("point", "around"), weights, {"units": "1", "long_name": "sum of w^2 without near duplicates"}),
+            "t_c": ("guess", times, _T),
+            "rank": ("guess", rank, {"units": "directions"}),
+            "plug_in": ("point", condensation_time(s, n, where), _T),
+        },
+        coords={"guess": list(ranks), "around": ("around", around, _T)},
+        attrs={"n_samples": n},
+    )
 
 
 def condensation_time_from_half(half: ArrayLike, rank: ArrayLike) -> NDArray[np.float64]:

@@ -8,13 +8,76 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import fisher_exact, norm
 
+from geomem.data import DataSet
+from geomem.data.rows import representatives
 from geomem.errors import InputError
 from geomem.intervals import Interval, Rate
+from geomem.seeds import derived_seed
 
-__all__ = ["Rate", "Verdict", "copy_rate", "neighbour_distances", "rate_of_copies", "ratios", "superiority", "verdict"]
+__all__ = [
+    "RATIO",
+    "Rate",
+    "Verdict",
+    "compared",
+    "copy_rate",
+    "neighbour_distances",
+    "rate_of_copies",
+    "ratios",
+    "superiority",
+    "verdict",
+]
+
+# d_1/d_2 below which a sample is a copy.
+RATIO = 1 / 3
+# Rows of the data that serve as the control where no held-out data were given; closest pairs kept as pictures.
+_CONTROLS, _PAIRS = 5000, 10
+
+
+def compared(
+    real: DataSet, made: DataSet, held_out: DataSet | None, duplicates: xr.Dataset, *, seed: int
+) -> xr.Dataset:
+    """The record `copies`: two nearest training rows of samples and of a control, and the closest pairs as pictures.
+
+    Args:
+        real: Training data.
+        made: Generated samples, prepared like the data, see `data.matching.like`.
+        held_out: Real samples that were not trained on, prepared likewise; None compares rows of the data with all others.
+        duplicates: The record of `data.rows.used_rows`.
+        seed: Seed of the rows that serve as the control.
+    """
+    # One row of each group of near duplicates: two of them at the same distance would hide a copy.
+    rows = representatives(real, duplicates)
+    reference = real.rows(rows).numpy()
+    samples = made.rows(slice(None)).numpy().astype(reference.dtype)
+    distance, neighbour = neighbour_distances(samples, reference)
+    if held_out is not None:
+        control, _ = neighbour_distances(held_out.rows(slice(None)).numpy().astype(reference.dtype), reference)
+    else:
+        rng = np.random.default_rng(derived_seed(seed, "control"))
+        own = np.sort(rng.permutation(rows.size)[:_CONTROLS])
+        control, _ = neighbour_distances(reference[own], reference, own=own)
+    ratio = ratios(distance)
+    closest = np.argsort(ratio, kind="stable")[:_PAIRS]
+    pictured = neighbour[closest, 0]
+    units = {"units": "data units"}
+    return xr.Dataset(
+        {
+            "distance": (("sample", "rank"), distance, units),
+            "control": (("held_out", "rank"), control, units),
+            "neighbour": (("sample", "rank"), rows[neighbour], {"long_name": "row of the data"}),
+            "ratio": ("sample", ratio, {"units": "1"}),
+            "sample_label": ("sample", [made.label(i) for i in range(len(made))]),
+            "neighbour_label": ("sample", [real.label(int(i)) for i in rows[neighbour[:, 0]]]),
+            "closest": ("pair", closest, {"long_name": "number of the sample"}),
+            "picture": (("pair", "value"), samples[closest], units),
+            "original": (("pair", "value"), reference[pictured], units),
+        },
+        attrs={"control_name": "" if held_out is None else held_out.name, "notes": list(made.notes)},
+    )
 
 
 def neighbour_distances(
@@ -138,7 +201,7 @@ def ratios(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(distance[:, 1] > 0, distance[:, 0] / safe, 1.0)
 
 
-def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = 1 / 3, confidence: float = 0.95) -> Rate:
+def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = RATIO, confidence: float = 0.95) -> Rate:
     """Share of samples whose nearest datum is nearer than `ratio` times the second nearest.
 
     Duplicates in the data make both distances equal and hide copies; remove them first.
@@ -160,7 +223,7 @@ def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = 1 / 3, conf
     return rate_of_copies(distance, ratio=ratio, confidence=confidence)
 
 
-def rate_of_copies(distance: NDArray[np.float64], *, ratio: float = 1 / 3, confidence: float = 0.95) -> Rate:
+def rate_of_copies(distance: NDArray[np.float64], *, ratio: float = RATIO, confidence: float = 0.95) -> Rate:
     """The copy rate from distances (n, 2) to the two nearest data, see `copy_rate` and `neighbour_distances`."""
     count = int(np.sum(distance[:, 0] < ratio * distance[:, 1]))
     return Rate.of(count, distance.shape[0], confidence=confidence)

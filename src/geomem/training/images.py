@@ -8,8 +8,8 @@ from torch import Tensor
 from geomem.data import DataSet, nested_split
 from geomem.data.duplicates import distinct_rows
 from geomem.data.layout import channels_first
+from geomem.data.scale import scale_of
 from geomem.errors import InputError
-from geomem.jobs.checks import scale_of
 
 __all__ = ["divided", "shape_of", "stored", "tensor_of"]
 

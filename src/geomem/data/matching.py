@@ -1,0 +1,106 @@
+"""Data that are compared with others: of their shape, on their scale, and, where held out, without a row in common."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from geomem.data.dataset import DataSet
+from geomem.data.duplicates import distinct_rows
+from geomem.data.load import holds_image_files, load
+from geomem.data.scale import scale_of
+from geomem.errors import InputError
+
+__all__ = ["like", "unseen"]
+
+# Difference between channels, of 255, below which an image is gray.
+_TINT = 8
+# Fewest held-out samples that say anything.
+_FEWEST = 20
+
+
+def like(
+    real: DataSet, source: str | Path, option: str, *, mode: str | None = None, array: str | None = None
+) -> DataSet:
+    """Samples that are to be compared with `real`: of its shape and, by all appearance, on its scale.
+
+    Images are scaled to the side of square data. What had to be done to them is among their notes.
+
+    Args:
+        real: The data.
+        source: What `load` reads.
+        option: That named it, as "--samples".
+        mode: "gray" or "rgb" for image files.
+        array: Array of a .npz file.
+
+    Raises:
+        InputError: For samples of another shape or scale, or a single one.
+    """
+    files, target = holds_image_files(source), real.image_shape
+    side = target[0] if files and target is not None and target[0] == target[1] else None
+
+    def read(mode: str | None) -> DataSet:
+        return load(source, size=side, mode=mode, array=array if str(source).endswith(".npz") else None)
+
+    other = read(mode if files else None)
+    if files and target is not None and other.image_shape is not None and len(other.image_shape) != len(target):
+        other = _of_channels(other, len(target), read)
+    if target is not None and other.image_shape == target:
+        other = other.arranged(real)
+    if other.shape != real.shape:
+        raise InputError(
+            f"{option}: {other.name} has samples of shape {other.shape}, {real.name} of {real.shape}; they must agree."
+        )
+    if len(other) < 2:
+        raise InputError(f"{option}: {other.name} holds one sample; give as many as you can, hundreds at least.")
+    _same_scale(real, other, option)
+    return other
+
+
+def unseen(training: DataSet, held_out: DataSet, *, few: str) -> None:
+    """Refuse held-out data that share rows with the training data, or are too few.
+
+    Args:
+        training: The data that were trained on.
+        held_out: Those that were not.
+        few: What to do about too few, as a sentence.
+
+    Raises:
+        InputError: For shared rows, or fewer than 20.
+    """
+    joined = DataSet("", "", np.concatenate([d.rows(slice(None)).numpy() for d in (training, held_out)]))
+    _, first = distinct_rows(joined)
+    shared = int(np.sum(first[len(training) :] < len(training)))
+    if shared:
+        raise InputError(
+            f"--held-out: {shared:,} of the {len(held_out):,} samples of {held_out.name} are among those of {training.name}; "
+            "held-out data must not have been trained on. Remove them from one of the two."
+        )
+    if len(held_out) < _FEWEST:
+        raise InputError(
+            f"--held-out: {held_out.name} holds {len(held_out)} samples; fewer than {_FEWEST} say nothing. {few}"
+        )
+
+
+def _of_channels(other: DataSet, axes: int, read: Callable[[str | None], DataSet]) -> DataSet:
+    """Images converted to gray (2 axes) or color (3), with a note where that changed them."""
+    values = other.values
+    if axes == 3:
+        note = "They are grayscale and were compared with color data as gray in three channels."
+        return replace(read("rgb"), notes=(*other.notes, note))
+    coloured = any(
+        int(np.ptp(block.astype(np.int64), axis=-1).max()) > _TINT for block in np.array_split(values, 16) if block.size
+    )
+    note = "They are in color and were converted to grayscale, as the data are."
+    return replace(read("gray"), notes=(*other.notes, *([note] if coloured else [])))
+
+
+def _same_scale(real: DataSet, other: DataSet, option: str) -> None:
+    """Refuse pixels on another scale: they would be far from all data and never look like copies."""
+    scales = [scale_of(real), scale_of(other)]
+    if None not in scales and scales[0] != scales[1]:
+        raise InputError(
+            f"{option}: the values of {other.name} look like pixels from {scales[1]}, those of {real.name} like pixels from "
+            f"{scales[0]} (bytes are read as v/127.5 - 1). Bring both to one scale, or save both as bytes (uint8)."
+        )

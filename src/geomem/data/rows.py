@@ -1,0 +1,126 @@
+"""Which rows of a data set are used: distinct ones, some held out, near duplicates known by their groups.
+
+The record `duplicates` says it once for every command:
+
+    row (kept)                    rows that are used: distinct, and no more than a limit
+    group (kept)                  near duplicates by the first of their group, as a place in `row`
+    pair, distance (pairs)        near duplicates, nearest pair first; `pair_label` names them
+    repeated, original (repeats)  rows that equal an earlier one, and that one; `repeated_label`, `original_label` name them
+"""
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from geomem.data.dataset import DataSet
+from geomem.data.duplicates import distinct_rows, near_duplicates
+from geomem.data.splits import Split, nested_split
+from geomem.errors import InputError
+from geomem.seeds import derived_seed
+
+__all__ = ["LEAST", "check_rows", "divided", "hold_out_count", "representatives", "used_rows"]
+
+# Fewest distinct rows about which anything can be said.
+LEAST = 40
+# At most one row in so many is held out, and by default no more than this number.
+_SHARE, _HELD_OUT = 5, 1000
+# Beyond these, squares and their inverses leave the range in which screens are computed.
+_HUGE = 1e15
+
+
+def check_rows(data: DataSet, limit: int | None) -> int:
+    """Refuse data about which nothing can be said; the number of rows that are used.
+
+    Raises:
+        InputError: For constant rows, values out of range, too few distinct rows, or a limit beyond them.
+    """
+    n = len(data)
+    if n == 1:
+        raise InputError(f"{data.name}: holds one sample; at least {LEAST} distinct ones are needed.")
+    first = np.asarray(data.values[:1])
+    if all(np.array_equal(np.broadcast_to(first, block.shape), block) for _, block in data.blocks()):
+        constant = bool(np.all(first == first.flat[0]))
+        what = f"every value is {first.flat[0]:g}" if constant else "every sample equals the first"
+        raise InputError(f"{data.name}: {what}, so there are no dimensions to lose; check how the data were made.")
+    low, high = (f([float(f(block)) for _, block in data.blocks()]) for f in (np.min, np.max))
+    if not (max(abs(low), abs(high)) < _HUGE and high - low > 1 / _HUGE):
+        raise InputError(
+            f"{data.name}: its values lie between {low:.3g} and {high:.3g}, too large or too close for squared distances; "
+            "rescale them."
+        )
+    distinct = distinct_rows(data)[0].size
+    if distinct < LEAST:
+        raise InputError(f"{data.name}: holds {distinct} distinct samples among {n:,}; at least {LEAST} are needed.")
+    if limit is not None and limit > distinct:
+        raise InputError(f"--limit: asks for {limit:,} rows, but {data.name} has {distinct:,} distinct ones.")
+    return min(distinct, limit or distinct)
+
+
+def hold_out_count(data: DataSet, usable: int, asked: int | None) -> int:
+    """How many of the rows that are used are held out: as many as asked for, or a fifth, 1,000 at most.
+
+    Raises:
+        InputError: For more than a fifth.
+    """
+    most = usable // _SHARE
+    if asked is not None and asked > most:
+        raise InputError(
+            f"--hold-out: {asked:,} is more than a fifth of the {usable:,} distinct rows of {data.name}; ask for {most:,} or "
+            "fewer."
+        )
+    return min(_HELD_OUT if asked is None else asked, most)
+
+
+def used_rows(data: DataSet, *, limit: int | None, seed: int) -> xr.Dataset:
+    """The record `duplicates`: which rows are used, and which of them are near duplicates of each other."""
+    rows, first = distinct_rows(data)
+    if limit is not None:
+        rows = np.sort(np.random.default_rng(derived_seed(seed, "limit")).permutation(rows)[:limit])
+    near = near_duplicates(data.rows(rows), seed=seed)
+    repeated = np.flatnonzero(first != np.arange(first.size))
+    units = {"units": "data units"}
+    return xr.Dataset(
+        {
+            "row": ("kept", rows, {"long_name": "row of the data that is used"}),
+            "group": ("kept", near.group, {"long_name": "first of those joined by near duplicates, as place in row"}),
+            "pair": (("pairs", "end"), rows[near.pairs], {"long_name": "rows of near duplicates, nearest first"}),
+            "distance": ("pairs", near.distance, units),
+            "pair_label": (("pairs", "end"), _labels(data, rows[near.pairs])),
+            "repeated": ("repeats", repeated, {"long_name": "rows equal to an earlier one"}),
+            "original": ("repeats", first[repeated], {"long_name": "the earlier row"}),
+            "repeated_label": ("repeats", _labels(data, repeated)),
+            "original_label": ("repeats", _labels(data, first[repeated])),
+        },
+        attrs={"threshold": near.threshold, "typical": near.typical},
+    )
+
+
+def divided(data: DataSet, duplicates: xr.Dataset, count: int, *, seed: int) -> Split:
+    """Training rows and `count` held-out rows, as places in `row`: none of the latter has a near duplicate.
+
+    Raises:
+        InputError: If too few rows have none.
+    """
+    group = duplicates["group"].values
+    n = group.size
+    alone = np.bincount(group, minlength=n)[group] == 1
+    if alone.sum() < count:
+        raise InputError(
+            f"{data.name}: only {int(alone.sum()):,} of {n:,} distinct samples have no near duplicate, too few to hold out "
+            f"{count:,}; ask for fewer with --hold-out, or remove the near duplicates."
+        )
+    return nested_split(n, (n - count,), held_out=count, seed=seed, eligible=alone)
+
+
+def representatives(data: DataSet, duplicates: xr.Dataset) -> NDArray[np.int64]:
+    """Distinct rows with one of each group of near duplicates, ascending; a limit on the rows that are used is none here."""
+    kept = duplicates["row"].values
+    places = np.unique(duplicates["group"].values)
+    unused = np.setdiff1d(distinct_rows(data)[0], kept)
+    return np.sort(np.concatenate([kept[places], unused]))
+
+
+def _labels(data: DataSet, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Names of rows, in an array of the same shape."""
+    names = [data.label(int(row)) for row in rows.flat]
+    return np.array(names, dtype=str).reshape(rows.shape)

@@ -1,0 +1,43 @@
+"""What `geomem data` is asked for."""
+
+from dataclasses import dataclass
+
+from geomem.errors import InputError
+from geomem.jobs.parsing import numbers_text, parse_sizes
+from geomem.jobs.reading import FORMS, Reading, data_option
+from geomem.jobs.request import option
+
+__all__ = ["SMALLEST", "DataRequest"]
+
+# Smallest training subset, and fewest rows that can be held out.
+SMALLEST, _FEWEST = 16, 8
+
+
+@dataclass(frozen=True)
+class DataRequest(Reading):
+    """What data alone tell: duplicates, condensation, dimensions, samples needed; or whether samples copy them."""
+
+    data: str = data_option("Training data", positional=True)
+    samples: str | None = option(None, help=f"Generated samples, or embeddings of both: {FORMS}.", path=True)
+    held_out: str | None = option(
+        None, help=f"Data that the model was not trained on, the control for copies: {FORMS}.", path=True
+    )
+    hold_out: int | None = option(
+        None, help="Rows held out of the training data; a fifth, 1,000 at most, by default.", least=_FEWEST
+    )
+    sizes: tuple[int, ...] = option(
+        (),
+        help="Numbers of training samples to compare, as 100,1000; fourfold steps up to all by default.",
+        read=parse_sizes,
+        write=numbers_text,
+    )
+    t: float | None = option(
+        None, help="Noise variance that findings refer to; by default where the score condenses.", above=0
+    )
+    seed: int = option(0, help="Random seed.", least=0)
+    quick: bool = option(False, help="A rough answer in seconds: fewer points, noise levels and subsets.")
+
+    def check(self) -> None:
+        """Refuse held-out data without anything to compare them with."""
+        if self.held_out is not None and self.samples is None:
+            raise InputError("--held-out: is the control for generated samples; give those with --samples.")

@@ -1,0 +1,58 @@
+"""How data are read: the options that audit, data, train and sweep share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomem.jobs.request import Request, option
+
+if TYPE_CHECKING:
+    from geomem.data import DataSet
+
+__all__ = ["FORMS", "Reading", "data_option"]
+
+# Heading of these options in help.
+_GROUP = "How data are read"
+# What data may be, for help.
+FORMS = ".npy, .npz, folder of images, MNIST or CIFAR-10 files, hf:owner/name, or digits"
+
+
+def data_option(what: str, default: Any = ..., *, positional: bool = False) -> Any:
+    """A field that names data: `what` they are, as "Images", and what may be given; no default where none is named."""
+    said = {"help": f"{what}: {FORMS}.", "positional": positional, "path": True}
+    return option(**said) if default is ... else option(default, **said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Request):
+    """How the data that a request names are read."""
+
+    size: int | None = option(
+        None, help="Center-crop and resize image files to this many pixels a side.", least=1, group=_GROUP
+    )
+    mode: str | None = option(None, help="Convert image files: gray or rgb.", choices=("gray", "rgb"), group=_GROUP)
+    array: str | None = option(None, help="Name of the array in a .npz file.", group=_GROUP)
+    split: str = option("train", help="Split of a hub data set.", group=_GROUP)
+    limit: int | None = option(
+        None, help="Use this many rows, chosen by the seed; all by default.", least=1, group=_GROUP
+    )
+
+    def load(self, source: str | Path) -> "DataSet":
+        """The data, not yet limited.
+
+        Raises:
+            InputError: As `data.load`.
+        """
+        from geomem.data import load
+
+        return load(source, size=self.size, mode=self.mode, array=self.array, split=self.split)
+
+    def like(self, real: "DataSet", source: str | Path, named: str) -> "DataSet":
+        """Data that are to be compared with `real`, which the option `named` names.
+
+        Raises:
+            InputError: As `data.matching.like`.
+        """
+        from geomem.data.matching import like
+
+        return like(real, source, named, mode=self.mode, array=self.array)

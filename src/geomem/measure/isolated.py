@@ -1,0 +1,38 @@
+"""How isolated training rows are: up to which noise each holds half of the posterior's weight at itself."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geomem.measure.principal import Prepared, smallest_time
+from geomem.scores import Posterior
+from geomem.theory.rem import decreasing_root
+
+__all__ = ["half_weight_times"]
+
+
+def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """For each of the training rows, the time at which it holds half of the posterior's weight at itself; its neighbour.
+
+    The root of sum_{mu != own} exp(-D_mu/2t) = 1. Below it the empirical score returns to this very sample.
+    """
+    train, out, neighbours = data.train, [], []
+    for chosen in torch.as_tensor(rows).split(max(1, 2**26 // train.shape[0])):
+        posterior = Posterior(train, train[chosen], t_min=smallest_time(data), exclude=chosen)
+        squares = posterior.squares
+        neighbours.append(squares.argmin(1).numpy())
+        near = squares.clamp_min(torch.finfo(torch.float64).tiny)
+        bound = 2 * math.log(max(2, train.shape[0] - 1))
+        low = near.amin(1) / bound
+        high = torch.where(near.isinf(), 0, near).amax(1) / bound
+
+        def excess(u: NDArray[np.float64], i: NDArray[np.int64], squares: Tensor = squares) -> NDArray[np.float64]:
+            t = torch.as_tensor(np.exp(u))[:, None]
+            return np.asarray(-torch.logsumexp(squares[torch.as_tensor(i)] / (-2 * t), 1))
+
+        # The sum rises with t, so minus its logarithm falls; both ends are bounds by the nearest and the farthest sample.
+        out.append(decreasing_root(excess, low.log().numpy(), high.log().numpy(), tolerance=1e-5))
+    return np.concatenate(out), np.concatenate(neighbours)
