@@ -21,10 +21,10 @@ from geomem.measure.observe import HELD_OUT, TRAINING
 from geomem.models.model import Model
 from geomem.seeds import derived_seed
 
-__all__ = ["Points", "chosen_points", "pool_of", "some_images"]
+__all__ = ["Points", "chosen_points", "some_images"]
 
-# Held-out images looked through for each that is needed.
-_POOL = 4
+# Held-out images looked through for each that is needed, and at least.
+_POOL, _LEAST = 4, 64
 # Rows from which principal axes come and a linear filter is judged.
 _FITTED = 3200
 
@@ -39,6 +39,7 @@ class Points:
         nearest: Distance (k,) of each to the nearest training image other than itself, by set.
         partner: For each training point, the place of its held-out partner; its own where nothing is held out.
         near_copies: Held-out images that were passed over, because training images lie as near as near duplicates do.
+        candidates: Held-out rows that are no near copies, of which the first are the points.
     """
 
     rows: Mapping[str, NDArray[np.int64]]
@@ -46,6 +47,7 @@ class Points:
     nearest: Mapping[str, NDArray[np.float64]]
     partner: NDArray[np.int64]
     near_copies: int
+    candidates: NDArray[np.int64]
 
     @property
     def flat(self) -> dict[str, NDArray[np.float64]]:
@@ -98,8 +100,8 @@ def chosen_points(
     own = np.searchsorted(distinct, first)
     nearest = {TRAINING: neighbour_distances(images[TRAINING].flatten(1), known, own=own)[0][:, 0]}
     if held_out is None:
-        return Points({TRAINING: first}, images, nearest, np.arange(first.size), 0)
-    pool = pool_of(held_out, first.size, seed)
+        return Points({TRAINING: first}, images, nearest, np.arange(first.size), 0, np.arange(0))
+    pool = _drawn(np.arange(len(held_out)), max(_LEAST, _POOL * first.size), seed, HELD_OUT)
     far = neighbour_distances(model.encode(held_out, pool).flatten(1), known)[0][:, 0]
     fine = far > near
     second = pool[fine][: first.size]
@@ -113,12 +115,7 @@ def chosen_points(
     nearest = {TRAINING: nearest[TRAINING][: second.size], HELD_OUT: far[fine][: second.size]}
     a, b = (images[name].flatten(1).to(torch.float64) for name in (TRAINING, HELD_OUT))
     partner = linear_sum_assignment(torch.cdist(a, b).square().numpy())[1]
-    return Points(rows, images, nearest, partner, int(np.sum(~fine)))
-
-
-def pool_of(held_out: DataSet, count: int, seed: int) -> NDArray[np.int64]:
-    """Held-out rows that `count` points are chosen from."""
-    return _drawn(np.arange(len(held_out)), _POOL * count, seed, HELD_OUT)
+    return Points(rows, images, nearest, partner, int(np.sum(~fine)), pool[fine])
 
 
 def some_images(model: Model, training: DataSet, keep: NDArray[np.int64], seed: int) -> Tensor:

@@ -25,7 +25,7 @@ class AuditRequest(Reading):
     training data. In Python MODEL may be any score.
     """
 
-    model: str | Any = option(
+    model: str | object = option(
         help="Diffusers folder, or a model's id on the hub, as google/ddpm-cifar10-32.", positional=True, path=True
     )
     trained_on: str = data_option("All data that the model was trained on")
@@ -88,9 +88,7 @@ class AuditRequest(Reading):
         if self.device is not None and self.device.split(":")[0] not in ("cpu", "cuda"):
             raise InputError(f"--device: {self.device!r} cannot be used; spectra need float64: cpu, cuda or cuda:1.")
         if not isinstance(self.model, str) and (self.scheduler is not None or self.label is not None):
-            raise InputError(
-                "scheduler, label: are for models that are opened from a folder; bind them in the score."
-            )
+            raise InputError("scheduler, label: are for models that are opened from a folder; bind them in the score.")
 
     @property
     def drawn(self) -> int:
