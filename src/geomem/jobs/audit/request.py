@@ -25,7 +25,7 @@ class AuditRequest(Reading):
     training data. In Python MODEL may be any score.
     """
 
-    model: str | object = option(
+    model: Any = option(  # noqa: RUF009 - a field like the others
         help="Diffusers folder, or a model's id on the hub, as google/ddpm-cifar10-32.", positional=True, path=True
     )
     trained_on: str = data_option("All data that the model was trained on")
