@@ -4,14 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Thread teams of several processes stall each other on shared cores; tests run on one thread each.
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 MPLBACKEND=agg
+SPREAD := --numprocesses logical --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test bench check format clean
+.PHONY: demo test slow bench check format clean
 
 demo: $(VENV)/.run           ## train, measure and report on real digits (about two minutes)
 	$(BIN)/geomem demo --out geomem-demo
 
-test: $(VENV)/.dev           ## run all tests and doctests
-	$(TEST_ENV) $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+test: $(VENV)/.dev           ## run the tests and doctests, but for the slow ones
+	$(TEST_ENV) $(BIN)/pytest $(SPREAD) -m "not slow"
+
+slow: $(VENV)/.dev           ## tests that start processes, a browser or a cluster
+	$(TEST_ENV) $(BIN)/pytest $(SPREAD) -m slow tests
 
 bench: $(VENV)/.bench        ## time the empirical score, spectra and training beside what else there is (20 minutes, a quiet core)
 	$(BIN)/python benchmarks/speed.py --out geomem-bench

@@ -184,7 +184,7 @@ def stream(y: Tensor, n: int, out: Path) -> None:
             print(f"{name}: {seconds[name]:.1f} s", flush=True)
             return result
 
-        score = noted("open: mean, norms, span", lambda: EmpiricalScore(data))
+        score = noted("open: mean, norms", lambda: EmpiricalScore(data))
         seen = score.around(x0, chance=1e-6)
         eps = torch.randn(256, y.shape[1], generator=g)
         noted("centre: one pass", lambda: seen(x0 + 0.1 * eps[:1], 0.01))

@@ -265,23 +265,6 @@ def p2(bench: Bench) -> None:
             bench.add(floor, f"{centre} centre, sum of {len(times)} times", sums, distances_ms=1e3 * distances)
 
 
-def p6(bench: Bench) -> None:
-    """Data of rank 7."""
-    g = torch.Generator().manual_seed(1)
-    y = torch.randn(60_000, 7, generator=g, dtype=torch.float64) @ torch.randn(7, 784, generator=g, dtype=torch.float64)
-    score, whole = EmpiricalScore(y), EmpiricalScore(y)
-    whole._span = None
-    for t in (0.1, 1.0, 10.0):
-        x = (y[0] + math.sqrt(t) * bench.eps.double()).float()
-        low, full = score.around(y[0]), whole.around(y[0])
-        seconds = in_turn(
-            {"geomem, in the span": lambda: low(x, t), "geomem, all dimensions": lambda: full(x, t)}, bench.rounds
-        )
-        exact = full(x.double(), t)
-        error = float(((low(x, t) - exact).norm(dim=1) / exact.norm(dim=1)).max())
-        bench.add("P6", f"rank 7 of 784, t = {t:g}", seconds, {"geomem, in the span": (error,)})
-
-
 def p7(bench: Bench) -> None:
     """Mirrored pairs together, against two calls."""
     for t in (1e-3, 0.3, 1.0, 10.0):
@@ -297,7 +280,7 @@ def p7(bench: Bench) -> None:
                 work = {
                     "geomem, mirrored": lambda: halves(seen, p, t),
                     "two calls": lambda: [
-                        accumulate(seen._near(), q, t, dtype=torch.float32, prune=False) for q in (p, -p)
+                        accumulate(seen._near, q, t, dtype=torch.float32, prune=False) for q in (p, -p)
                     ],
                 }
             bench.add(
@@ -309,7 +292,7 @@ def p7(bench: Bench) -> None:
 
 def halves(seen: Around, p: Tensor, t: float) -> Tensor:
     """Alg. 2's rows by the dense kernel."""
-    plus, minus = accumulate(seen._near(), p, t, signs=(1, -1), dtype=torch.float32, prune=False)
+    plus, minus = accumulate(seen._near, p, t, signs=(1, -1), dtype=torch.float32, prune=False)
     return (plus.shift / plus.weight[:, None].float() - minus.shift / minus.weight[:, None].float()) / (
         2 * t
     ) - p.float() / t
@@ -361,7 +344,6 @@ AIMS: tuple[tuple[str, str, str, float], ...] = (
     *(("P2", f"training centre, t = {t:g}", "torch.cdist + softmax", 200.0) for t in TIMES if t <= 0.3),
     *(("P2", f"test centre, t = {t:g}", "torch.cdist + softmax", 100.0) for t in TIMES if t <= 0.3),
     ("P4", "test centre, t = 1", "torch.cdist + softmax", 8.0),
-    *(("P6", f"rank 7 of 784, t = {t:g}", "geomem, all dimensions", 8.0) for t in (0.1, 1.0, 10.0)),
     *(
         ("P7", f"Alg. 2 at the test centre, t = {t:g}, {kind}", "two calls", 1.5)
         for t in (1e-3, 0.3, 1.0, 10.0)
@@ -392,7 +374,7 @@ def judged(rows: list[dict[str, object]]) -> list[tuple[str, ...]]:
     return out
 
 
-FLOORS = {"P1": p1, "P2": p2, "P6": p6, "P7": p7, "P8": p8, "P9": p9}
+FLOORS = {"P1": p1, "P2": p2, "P7": p7, "P8": p8, "P9": p9}
 
 
 def processor() -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import geomem.scores.kernel as kernel
+import geomem.scores.pruning as pruning
 from geomem.errors import InputError
 from geomem.scores import EmpiricalScore
 from geomem.spectra import spectrum
@@ -212,40 +213,6 @@ def test_probes_see_the_score_from_their_point(generator, taken, monkeypatch):
         assert torch.allclose(found.survival, expected.survival, atol=1e-8), probe
 
 
-def test_data_in_a_subspace_cost_their_own_dimensions(generator):
-    basis = torch.linalg.qr(torch.randn(200, 7, generator=generator, dtype=torch.float64))[0]
-    a = torch.randn(3000, 7, generator=generator, dtype=torch.float64)
-    y = a @ basis.T + 0.5
-    score = EmpiricalScore(y)
-    assert score._span is not None
-    assert score._span.coordinates.shape == (3000, 7)
-    whole = EmpiricalScore(torch.cat([y, torch.randn(1, 200, generator=generator, dtype=torch.float64)]))
-    assert whole._span.coordinates.shape == (3001, 8)
-    for t in (1e-6, 1e-2, 0.3, 3.0):
-        x = y[:20] + math.sqrt(t) * torch.randn(20, 200, generator=generator, dtype=torch.float64)
-        agrees(score, x, t, y, score=1e-10, effective=1e-9)
-        agrees(score, x.float(), t, y, score=1e-6, effective=1e-5)
-        cloud = y[3] + math.sqrt(t) * torch.randn(20, 200, generator=generator, dtype=torch.float64)
-        for chance in (0.0, 1e-6):
-            near = score.around(y[3], chance=chance)
-            agrees(near, cloud, t, y, score=1e-10, effective=1e-9)
-            agrees(near, cloud.float(), t, y, score=1e-6, effective=1e-5)
-            p = cloud - y[3]
-            expected = (score(y[3] + p, t) - score(y[3] - p, t)) / 2
-            assert deviation(near.mirrored(p, t, torch.float64), expected, 1) <= 1e-9
-
-
-def test_almost_a_subspace_is_none(generator):
-    basis = torch.linalg.qr(torch.randn(200, 7, generator=generator, dtype=torch.float64))[0]
-    y = torch.randn(3000, 7, generator=generator, dtype=torch.float64) @ basis.T
-    assert EmpiricalScore(y)._span is not None
-    assert EmpiricalScore(y.float())._span is None  # rounding fills all dimensions
-    assert EmpiricalScore(y + 1e-6 * torch.randn(3000, 200, generator=generator, dtype=torch.float64))._span is None
-    y[1234] += torch.randn(200, generator=generator, dtype=torch.float64)
-    assert EmpiricalScore(y)._span.coordinates.shape == (3000, 8)
-    assert EmpiricalScore(torch.zeros(3000, 20, dtype=torch.float64))(torch.ones(2, 20).double(), 0.5)[0, 0] == -2
-
-
 def test_mapped_from_a_file_and_streamed(generator, tmp_path):
     """Data that are read from disk tile by tile give the same answers."""
     y = images(5000, generator).float()
@@ -336,7 +303,6 @@ def test_the_centre_itself_and_what_happens_to_it_later(generator):
 def test_more_dimensions_than_samples(generator):
     y = torch.randn(1000, 4100, generator=generator)
     score = EmpiricalScore(y)
-    assert score._span is None
     assert deviation(score(y[:2] + 1, 4000.0), direct(y, y[:2] + 1, 4000.0)[0], 1) <= 1e-6
 
 
@@ -381,23 +347,13 @@ def test_pruning_is_the_bound_that_is_stated(t, generator):
     def holds(j, theta):
         rest = torch.logsumexp(-theta * (1 - theta * s2) * u2[j:] / 2, 0) if j < 2000 else -math.inf
         left = float(rest) - theta * (math.log(omitted) + float(weight.min()))
-        return left <= math.log(chance / (20 * len(places) * len(kernel._THETAS)))
+        return left <= math.log(chance / (20 * len(places) * len(pruning.THETAS)))
 
-    thetas = [min(1.0, product / s2) for product in kernel._THETAS]
+    thetas = [min(1.0, product / s2) for product in pruning.THETAS]
     assert any(holds(taken, theta) for theta in thetas)
     before = max([place for place in places if place < taken], default=0)
     if 64 < before < 2000:
         assert not all(holds(before, theta) for theta in thetas)
-
-
-def test_a_span_is_not_used_where_its_rounding_would_show(generator):
-    basis = torch.linalg.qr(torch.randn(200, 7, generator=generator, dtype=torch.float64))[0]
-    y = torch.randn(3000, 7, generator=generator, dtype=torch.float64) @ basis.T
-    score = EmpiricalScore(y)
-    x = y[:3]
-    assert score._span_for(x, torch.full((3,), 1.0, dtype=torch.float64), torch.float64) is not None
-    assert score._span_for(x, torch.full((3,), 1e-6, dtype=torch.float64), torch.float64) is None
-    assert score._span_for(x, torch.full((3,), 1e-3, dtype=torch.float64), torch.float32) is not None
 
 
 def test_weights_and_survival_can_be_differentiated(generator):

@@ -240,10 +240,10 @@ def test_row_beyond_the_first_block_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("options", [{"size": 4}, {"mode": "gray"}])
 def test_arrays_are_not_prepared(tmp_path, options):
-    refused(saved(tmp_path / "a.npy", ALL_BYTES), "--size and --mode are for image files", **options)
+    refused(saved(tmp_path / "a.npy", ALL_BYTES), "--size, --mode and --background are for image files", **options)
     np.savez(tmp_path / "a.npz", ALL_BYTES)
-    refused(tmp_path / "a.npz", "--size and --mode are for image files", **options)
-    refused("digits", "--size and --mode are for image files", **options)
+    refused(tmp_path / "a.npz", "--size, --mode and --background are for image files", **options)
+    refused("digits", "--size, --mode and --background are for image files", **options)
 
 
 def test_array_s_name_is_refused_where_arrays_have_none(tmp_path):

@@ -220,9 +220,9 @@ def test_cifar_s_binary_version_is_read_beside_its_pickles(batches):
 
 def test_binary_files_are_not_prepared(batches):
     folder, _ = batches
-    refused(folder, "--size and --mode are for image files and hub data", size=8)
+    refused(folder, "--size, --mode and --background are for image files and hub data", size=8)
     (folder / "train-images-idx3-ubyte").write_bytes(idx(TRAIN))
-    refused(folder, "--size and --mode are for image files and hub data", mode="rgb")
+    refused(folder, "--size, --mode and --background are for image files and hub data", mode="rgb")
 
 
 # The hub

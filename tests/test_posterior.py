@@ -7,14 +7,19 @@ import pytest
 import torch
 
 from geomem.errors import InputError
-from geomem.scores import EmpiricalScore, Posterior, posterior
-from geomem.scores.posterior import moments, scatter, survival_of
+from geomem.scores import EmpiricalScore, distances
+from geomem.scores import moments as moments_module
+from geomem.scores.moments import moments, scatter, survival_of
 
 TIMES = (1e-9, 1e-6, 1e-4, 1e-2, 0.1, 0.5, 2.0, 30.0, 1e4)
 
 
 def normal(generator, *shape):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def posterior(y, x, **options):
+    return EmpiricalScore(y).posterior(x, **options)
 
 
 def log_weights(y, x, t):
@@ -38,10 +43,10 @@ def eigenvalues(matrix):
 
 @pytest.mark.parametrize(("n", "d"), [(1, 3), (7, 20), (200, 4)])
 def test_the_same_as_the_empirical_score_at_every_time(n, d, generator):
-    """Two independent implementations: one keeps distances for all t, the other computes them anew for each."""
+    """Two ways to the same numbers: one keeps distances for all t, the other computes them anew for each."""
     y = normal(generator, n, d) + 3
     x = y[torch.arange(5) % n] + 0.3 * normal(generator, 5, d)
-    found, score = Posterior(y, x, t_min=TIMES[0]), EmpiricalScore(y)
+    found, score = posterior(y, x, t_min=TIMES[0]), EmpiricalScore(y)
     for t in TIMES:
         assert torch.allclose(found.log_weights(t).exp(), score.weights(x, t), rtol=1e-9, atol=1e-12)
         assert torch.allclose(found.effective_samples(t), score.effective_samples(x, t), rtol=1e-9)
@@ -51,7 +56,7 @@ def test_the_same_as_the_empirical_score_at_every_time(n, d, generator):
 
 def test_many_times_agree_with_extended_precision(generator):
     y, x = normal(generator, 50, 6), normal(generator, 9, 6)
-    found = Posterior(y, x, t_min=TIMES[0])
+    found = posterior(y, x, t_min=TIMES[0])
     index = torch.arange(9) * 5
     for t in TIMES:
         log_w = log_weights(y, x, t)
@@ -82,7 +87,7 @@ def test_near_duplicates_far_from_the_origin_keep_their_weights(offset, dtype, g
         exact = log_weights(y, x, t)
         if t < 1e-5:  # a task that shows lost digits
             assert np.sum((np.exp(exact) > 0.2) & (np.exp(exact) < 0.8)) >= 8
-        error = Posterior(y, x, t_min=t).log_weights(t).numpy() - exact
+        error = posterior(y, x, t_min=t).log_weights(t).numpy() - exact
         assert np.abs(error[exact > -40]).max() < 2e-8
 
 
@@ -94,7 +99,7 @@ def test_both_forms_are_as_precise_as_promised_at_the_switch(scale, generator):
     exact = np.square(np.asarray(y.numpy(), np.longdouble) - np.asarray(x.numpy(), np.longdouble)[:, None]).sum(-1)
     nearest = []
     for t_min in scale**2 * np.geomspace(1e-8, 1e-2, 25):
-        error = np.abs(Posterior(y, x, t_min=float(t_min)).squares.numpy() - exact)
+        error = np.abs(posterior(y, x, t_min=float(t_min)).squares.numpy() - exact)
         assert np.all((error < 2e-8 * t_min) | (error < 1e-15 * exact))
         nearest.append(float(np.diagonal(error).max() / scale**2))
     # Both forms took part: on the nearest samples one keeps all digits, and the other loses some.
@@ -104,11 +109,11 @@ def test_both_forms_are_as_precise_as_promised_at_the_switch(scale, generator):
 
 def test_entropy_counts_zero_weights_as_nothing(generator):
     y = torch.cat([torch.zeros(3, 2, dtype=torch.float64), 1e6 + torch.zeros(4, 2, dtype=torch.float64)])
-    found = Posterior(y, torch.zeros(1, 2, dtype=torch.float64), t_min=1e-300)
+    found = posterior(y, torch.zeros(1, 2, dtype=torch.float64), t_min=1e-300)
     for t in (1e-300, 1e-3, 1.0):
         assert float(found.entropy(t)) == pytest.approx(math.log(3), rel=1e-14)
         assert float(found.effective_samples(t)) == pytest.approx(3, rel=1e-14)
-    left = Posterior(y, y[:1], t_min=1e-3, exclude=torch.tensor([0]))
+    left = posterior(y, y[:1], t_min=1e-3, exclude=torch.tensor([0]))
     assert float(left.entropy(1.0)) == pytest.approx(math.log(2), rel=1e-14)
     assert float(found.entropy(1e300)) == pytest.approx(math.log(7), rel=1e-14)
 
@@ -116,11 +121,11 @@ def test_entropy_counts_zero_weights_as_nothing(generator):
 def test_an_excluded_sample_is_as_if_it_were_not_there(generator):
     y, x = normal(generator, 12, 4), normal(generator, 3, 4)
     x[0] = y[5]
-    found = Posterior(y, x, t_min=0.01, exclude=torch.tensor([5, -1, 11]))
+    found = posterior(y, x, t_min=0.01, exclude=torch.tensor([5, -1, 11]))
     for t in (0.01, 0.3, 5.0):
         for i, left in enumerate((5, None, 11)):
             rest = [j for j in range(12) if j != left]
-            alone = Posterior(y[rest], x[i : i + 1], t_min=0.01)
+            alone = posterior(y[rest], x[i : i + 1], t_min=0.01)
             assert torch.allclose(found.log_weights(t)[i, rest], alone.log_weights(t)[0], rtol=1e-12)
             assert float(found.entropy(t)[i]) == pytest.approx(float(alone.entropy(t)), rel=1e-10, abs=1e-14)
             assert float(found.effective_samples(t)[i]) == pytest.approx(float(alone.effective_samples(t)), rel=1e-12)
@@ -133,7 +138,7 @@ def test_an_excluded_sample_is_excluded_by_either_form(generator):
     y = normal(generator, 12, 4)
     own = torch.arange(12)
     for t in (1e-12, 1.0):
-        found = Posterior(y, y, t_min=t, exclude=own)
+        found = posterior(y, y, t_min=t, exclude=own)
         assert torch.all(found.squares.diagonal().isinf())
         assert int(found.squares.isinf().sum()) == 12
 
@@ -144,7 +149,7 @@ def test_survival_in_rotated_coordinates_is_the_same_and_in_fewer_interlaces(n, 
     y, x = normal(generator, n, d), normal(generator, 4, d)
     turn = torch.linalg.qr(normal(generator, d, d)).Q
     z = (y - 7) @ turn  # a shift of the coordinates does not matter either
-    found = Posterior(y, x, t_min=0.01)
+    found = posterior(y, x, t_min=0.01)
     for t in (0.01, 0.3, 1.0, 10.0):
         for i in range(4):
             whole = found.survival(i, t)
@@ -160,7 +165,7 @@ def test_survival_in_rotated_coordinates_is_the_same_and_in_fewer_interlaces(n, 
 def test_negligible_weight_changes_survival_by_no_more_than_its_share(generator):
     """Leaving out a share eps of the weight moves Cov by at most eps times the largest squared distance."""
     y, x = normal(generator, 300, 5), normal(generator, 6, 5)
-    found = Posterior(y, x, t_min=0.01)
+    found = posterior(y, x, t_min=0.01)
     changed = 0
     for t in (0.02, 0.1, 0.5):
         for i in range(6):
@@ -205,7 +210,7 @@ def test_mean_relative_to_a_far_origin_keeps_its_digits(generator):
 def test_survival_at_a_far_point_keeps_its_digits(generator):
     """The covariance is taken about the point: about 0 it would be a difference of numbers 10^16 times as large."""
     step = torch.randint(-8, 9, (20, 3), generator=generator).double() * 2.0**-22
-    found = Posterior(2.0**27 + step, 2.0**27 + step[:2], t_min=1e-12)
+    found = posterior(2.0**27 + step, 2.0**27 + step[:2], t_min=1e-12)
     for i in range(2):
         truth = eigenvalues(spread(step, log_weights(step, step[:2], 1e-12)[i], 1e-12))
         np.testing.assert_allclose(found.survival(i, 1e-12), truth, rtol=1e-8)
@@ -215,11 +220,18 @@ def test_survival_halfway_between_two_samples(generator):
     """Two modes: |y1 - y2|^2/4t in one direction, nothing in the others (sheet, 4)."""
     y = torch.zeros(2, 5, dtype=torch.float64)
     y[0, 0], y[1, 0] = 3.0, -3.0
-    found = Posterior(y, torch.zeros(1, 5, dtype=torch.float64), t_min=0.1)
+    found = posterior(y, torch.zeros(1, 5, dtype=torch.float64), t_min=0.1)
     for t in (0.1, 1.0, 50.0):
         np.testing.assert_allclose(found.survival(0, t), [36 / (4 * t), 0, 0, 0, 0], rtol=1e-14, atol=0)
         assert float(found.effective_samples(t)) == pytest.approx(2, rel=1e-14)
         assert float(found.entropy(t)) == pytest.approx(math.log(2), rel=1e-14)
+
+
+def in_threes(y):
+    """A score that takes three samples at a time."""
+    score = EmpiricalScore(y)
+    score._samples = distances.Samples.of(y, block=8 * y.shape[1] * 3)
+    return score
 
 
 @pytest.mark.parametrize("t_min", [1e-12, 1.0], ids=["direct", "product"])
@@ -227,15 +239,16 @@ def test_blocks_of_memory_change_nothing(t_min, generator, monkeypatch):
     """Three rows at a time, with a last block that is not full, give what one block of all rows gives."""
     y, x = normal(generator, 50, 6) + 2, normal(generator, 4, 6) + 2
     own = torch.tensor([0, 49, -1, 3])
-    whole = Posterior(y, x, t_min=t_min, exclude=own)
+    whole = posterior(y, x, t_min=t_min, exclude=own)
     survival = {rows: whole.survival(1, 2.0, rows=None if rows is None else y[:, :rows]) for rows in (None, 2)}
-    calls = []
-    original = posterior._blocks
-    monkeypatch.setattr(posterior, "_BLOCK", 8 * 6 * 3)
-    monkeypatch.setattr(posterior, "_blocks", lambda rows: calls.append(len(original(rows))) or original(rows))
-    parts = Posterior(y, x, t_min=t_min, exclude=own)
-    assert set(calls) == {17}
-    assert len(calls) == (2 if t_min == 1 else 6)  # two passes, and one for each point by direct differences
+    calls, original = [], distances.direct
+    monkeypatch.setattr(moments_module, "_BLOCK", 8 * 6 * 3)
+    monkeypatch.setattr(distances, "direct", lambda rows, point: calls.append(point) or original(rows, point))
+    score = in_threes(y)
+    calls.clear()
+    assert [part.stop for part, _ in score._samples.tiles()] == [*range(3, 49, 3), 50]
+    parts = score.posterior(x, t_min=t_min, exclude=own)
+    assert len(calls) == (0 if t_min == 1 else 4)  # by products, or a pass for each point
     for t in (1.0, 2.0):
         assert torch.allclose(parts.log_weights(t), whole.log_weights(t), rtol=1e-13)
     for rows, expected in survival.items():
@@ -243,13 +256,12 @@ def test_blocks_of_memory_change_nothing(t_min, generator, monkeypatch):
         assert torch.allclose(found, expected, rtol=1e-12)
 
 
-def test_the_farthest_sample_of_all_blocks_decides_on_the_form(generator, monkeypatch):
+def test_the_farthest_sample_of_all_blocks_decides_on_the_form(generator):
     """Two far rows, around a mean near the others, in the first of many blocks: the product form would lose digits."""
     far = torch.full((1, 6), 1e6, dtype=torch.float64)
     y = torch.cat([far, normal(generator, 40, 6), -far]).roll(1, 0)
     x = y[2:5] + 1e-3
-    monkeypatch.setattr(posterior, "_BLOCK", 8 * 6 * 3)
-    found = Posterior(y, x, t_min=1e-3)
+    found = in_threes(y).posterior(x, t_min=1e-3)
     assert torch.allclose(found.squares[:, 2:], (x[:, None] - y[2:]).square().sum(-1), rtol=1e-12, atol=0)
 
 
@@ -257,7 +269,7 @@ def test_data_and_points_are_left_as_they_are(generator):
     y, x = normal(generator, 20, 4).float(), normal(generator, 3, 4).float()
     before, at = y.clone(), x.clone()
     for t in (1e-9, 1.0):
-        found = Posterior(y, x, t_min=t)
+        found = posterior(y, x, t_min=t)
         found.survival(0, t)
         found.entropy(t)
         assert torch.equal(y, before)
@@ -266,22 +278,22 @@ def test_data_and_points_are_left_as_they_are(generator):
 
 
 @pytest.mark.parametrize(
-    ("y", "x", "t_min", "message"),
+    ("x", "t_min", "message"),
     [
-        (
-            torch.zeros(3, 2),
-            torch.zeros(1, 3),
-            1.0,
-            r"samples, x: need \(N, d\) and \(p, d\), got \(3, 2\) and \(1, 3\)",
-        ),
-        (torch.zeros(3), torch.zeros(1, 3), 1.0, "samples, x: need"),
-        (torch.zeros(3, 2), torch.zeros(2), 1.0, "samples, x: need"),
-        (torch.zeros(0, 2), torch.zeros(1, 2), 1.0, "samples, x: need"),
-        (torch.zeros(3, 2), torch.zeros(1, 2), 0.0, "t_min: must be finite and above 0, got 0.0"),
-        (torch.zeros(3, 2), torch.zeros(1, 2), math.inf, "t_min: "),
-        (torch.zeros(3, 2), torch.zeros(1, 2), math.nan, "t_min: "),
+        (torch.zeros(1, 3), 1.0, r"x: has shape \(1, 3\), but this score takes \(..., 2\)"),
+        (torch.zeros(1, 2), 0.0, "t_min: must be finite and above 0, got 0.0"),
+        (torch.zeros(1, 2), math.inf, "t_min: "),
+        (torch.zeros(1, 2), math.nan, "t_min: "),
     ],
 )
-def test_wrong_input_is_refused(y, x, t_min, message, unchecked):
+def test_wrong_input_is_refused(x, t_min, message, unchecked):
     with pytest.raises(InputError, match=message):
-        Posterior(y, x, t_min=t_min)
+        posterior(torch.zeros(3, 2), x, t_min=t_min)
+
+
+def test_images_are_points_and_none_is_no_point(generator):
+    y = normal(generator, 20, 4, 5)
+    score, t = EmpiricalScore(y), 3.0
+    found = score.posterior(y[:3] + 0.1, t_min=t)
+    assert torch.allclose(found.log_weights(t).exp(), score.weights(y[:3] + 0.1, t), rtol=1e-9)
+    assert score.posterior(y[:0], t_min=t).log_weights(t).shape == (0, 20)

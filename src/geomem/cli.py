@@ -11,16 +11,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.group import Group
 
 from geomem import __version__
 from geomem.errors import GeomemError, InputError, Interrupted
 from geomem.jobs.registry import COMMANDS, request_named
 from geomem.jobs.request import EXECUTION, RUN, Execution, Option, Request, flag, options
-from geomem.terminal import interruptible, print_result, progress_bar, say
+from geomem.terminal import interruptible, print_results, print_table, progress_bar, say
 
 __all__ = ["app", "main"]
 
@@ -128,11 +129,21 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 def _carry_out(request: Request, how: Execution) -> None:
     from geomem.jobs.engine import run
+    from geomem.jobs.registry import job_of
 
+    job = job_of(request)
+    answer = job.answer(request)
+    if answer is not None:
+        print_table(answer)
+        return
+    results = []
     with interruptible(), progress_bar() as progress:
-        result = run(request, out=how.out, force=how.force, workers=how.workers, on=how.on, progress=progress)
-    if result is not None:
-        print_result(result, how.json)
+        for name, one in job.expanded(request).items():
+            out = Path(how.out) / name if how.out and name else how.out
+            results.append(
+                run(one, out=out, force=how.force, workers=how.workers, on=how.on, progress=progress, say=say)
+            )
+    print_results([result for result in results if result is not None], how.json)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -155,5 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _of_usage(error: CycloptsError) -> str:
     """What was wrong with the words of a command line, in one line."""
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        return f"{error.argument.name}: is required; see geomem {' '.join(error.command_chain or ())} --help."
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    return f"{said} See geomem --help." if said.endswith(".") else f"{said}. See geomem --help."
+    return f"{said.rstrip('.')}. See geomem --help."

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +14,28 @@ if TYPE_CHECKING:
     from geomem.jobs.progress import Progress
     from geomem.page import Table
 
-__all__ = ["interruptible", "print_result", "print_table", "progress_bar", "say"]
+__all__ = ["interruptible", "print_result", "print_results", "print_table", "progress_bar", "say"]
 
 # Between two lines of a stage that goes on, where there is no terminal.
 _QUIET_SECONDS, _NEWS = 10.0, 0.05
 
 
-def print_result(result: "Result", json_: bool) -> None:
-    """The verdict, how sure, what to do next and the short findings of a run, and where its page or model is."""
-    summary = result.summary
-    if json_:
-        print(json.dumps({"folder": str(result.folder), "page": str(result.page), **summary}, indent=2))
+def print_results(results: "Sequence[Result]", json_: bool) -> None:
+    """What runs found, for people or as JSON (a list where there are several)."""
+    if not json_:
+        for result in results:
+            print_result(result)
         return
+    stated = [{"folder": str(r.folder), "page": str(r.page), **r.summary} for r in results]
+    if stated:
+        print(json.dumps(stated[0] if len(stated) == 1 else stated, indent=2))
+
+
+def print_result(result: "Result") -> None:
+    """The verdict, how sure, what to do next and the short findings of a run, and where its page, figure or model is."""
     from rich.console import Console
 
+    summary = result.summary
     console = Console()
     console.print(f"\n{summary['title']}", style="bold", markup=False, highlight=False)
     for name in ("sure", "next"):

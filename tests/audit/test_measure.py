@@ -18,7 +18,7 @@ from geomem.measure.posterior import (
     predicted,
     prepare,
 )
-from geomem.scores import GaussianScore
+from geomem.scores import EmpiricalScore, GaussianScore
 
 VARIANCES = torch.tensor([2.0, 1.0, 0.5, 0.3, 0.1, 0.05], dtype=torch.float64)
 
@@ -239,17 +239,16 @@ def test_half_weight_time_of_equally_distant_rows_is_known():
     np.testing.assert_allclose(times, 1 / math.log(11), rtol=2e-5)
 
 
-def test_half_weight_times_in_parts_are_the_same(generator):
-    """Rows are looked at so many at a time that 2^26 distances are held; here two at a time."""
+def test_half_weight_times_in_parts_are_the_same(generator, monkeypatch):
+    """Rows are taken so many at a time that 2^26 distances are held; here two at a time."""
     train = torch.randn(3000, 2, generator=generator, dtype=torch.float64)
     data = prepare(train, train[:2])
     few = half_weight_times(data, np.arange(5))
-    with pytest.MonkeyPatch.context() as patch:
-        sizes = []
-        split = torch.Tensor.split
-        patch.setattr(torch.Tensor, "split", lambda self, n, *a: sizes.append(n) or split(self, 2, *a))
-        parts = half_weight_times(data, np.arange(5))
-    assert 2**26 // 3000 in sizes
+    sizes, whole = [], EmpiricalScore.posterior
+    monkeypatch.setattr(measure, "_DISTANCES", 6000)
+    monkeypatch.setattr(EmpiricalScore, "posterior", lambda s, x, **o: sizes.append(len(x)) or whole(s, x, **o))
+    parts = half_weight_times(data, np.arange(5))
+    assert sizes == [2, 2, 1]
     np.testing.assert_allclose(parts[0], few[0], rtol=1e-9)
     np.testing.assert_array_equal(parts[1], few[1])
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from geomem.data import DataSet
 from geomem.scores import principal_components
+from geomem.scores.distances import nearest
 
 __all__ = ["NearDuplicates", "distinct_rows", "near_duplicates"]
 
@@ -23,7 +24,7 @@ __all__ = ["NearDuplicates", "distinct_rows", "near_duplicates"]
 # shorten, and of the distance to the next neighbour beyond their group: in a dense part all rows are near each other.
 _SHARE = 1 / 3
 _USUAL = 10
-# Largest group that is told from a dense part of the data.
+# Largest group that is distinguished from a dense part of the data.
 _LARGEST = 100
 # Rows whose nearest neighbour is looked up for the median.
 _PROBED = 1000
@@ -77,14 +78,16 @@ def near_duplicates(rows: Tensor, *, seed: int = 0) -> NearDuplicates:
     n = rows.shape[0]
     rng = np.random.default_rng([seed, n])
     usual = max(1, min(_USUAL, (n - 1) // 2))
-    typical = float(np.median(_neighbours(rows, torch.as_tensor(rng.permutation(n)[:_PROBED]), usual)[0][:, -1]))
+    probed = torch.as_tensor(rng.permutation(n)[:_PROBED])
+    typical = float(np.median(nearest(rows[probed], rows, usual, own=probed)[0][:, -1]))
     threshold = _SHARE * typical
     found, distance = _close_pairs(rows, threshold, torch.as_tensor(np.sort(rng.permutation(n)[:_FITTED])))
     if len(found):
         ends, place = np.unique(found, return_inverse=True)
-        # Those nearer than the threshold are all among the pairs; one more tells what lies beyond.
+        # Those nearer than the threshold are all among the pairs; one more shows what lies beyond.
         wanted = min(_LARGEST, int(np.bincount(place.ravel()).max())) + 1
-        near, _ = _neighbours(rows, torch.as_tensor(ends), min(wanted, n - 1))
+        chosen = torch.as_tensor(ends)
+        near = nearest(rows[chosen], rows, min(wanted, n - 1), own=chosen)[0].numpy()
         reach = np.concatenate([near[:, 1:], np.full((len(ends), 1), np.inf if near.shape[1] == n - 1 else 0.0)], 1)
         jump = (near < threshold) & (near < _SHARE * reach)
         # Distance of the last neighbour of each row's group; nothing is nearer than 0.
@@ -130,33 +133,3 @@ def _groups(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     _, label = connected_components(graph, directed=False)
     _, first = np.unique(label, return_index=True)
     return np.asarray(first[label], dtype=np.int64)
-
-
-def _neighbours(rows: Tensor, index: Tensor, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distances (len(index), k), nearest first, and rows of the k nearest other rows of each chosen row."""
-    n = rows.shape[0]
-    centre = rows.mean(0, dtype=torch.float64)
-    # The product form finds them, with a few to spare for its rounding; direct differences measure them.
-    found = min(k + 4, n - 1)
-    distances, neighbours = [], []
-    for chosen in index.split(_BLOCK):
-        x = rows[chosen].to(torch.float64) - centre
-        best = torch.empty((chosen.numel(), 0), dtype=torch.float64)
-        where = torch.empty((chosen.numel(), 0), dtype=torch.int64)
-        for start in range(0, n, 8 * _BLOCK):
-            y = rows[start : start + 8 * _BLOCK].to(torch.float64) - centre
-            squares = torch.addmm(y.square().sum(1), x, y.T, alpha=-2)
-            own = (chosen[:, None] == torch.arange(start, start + y.shape[0])).nonzero(as_tuple=True)
-            squares[own] = torch.inf
-            here = torch.arange(start, start + y.shape[0]).expand(chosen.numel(), -1)
-            joined = torch.cat([best, squares], 1)
-            best, place = joined.topk(min(found, joined.shape[1]), 1, largest=False)
-            where = torch.cat([where, here], 1).gather(1, place)
-        exact = torch.stack(
-            [(rows[where[:, j]].to(torch.float64) - rows[chosen].to(torch.float64)).norm(dim=1) for j in range(found)],
-            1,
-        )
-        exact, place = exact.sort(1)
-        distances.append(exact[:, :k])
-        neighbours.append(where.gather(1, place)[:, :k])
-    return torch.cat(distances).numpy(), torch.cat(neighbours).numpy()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geomem.data.dataset import DataSet, printable
 from geomem.errors import InputError
 
-__all__ = ["Preparation", "from_folder", "image_files", "prepare_all"]
+__all__ = ["BACKGROUNDS", "Preparation", "from_folder", "image_files", "prepare_all"]
 
 # Formats that Pillow opens, but that hold documents, films or measurements, or need another program.
 _NO_IMAGES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
@@ -22,6 +22,8 @@ _GREY = ("1", "L", "LA", "La")
 # Grey values of 16 bits: Pillow would cut them off instead of scaling.
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 _THREADS = 4
+# What is done with transparent pixels.
+BACKGROUNDS = ("white", "black", "ignore")
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,22 @@ class Preparation:
     Attributes:
         size: Side in pixels: the largest centred square is cut out and scaled to it (CelebA-HQ: 64, as the paper
             prepares it). None keeps images as they are, which must then be of one size.
-        mode: "gray" or "rgb"; None keeps what they are, which must then be the same for all. Transparent pixels are
-            laid on white.
+        mode: "gray" or "rgb"; None keeps what they are, which must then be the same for all.
+        background: "white" or "black", on which transparent pixels are composited; "ignore" drops the alpha channel, as
+            `convert("RGB")` does.
     """
 
     size: int | None = None
     mode: str | None = None
+    background: str = "white"
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
             raise InputError(f"--size: must be at least 1 pixel, got {self.size}.")
         if self.mode not in (None, "gray", "rgb"):
             raise InputError(f"--mode: must be gray or rgb, got {self.mode!r}.")
+        if self.background not in BACKGROUNDS:
+            raise InputError(f"--background: must be one of {', '.join(BACKGROUNDS)}, got {self.background!r}.")
 
     def __call__(self, image: Any) -> NDArray[np.uint8]:
         """A Pillow image as bytes (height, width) or (height, width, 3)."""
@@ -60,9 +66,9 @@ class Preparation:
                 )
             image = Image.fromarray((values / 257).round().astype(np.uint8))
         grey = image.mode in _GREY
-        if image.has_transparency_data:
+        if image.has_transparency_data and self.background != "ignore":
             image = image.convert("RGBA")
-            ground = Image.new("RGBA", image.size, "white")
+            ground = Image.new("RGBA", image.size, self.background)
             ground.alpha_composite(image)
             image = ground
         image = image.convert({"gray": "L", "rgb": "RGB", None: "L" if grey else "RGB"}[self.mode])
@@ -94,24 +100,31 @@ def from_folder(folder: Path, preparation: Preparation) -> DataSet:
             "(*-idx3-ubyte) and no CIFAR-10 batches (*_batch*.bin)."
         )
     names = [printable(p.relative_to(folder)) for p in files]
-    images = prepare_all(printable(folder), names, lambda i: _open(files[i]), preparation)
-    notes = (f"{others:,} other files in the folder were passed over.",) if others else ()
+    images, notes = prepare_all(printable(folder), names, lambda i: _open(files[i]), preparation)
+    if others:
+        notes = (
+            f"{others:,} other file{'s' if others > 1 else ''} in the folder {'were' if others > 1 else 'was'} skipped.",
+            *notes,
+        )
     return DataSet(printable(folder), "images", images, names, notes)
 
 
 def prepare_all(
     source: str, names: Sequence[str], read: Callable[[int], Any], preparation: Preparation
-) -> NDArray[np.uint8]:
-    """Images `read(0)`, `read(1)`, ... prepared and laid into one array (n, height, width[, 3]).
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Images `read(0)`, `read(1)`, ... prepared, in one array (n, height, width[, 3]), and notes on what was done to them.
 
     Raises:
         InputError: For images of different sizes or channels, naming two that differ.
     """
     first = _prepared(source, names[0], read(0), preparation)
     out = np.empty((len(names), *first.shape), dtype=np.uint8)
+    transparent = np.zeros(len(names), dtype=bool)
 
     def place(i: int) -> None:
-        image = _prepared(source, names[i], read(i), preparation)
+        raw = read(i)
+        transparent[i] = _is_transparent(raw)
+        image = _prepared(source, names[i], raw, preparation)
         if image.ndim != first.ndim:
             words = {2: "gray", 3: "colour"}
             raise InputError(
@@ -134,7 +147,20 @@ def prepare_all(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return out
+    return out, _on_transparency(int(transparent.sum()), preparation.background)
+
+
+def _is_transparent(image: Any) -> bool:
+    """Whether any pixel is not opaque."""
+    return bool(image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255)
+
+
+def _on_transparency(count: int, background: str) -> tuple[str, ...]:
+    if not count:
+        return ()
+    many = "1 image has" if count == 1 else f"{count:,} images have"
+    done = "their alpha channel was ignored" if background == "ignore" else f"they were composited on {background}"
+    return (f"{many} transparent pixels; {done} (see --background).",)
 
 
 def _prepared(source: str, name: str, image: Any, preparation: Preparation) -> NDArray[np.uint8]:

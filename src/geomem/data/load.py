@@ -29,6 +29,7 @@ def load(
     mode: str | None = None,
     array: str | None = None,
     split: str = "train",
+    background: str = "white",
 ) -> DataSet:
     """Data from an array, a folder of images, a well-known binary format, or the hub; nothing is flipped or augmented.
 
@@ -39,6 +40,7 @@ def load(
         mode: "gray" or "rgb", to bring image files to one of the two.
         array: Name of an array in a .npz file.
         split: Part of a hub data set.
+        background: What transparent pixels of image files are composited on, "white" or "black"; "ignore" drops alpha.
 
     Returns:
         The data; pixels stay bytes until they are read.
@@ -49,11 +51,11 @@ def load(
     >>> load("digits")
     DataSet(name='digits', kind="scikit-learn's handwritten digits", values=array(...))
     """
-    preparation = Preparation(size, mode)
+    preparation = Preparation(size, mode, background)
     text = str(source)
     if preparation != Preparation() and not holds_image_files(source):
         raise InputError(
-            f"{text}: --size and --mode are for image files and hub data; bring arrays to their form before they are saved."
+            f"{text}: --size, --mode and --background are for image files and hub data; prepare arrays before they are saved."
         )
     if text.startswith("hf:"):
         return from_hub(text[3:], split, preparation)

@@ -21,7 +21,13 @@ _FEWEST = 20
 
 
 def like(
-    real: DataSet, source: str | Path, option: str, *, mode: str | None = None, array: str | None = None
+    real: DataSet,
+    source: str | Path,
+    option: str,
+    *,
+    mode: str | None = None,
+    array: str | None = None,
+    background: str = "white",
 ) -> DataSet:
     """Samples that are to be compared with `real`: of its shape and, by all appearance, on its scale.
 
@@ -33,6 +39,7 @@ def like(
         option: That named it, as "--samples".
         mode: "gray" or "rgb" for image files.
         array: Array of a .npz file.
+        background: What transparent pixels of image files are composited on.
 
     Raises:
         InputError: For samples of another shape or scale, or a single one.
@@ -41,7 +48,8 @@ def like(
     side = target[0] if files and target is not None and target[0] == target[1] else None
 
     def read(mode: str | None) -> DataSet:
-        return load(source, size=side, mode=mode, array=array if str(source).endswith(".npz") else None)
+        held = array if str(source).endswith(".npz") else None
+        return load(source, size=side, mode=mode, array=held, background=background if files else "white")
 
     other = read(mode if files else None)
     if files and target is not None and other.image_shape is not None and len(other.image_shape) != len(target):

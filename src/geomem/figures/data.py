@@ -29,6 +29,7 @@ __all__ = [
 
 _COLOURS = {"training": TRAINING, "held-out": HELD_OUT}
 _GREY = "#666666"
+_TIME = "noise variance t (data units squared)"
 Shape = tuple[int, ...]
 
 
@@ -99,7 +100,7 @@ def predictions(theory: xr.Dataset, note: str) -> Figure:
         for size, colour in zip(sizes, colormaps["viridis"](np.linspace(0, 0.92, len(sizes))), strict=True):
             mean = theory["held_out"].sel(size=size).mean("draw")
             axis.plot(theory["t"], mean, color=colour, lw=1.4, label=f"N = {size:,}")
-        log_axis(axis)
+        log_axis(axis, _TIME)
         axis.set_ylabel("predicted resolved dimension,\nheld-out points")
         axis.legend(fontsize=8)
         caption(figure, note)
@@ -148,7 +149,7 @@ def effective_samples(cells: xr.Dataset, theory: xr.Dataset, half: float, note: 
         left.set(yscale="log", ylabel="effective samples", title="at held-out points")
         right.set(ylabel="own weight", title="at training points (dashed: theory)")
         for axis in (left, right):
-            log_axis(axis, "t (data units squared)")
+            log_axis(axis, _TIME)
         left.legend(fontsize=8)
         caption(figure, note)
     return figure
@@ -172,7 +173,7 @@ def samples_needed(needed: Mapping[str, Any], cells: xr.Dataset, theory: xr.Data
         right.plot(t, np.exp(seen), lw=1.2, color="#009E73", label="information in the data: exp(ln N − H)")
         for axis in (left, right):
             axis.axhline(largest, color=_GREY, lw=0.9, ls=":")
-            log_axis(axis, "t (data units squared)")
+            log_axis(axis, _TIME)
         left.set(yscale="log", ylabel="samples N", title="one direction survives", ylim=(2, 300 * largest))
         right.set_title("held-out points condense")
         for axis in (left, right):

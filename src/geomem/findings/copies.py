@@ -80,8 +80,8 @@ def copies_findings(numbers: Numbers, unit: str) -> list[Finding]:
         ("control", f"By chance, {control} of {control.total:,} {real} look like copies.", control),
         (
             "nearer",
-            f"The sample is the relatively nearer one in {100 * nearer.value:.0f}% [{100 * nearer.low:.0f}, {100 * nearer.high:.0f}] "
-            f"of pairs of a sample and a real {unit}; 50% without memorization.",
+            f"In {100 * nearer.value:.0f}% [{100 * nearer.low:.0f}, {100 * nearer.high:.0f}] of pairs of a sample and a real {unit} the "
+            "sample is relatively nearer; 50% without memorization.",
             nearer,
         ),
         ("meaning", _meaning(numbers, unit), None),

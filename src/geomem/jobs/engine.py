@@ -10,7 +10,7 @@ finish    the report is made from the records alone, so `geomem report` can make
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ def run(
     workers: int | None = None,
     on: str = "local",
     progress: Progress | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Result | None:
     """Carry out a request. Interrupted, the same request resumes.
 
@@ -52,6 +53,7 @@ def run(
         workers: Processes that share the parts of a stage; None for one a core (or GPU) where a stage is long.
         on: "local", "ray" (on this machine), or the address of a Ray cluster that shares the file system.
         progress: Called with what is being done and the share of the whole that is done.
+        say: Called with what should be known before the work begins.
 
     Returns:
         Folder, page (or figure), and summary; None in a process that only helped another.
@@ -71,6 +73,9 @@ def run(
     if job.follows(request, inputs, path):
         return None
     folder = Run.open(path, job.title(request), settings, force=force)
+    notice = job.notice(request, inputs)
+    if notice is not None:
+        say(notice)
     with folder.alone(), ExitStack() as stack:
         stages = job.stages(request, inputs, folder)
         told = Stages(progress, {stage.name: stage.share for stage in stages})
@@ -111,7 +116,7 @@ def _written(run: Run, job: Job[Any, Any], report: Report) -> Path:
 def _stated(report: Report) -> dict[str, Any]:
     """The page's first screen, for JSON and the terminal."""
     if report.page is None:
-        return {"title": report.title}
+        return {"title": report.title, "short": list(report.lines)}
     box = report.page.box
     return {"title": box.verdict, "sure": box.sure, "next": box.next, "short": list(report.page.short)}
 

@@ -79,6 +79,7 @@ class Report:
         page: The page; None for a job that leaves figures alone.
         pictures: Figures of a job without a page.
         table: What the terminal shows of the numbers.
+        lines: What it says beside the title, of a job without a page.
         left: The file or folder that the job is for, where that is neither page nor figure.
     """
 
@@ -87,6 +88,7 @@ class Report:
     page: Page | None = None
     pictures: Sequence[Picture] = field(default=())
     table: Table | None = None
+    lines: Sequence[str] = ()
     left: Path | None = None
 
 
@@ -118,6 +120,14 @@ class Job(ABC, Generic[R, Inputs]):
     name: str
     request: type[R]
 
+    def answer(self, request: R) -> Table | None:
+        """What answers a request that needs no run; None for one that does."""
+        return None
+
+    def expanded(self, request: R) -> Mapping[str, R]:
+        """The requests that one stands for, by the name of their folder below --out; itself as a rule."""
+        return {"": request}
+
     @abstractmethod
     def open(self, request: R) -> Inputs:
         """Load what the request names, and refuse what cannot be done, before anything is written.
@@ -129,6 +139,10 @@ class Job(ABC, Generic[R, Inputs]):
     def facts(self, request: R, inputs: Inputs) -> Mapping[str, Any]:
         """What results depend on beside the request: digests of data and weights. Part of config.json."""
         return {}
+
+    def notice(self, request: R, inputs: Inputs) -> str | None:
+        """What should be known before the work begins, as how long it takes; None for nothing."""
+        return None
 
     @abstractmethod
     def stages(self, request: R, inputs: Inputs, run: Run) -> Sequence[Stage]:

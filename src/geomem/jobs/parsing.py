@@ -91,8 +91,13 @@ def parse_times(text: str) -> tuple[float, ...]:
 
 
 def times_text(times: Sequence[float]) -> str:
-    """The text of times, in full precision."""
-    return ",".join(repr(float(t)) for t in times)
+    """The text of times, as `parse_times` reads it: from:to:count where they are evenly spaced in ln t.
+
+    >>> times_text(parse_times("0.01:1:3")), times_text((0.1, 1.0))
+    ('0.01:1.0:3', '0.1,1.0')
+    """
+    spaced = f"{times[0]!r}:{times[-1]!r}:{len(times)}" if len(times) > 2 else ""
+    return spaced if spaced and parse_times(spaced) == tuple(times) else ",".join(repr(float(t)) for t in times)
 
 
 def numbers_text(numbers: Sequence[int]) -> str:

@@ -28,6 +28,7 @@ __all__ = ["Local", "Outcome", "Place", "Ray", "Shares", "check", "cores", "here
 Outcome = tuple[Part, str | None]
 # Called with the share done of each part that is under way, and what is being done.
 Shares = Callable[[dict[str, float], str], None]
+_WORKER = ("-m", "geomem.jobs.worker")
 _POLL_SECONDS = 0.2
 # How often Ray computes a part anew whose worker died.
 _RETRIES = 3
@@ -127,7 +128,7 @@ class _Process:
         if devices:
             environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "geomem.jobs.worker", str(run.path), request.absolute().to_json()],
+            [sys.executable, *_WORKER, str(run.path), request.absolute().to_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

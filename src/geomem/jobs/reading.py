@@ -31,6 +31,12 @@ class Reading(Request):
         None, help="Center-crop and resize image files to this many pixels a side.", least=1, group=_GROUP
     )
     mode: str | None = option(None, help="Convert image files: gray or rgb.", choices=("gray", "rgb"), group=_GROUP)
+    background: str = option(
+        "white",
+        help="What transparent pixels of image files are composited on: white or black; ignore drops alpha.",
+        choices=("white", "black", "ignore"),
+        group=_GROUP,
+    )
     array: str | None = option(None, help="Name of the array in a .npz file.", group=_GROUP)
     split: str = option("train", help="Split of a hub data set.", group=_GROUP)
     limit: int | None = option(
@@ -45,7 +51,14 @@ class Reading(Request):
         """
         from geomem.data import load
 
-        return load(source, size=self.size, mode=self.mode, array=self.array, split=self.split)
+        return load(
+            source,
+            size=self.size,
+            mode=self.mode,
+            array=self.array,
+            split=self.split,
+            background=self.background,
+        )
 
     def like(self, real: "DataSet", source: str | Path, named: str) -> "DataSet":
         """Data that are to be compared with `real`, which the option `named` names.
@@ -55,4 +68,4 @@ class Reading(Request):
         """
         from geomem.data.matching import like
 
-        return like(real, source, named, mode=self.mode, array=self.array)
+        return like(real, source, named, mode=self.mode, array=self.array, background=self.background)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from geomem.errors import InputError
 from geomem.measure.principal import Prepared, smallest_time, spanned
-from geomem.scores import Posterior
+from geomem.scores import EmpiricalScore, Posterior
 from geomem.theory import condensation_time, rank_correction
 
 __all__ = [
@@ -57,7 +57,8 @@ def half_time_at(train: Tensor, points: Tensor) -> float:
     0.1369
     """
     largest = float(train.to(torch.float64).var(0, correction=0).max())
-    return half_time_of(Posterior(train, points, t_min=_SMALLEST * max(largest, np.finfo(float).tiny)))
+    t_min = _SMALLEST * max(largest, np.finfo(float).tiny)
+    return half_time_of(EmpiricalScore(train).posterior(points, t_min=t_min))
 
 
 def half_time_of(posterior: Posterior) -> float:
@@ -102,11 +103,11 @@ def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bo
     marks the rest); `t_c` and `rank` over `guess`; `plug_in` (point), the Gaussian plug-in's t_c at each held-out point.
     """
     x = data.held_out[:points]
-    posterior = Posterior(data.train, x, t_min=smallest_time(data))
+    posterior = EmpiricalScore(data.train).posterior(x, t_min=smallest_time(data))
     half = half_time_of(posterior)
     cleaned = posterior
     if clean is not None and not clean.all():
-        cleaned = Posterior(data.train[torch.as_tensor(clean)], x, t_min=posterior.t_min)
+        cleaned = EmpiricalScore(data.train[torch.as_tensor(clean)]).posterior(x, t_min=posterior.t_min)
     around = (half if math.isfinite(half) else 1.0) * np.geomspace(0.1, 100, 37)
     weights = np.stack([(1 / cleaned.effective_samples(float(t))).numpy() for t in around], 1)
     n, s = data.train.shape[0], data.variances

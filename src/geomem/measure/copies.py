@@ -8,14 +8,17 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import fisher_exact, norm
+from torch import Tensor
 
 from geomem.data import DataSet
 from geomem.data.rows import representatives
 from geomem.errors import InputError
 from geomem.intervals import Interval, Rate
+from geomem.scores.distances import nearest
 from geomem.seeds import derived_seed
 
 __all__ = [
@@ -93,29 +96,28 @@ def neighbour_distances(
     Raises:
         InputError: For fewer than two data (beside the own), or samples of another shape.
     """
-    from sklearn.neighbors import NearestNeighbors
-
-    a, b = np.asarray(samples, dtype=np.float64), np.asarray(data, dtype=np.float64)
+    a, b = _rows(samples), _rows(data)
     k = 2 if own is None else 3
     if b.shape[0] < k:
         raise InputError(f"data: the second-nearest neighbour needs at least {k} samples, got {b.shape[0]}.")
     if a.shape[1:] != b.shape[1:] or a.shape[0] == 0:
-        raise InputError(f"samples: have shape {a.shape}, the data {b.shape}; all but the first axis must agree.")
+        raise InputError(
+            f"samples: have shape {tuple(a.shape)}, the data {tuple(b.shape)}; all but the first axis must agree."
+        )
     for name, values in (("samples", a), ("data", b)):
-        if not np.all(np.isfinite(values)):
+        if not bool(torch.isfinite(values).all()):
             raise InputError(f"{name}: holds values that are not finite; leave those rows out.")
-    centre = b.mean(0)  # the search's product form errs by the square of the distance to its origin
-    finder = NearestNeighbors(n_neighbors=k, algorithm="brute").fit((b - centre).reshape(b.shape[0], -1))
-    _, index = finder.kneighbors((a - centre).reshape(a.shape[0], -1))
-    if own is not None:
-        # Where equal rows are many the own one may not be among the three: then any of them goes.
-        is_own = index == np.asarray(own)[:, None]
-        is_own[~is_own.any(1), -1] = True
-        index = index[~is_own].reshape(-1, 2)
-    # The search's product form loses small distances to cancellation; those of the two found are taken directly.
-    distance = np.linalg.norm((a[:, None] - b[index]).reshape(*index.shape, -1), axis=-1)
-    order = np.argsort(distance, axis=1)
-    return np.take_along_axis(distance, order, 1), np.take_along_axis(index, order, 1)
+    distance, index = nearest(
+        a.flatten(1), b.flatten(1), 2, own=None if own is None else torch.as_tensor(np.asarray(own))
+    )
+    return distance.numpy(), index.numpy()
+
+
+def _rows(values: ArrayLike) -> Tensor:
+    """Values as a tensor of at least two axes, shared where they are float32 or float64 already."""
+    array = np.asarray(values)
+    array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    return torch.from_numpy(np.require(array[:, None] if array.ndim == 1 else array, requirements=["C", "W"]))
 
 
 @dataclass(frozen=True)

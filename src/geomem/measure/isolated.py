@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomem.measure.principal import Prepared, smallest_time
-from geomem.scores import Posterior
+from geomem.scores import EmpiricalScore
 from geomem.theory.rem import decreasing_root
 
 __all__ = ["half_weight_times"]
+
+# Distances that are held at once.
+_DISTANCES = 2**26
 
 
 def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -20,9 +23,9 @@ def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[
     The root of sum_{mu != own} exp(-D_mu/2t) = 1. Below it the empirical score returns to this very sample.
     """
     train, out, neighbours = data.train, [], []
-    for chosen in torch.as_tensor(rows).split(max(1, 2**26 // train.shape[0])):
-        posterior = Posterior(train, train[chosen], t_min=smallest_time(data), exclude=chosen)
-        squares = posterior.squares
+    score = EmpiricalScore(train)
+    for chosen in torch.as_tensor(rows).split(max(1, _DISTANCES // train.shape[0])):
+        squares = score.posterior(train[chosen], t_min=smallest_time(data), exclude=chosen).squares
         neighbours.append(squares.argmin(1).numpy())
         near = squares.clamp_min(torch.finfo(torch.float64).tiny)
         bound = 2 * math.log(max(2, train.shape[0] - 1))

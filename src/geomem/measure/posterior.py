@@ -11,8 +11,8 @@ from torch import Tensor
 from geomem.measure.directions import example, kept_and_lost
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 from geomem.measure.principal import COORDINATES, Prepared, spanned
-from geomem.scores import Posterior
-from geomem.scores.posterior import moments, scatter, survival_of
+from geomem.scores import EmpiricalScore
+from geomem.scores.moments import moments, scatter, survival_of
 from geomem.spectra import Spectrum
 from geomem.spectra.dimension import READINGS, flipd
 
@@ -21,7 +21,24 @@ __all__ = ["MAIN", "local_directions", "posterior_cell"]
 # The reading that sentences and curves state; tables have all.
 MAIN = "resolved"
 _T = {"units": "data units squared", "long_name": "noise variance"}
-_UNITS = {"effective_samples": "samples", "own_weight": "1", "information": "nats"}
+# Dimensions, beside t, and attributes of what is recorded.
+_DIMS = {
+    **dict.fromkeys(("effective_samples", "own_weight", "information"), ("point",)),
+    **dict.fromkeys(("pull", "outside"), ("seen",)),
+    "dimension": ("reading", "seen"),
+    "survival": ("direction",),
+    "along": ("seen", "direction"),
+}
+_ATTRS = {
+    "effective_samples": {"units": "samples", "long_name": "1 / sum of w^2"},
+    "own_weight": {"units": "1"},
+    "information": {"units": "nats", "long_name": "ln N - H(w)"},
+    "pull": {"units": "dimensions", "long_name": "t |s|^2"},
+    "outside": {"units": "dimensions", "long_name": "degrees of freedom outside the coordinates of the spectra"},
+    "dimension": {"units": "dimensions"},
+    "survival": {"units": "1", "long_name": "median over points, ordered"},
+    "along": {"units": "1", "long_name": "survival along principal axes"},
+}
 # Ordered survivals and principal directions that are recorded.
 _RECORDED = 96
 # Share of the weight that spectra may leave out.
@@ -41,10 +58,10 @@ def posterior_cell(
     `dimension` takes survival as 0); over (set, t, direction) the median `survival` over points, and over (set, seen, t,
     direction) survival `along` principal axes.
     """
-    index = torch.as_tensor(rows)
-    part, z = data.train[index], data.coordinates(data.train[index])[:, :COORDINATES]
+    part = data.train[torch.as_tensor(rows)]
+    score, z = EmpiricalScore(part), data.coordinates(part)[:, :COORDINATES]
     by_set = [
-        _Set(data, part, z, x, times, spectra, planted).measured()
+        _Set(data, score, z, x, times, spectra, planted).measured()
         for x, planted in ((part[:points], True), (data.held_out[:points], False))
     ]
     return xr.concat(by_set, xr.Variable("set", list(SETS)), join="outer")
@@ -56,42 +73,50 @@ class _Set:
     def __init__(
         self,
         data: Prepared,
-        part: Tensor,
+        score: EmpiricalScore,
         z: Tensor,
         x: Tensor,
         times: NDArray[np.float64],
         spectra: int,
         planted: bool,
     ) -> None:
-        self.data, self.part, self.z, self.x, self.times, self.planted = data, part, z, x, times, planted
+        self.data, self.part, self.z, self.x, self.times, self.planted = data, score.data, z, x, times, planted
         self.seen = min(spectra, x.shape[0])
         self.recorded = min(_RECORDED, data.dim, data.variances.size)
-        self.posterior = self.others = Posterior(part, x, t_min=float(times[0]))
+        t_min = float(times[0])
+        self.posterior = self.others = score.posterior(x, t_min=t_min)
         if planted:
-            self.others = Posterior(part, x, t_min=float(times[0]), exclude=torch.arange(x.shape[0]))
+            self.others = score.posterior(x, t_min=t_min, exclude=torch.arange(x.shape[0]))
 
     def measured(self) -> xr.Dataset:
-        by_time = [self._at(float(t)) for t in self.times]
-        out = xr.concat(by_time, xr.Variable("t", self.times, _T))
-        return out.assign_coords(
-            point=np.arange(self.x.shape[0]), seen=np.arange(self.seen), direction=np.arange(1, self.recorded + 1)
+        """Everything at every time."""
+        found = [self._at(float(t)) for t in self.times]
+        stacked = {name: np.stack([at[name] for at in found], -1) for name in found[0]}
+        return xr.Dataset(
+            {name: ((*_DIMS[name], "t"), values, _ATTRS[name]) for name, values in stacked.items()},
+            coords={
+                "t": ("t", self.times, _T),
+                "point": np.arange(self.x.shape[0]),
+                "seen": np.arange(self.seen),
+                "direction": np.arange(1, self.recorded + 1),
+                "reading": [*READINGS, "flipd"],
+            },
         )
 
-    def _at(self, t: float) -> xr.Dataset:
+    def _at(self, t: float) -> dict[str, NDArray[np.floating]]:
         """Everything at one time."""
         log_w = self.posterior.log_weights(t)
         weights = log_w.exp()
         n = self.part.shape[0]
         own = weights.diagonal() if self.planted else torch.full((self.x.shape[0],), torch.nan)
-        numbers = {
-            "effective_samples": 1 / weights.square().sum(1),
-            "own_weight": own,
-            "information": math.log(max(1, n - self.planted)) - self.others.entropy(t),
+        return {
+            "effective_samples": (1 / weights.square().sum(1)).numpy(),
+            "own_weight": own.numpy(),
+            "information": (math.log(max(1, n - self.planted)) - self.others.entropy(t)).numpy(),
+            **self._spectra(t, log_w, weights),
         }
-        out = xr.Dataset({name: ("point", v.numpy(), {"units": _UNITS[name]}) for name, v in numbers.items()})
-        return out.merge(self._spectra(t, log_w, weights))
 
-    def _spectra(self, t: float, log_w: Tensor, weights: Tensor) -> xr.Dataset:
+    def _spectra(self, t: float, log_w: Tensor, weights: Tensor) -> dict[str, NDArray[np.floating]]:
         """Survival at the first points, what every reading makes of it, and survival along principal axes."""
         k, d = self.seen, self.data.dim
         guess = (weights[:k].to(self.part.dtype) @ self.part).to(torch.float64) - self.posterior.x[:k]
@@ -102,27 +127,19 @@ class _Set:
         values = ((1 - whole).abs() / t).sort(dim=1, descending=True).values
         spectrum = Spectrum(values, torch.full((k,), t, dtype=torch.float64), "exact", None, whole, d)
         score = guess / t
-        estimates = {name: read(spectrum) for name, read in READINGS.items()} | {"flipd": flipd(spectrum, score)}
-        dimensions = {"units": "dimensions"}
-        along = np.full((k, self.recorded), np.nan, dtype=np.float32)
+        estimates = [*(read(spectrum) for read in READINGS.values()), flipd(spectrum, score)]
+        z = self.z[:, : self.recorded]
+        along = np.empty((k, self.recorded), dtype=np.float32)
         for i in range(k):
-            z = self.z[:, : self.recorded]
             samples, w, mean = moments(z, log_w[i], negligible=_NEGLIGIBLE)
             along[i] = (w @ (z[samples].to(torch.float64) - mean).square() / t).numpy()
-        return xr.Dataset(
-            {
-                "dimension": (("reading", "seen"), np.stack([e.value for e in estimates.values()]), dimensions),
-                "pull": ("seen", (t * score.square().sum(1)).numpy(), dimensions | {"long_name": "t |s|^2"}),
-                "outside": ("seen", (trace / t - survival.sum(1)).clamp_min(0).numpy(), dimensions),
-                "survival": (
-                    "direction",
-                    whole.quantile(0.5, dim=0)[: self.recorded].numpy(),
-                    {"units": "1", "long_name": "median over points, ordered"},
-                ),
-                "along": (("seen", "direction"), along, {"units": "1", "long_name": "survival along principal axes"}),
-            },
-            coords={"reading": list(estimates)},
-        )
+        return {
+            "dimension": np.stack([estimate.value for estimate in estimates]),
+            "pull": (t * score.square().sum(1)).numpy(),
+            "outside": (trace / t - survival.sum(1)).clamp_min(0).numpy(),
+            "survival": whole.quantile(0.5, dim=0)[: self.recorded].numpy(),
+            "along": along,
+        }
 
 
 def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
@@ -136,10 +153,9 @@ def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
     k = spanned(data.variances, t)
     z = data.coordinates(data.train)[:, :k]
     axes = data.axes[:, :k].numpy()
-    parts = []
+    score, parts = EmpiricalScore(data.train), []
     for name, x in rows.items():
-        posterior = Posterior(data.train, x, t_min=t)
-        log_w = posterior.log_weights(t)
+        log_w = score.posterior(x, t_min=t).log_weights(t)
         guess = (log_w.exp().to(data.train.dtype) @ data.train).to(torch.float64).numpy() + data.mean.numpy()
         for i in range(x.shape[0]):
             samples, w, shift = moments(z, log_w[i], negligible=_NEGLIGIBLE)

@@ -27,7 +27,7 @@ def cell_text(cell: Cell, spec: str) -> str:
     if isinstance(cell, Rate):
         return str(cell)
     if isinstance(cell, Interval):
-        value, low, high = (cell_text(v, spec) for v in (cell.value, cell.low, cell.high))
+        value, low, high = (cell_text(float(v), spec) for v in (cell.value, cell.low, cell.high))
         return f"{value} [{low}, {high}]"
     if cell is None or math.isnan(cell):
         return "–"

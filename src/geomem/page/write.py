@@ -22,7 +22,7 @@ from geomem.page.content import Column, Page, Picture, Section, Table
 from geomem.page.tables import cell_text, csv_rows, write_tables
 from geomem.records import Run
 
-__all__ = ["cell_text", "csv_rows", "write_page", "write_picture", "write_tables"]
+__all__ = ["write_page", "write_picture"]
 
 _SHORT = 5
 

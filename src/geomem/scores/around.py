@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from geomem.precision import full_precision
-from geomem.scores.empirical import EmpiricalScore
-from geomem.scores.kernel import LOG2E, Near, accumulate, near
-from geomem.scores.sums import Sums
+from geomem.scores.kernel import Near, accumulate, near
+from geomem.scores.mixture import Mixture
+from geomem.scores.sums import LOG2E, Sums
 
 __all__ = ["Around"]
 
@@ -20,21 +21,20 @@ _CANCELLED = 4
 _DIMENSIONS = 64
 
 
-class Around(EmpiricalScore):
-    """An `EmpiricalScore` that knows the distances of all samples from one point, and is fast around it.
+class Around(Mixture):
+    """A view of an `EmpiricalScore` that knows the distances of all samples from one point, and is fast around it.
 
     Values are those of the score that it was made from, at any x, to the precision of x's dtype. Made by `EmpiricalScore.around`.
 
     Attributes:
+        score: The score that it is a view of.
         centre: x0 (d), float64.
         chance: Probability for random directions of omitting more than the precision allows.
     """
 
-    def __init__(self, score: EmpiricalScore, centre: Float[Tensor, " d"], chance: float) -> None:
-        vars(self).update(vars(score))
-        self.centre, self.chance = centre.detach().to(torch.float64).clone(), chance
-        self._seen: Near | None = None
-        self._coordinates: Around | None = None
+    def __init__(self, score: Mixture, centre: Float[Tensor, " d"], chance: float) -> None:
+        super().__init__(score.data, score.memory)
+        self.score, self.centre, self.chance = score, centre.detach().to(torch.float64).clone(), chance
 
     @torch.no_grad()
     def moved(self, p: Float[Tensor, "k d"], t: float, dtype: torch.dtype) -> Float[Tensor, "k d"]:
@@ -57,7 +57,7 @@ class Around(EmpiricalScore):
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         values, which = torch.unique(t, return_inverse=True)
         if values.numel() > max(8, x.shape[0] // 8):  # a pass for each time would take longer
-            yield from super()._sums(x, t)
+            yield from self.score._sums(x, t)
             return
         x = x.detach()
         p = x.to(torch.float64).sub_(self.centre) if x.dtype != torch.float64 else x - self.centre
@@ -73,27 +73,8 @@ class Around(EmpiricalScore):
     def _accumulated(
         self, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...]
     ) -> Iterator[tuple[slice, list[Sums]]]:
-        """Sums for the queries x0 + sign p, some at a time, as `EmpiricalScore._sums` has them."""
-        span = None if self._span is None else self._span_for(p + self.centre, t, dtype)
-        if span is None:
-            yield from self._directly(p, t, dtype, signs)
-            return
-        if self._coordinates is None:
-            inside, _ = span.divided(self.centre[None])
-            self._coordinates = Around(self._spanned, inside[0], self.chance)
-        inside = p @ span.basis
-        _, rest = span.divided(self.centre[None])
-        outside = p - inside @ span.basis.T
-        for part, found in self._coordinates._directly(inside, t, dtype, signs):
-            yield (
-                part,
-                [span.lifted(s, sign * outside[part] + rest, t) for sign, s in zip(signs, found, strict=True)],
-            )
-
-    def _directly(
-        self, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...]
-    ) -> Iterator[tuple[slice, list[Sums]]]:
-        data, d = self._near(), p.shape[1]
+        """Sums for the queries x0 + sign p, some at a time, as `_sums` has them."""
+        data, d = self._near, p.shape[1]
         if d < _DIMENSIONS:  # products cost little, and float32 loses more where they do not average over many entries
             dtype = torch.float64
         tile = max(16, min(1024, self.memory // (16 * 8 * d)))
@@ -137,9 +118,8 @@ class Around(EmpiricalScore):
         return found
 
     def _distances(self, x: Tensor) -> Tensor:
-        return self._near().squares if torch.equal(x.to(torch.float64), self.centre) else super()._distances(x)
+        return self._near.squares if torch.equal(x.to(torch.float64), self.centre) else self.score._distances(x)
 
+    @cached_property
     def _near(self) -> Near:
-        if self._seen is None:
-            self._seen = near(self._rows, self.centre)
-        return self._seen
+        return near(self._rows, self.centre)

@@ -12,19 +12,7 @@ once, in float64, from direct differences, for every p and t; what is left for e
 largest logit they are held above 2^-60 in float32 (2^-505 in float64): whatever underflows costs exp and matrix products
 ten to a hundred times their time. N samples held at 2^-60 weigh 5e-14 of the largest for N = 60,000.
 
-**Pruning.** Samples are taken by their distance from x0. Let e^m be the smallest, over queries, of the weights of all samples met so far,
-and W_k the weight of all but the j nearest for query k. They may be left out when all W_k <= omitted e^m is certain.
-
-- For any p, by Cauchy and Schwarz: with l = |p|/sqrt t and u_mu = sqrt(D_mu/t), W <= sum exp(-u^2/2 + l u) over the rest.
-- For a direction that was drawn without looking at the data, Gaussian or uniform, p.z has no larger exponential moments than a
-  Gaussian of standard deviation |p||z|/sqrt d: E exp(theta p.z/t) <= exp(theta^2 s^2 u^2/2), s = l/sqrt d. By
-  (sum w)^theta <= sum w^theta for 0 < theta <= 1 and Markov's inequality, whatever m turns out to be,
-
-      omitted^-theta e^(-theta m) sum exp(-theta (1 - theta s^2) u^2/2) <= chance/(K J)
-
-  makes W_k > omitted e^m for one of K queries less likely than `chance`, when j and theta are among J pairs fixed before: j goes in
-  steps of a fourth of an octave, and theta s^2 is taken from a short list, near where it serves best. This is tighter than a
-  bound on the largest of all K N products, since it counts samples by how near they are.
+**Pruning.** Samples are taken by their distance from x0, until all others together cannot matter; see `pruning`.
 
 **Screening.** A product of two tiles in lower precision is off by at most slack = c |p||z|/t, c = 2^-6 in bfloat16 where the
 processor has it (two factors and the result are each rounded to 2^-8) and (d + 8) 2^-24 in float32. Samples that even with it stay below omitted/N of each query's weight so far
@@ -49,25 +37,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomem.precision import multiplies_bf16
-from geomem.scores.sums import Sums
+from geomem.scores.distances import direct
+from geomem.scores.pruning import FIRST, needed
+from geomem.scores.sums import LOG2E, Sums
 
-__all__ = ["LOG2E", "Near", "accumulate", "distances", "near"]
+__all__ = ["Near", "accumulate", "near"]
 
-LOG2E = math.log2(math.e)
 _EPS32 = torch.finfo(torch.float32).eps
 # Typical error of a float32 logit that is let pass, and the error of a weight, relative to the largest, that then is.
 _FINE, _TOLERATED = 3e-6, 1e-7
-# Samples in the first tile of the nearest, and in others.
-_FIRST, _TILE = 16, 1024
+# Samples in a tile; that of the nearest begins with FIRST.
+_TILE = 1024
 # Tiles after which sums go on from 0.
 _SETTLE = 128
 # Share of samples above which a screen is not worth its time.
 _MOST = 0.6
-# Values of theta s^2, and of the number of samples that are taken, for which pruning may decide.
-_THETAS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
-_STEPS = 4
-# Fewest dimensions in which random directions are known to be better than Cauchy and Schwarz.
-_MANY = 64
 
 
 class Precision(NamedTuple):
@@ -103,23 +87,9 @@ class Near:
     rounded: Float[Tensor, " d"] | None
 
 
-def distances(rows: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
-    """|y_mu - x|^2 from direct differences in float64, in one pass."""
-    n, d = rows.shape
-    tile = max(1, min(n, 2**18 // d))
-    if torch.is_grad_enabled() and (rows.requires_grad or point.requires_grad):
-        return torch.cat([(b.to(torch.float64) - point).square().sum(1) for b in rows.split(tile)])
-    out = torch.empty(n, dtype=torch.float64, device=rows.device)
-    work = torch.empty(tile, d, dtype=torch.float64, device=rows.device)
-    for block, squares in zip(rows.split(tile), out.split(tile), strict=True):
-        z = work[: block.shape[0]]
-        torch.sum(z.copy_(block).sub_(point).square_(), 1, out=squares)  # copied first: mixed dtypes are slow
-    return out
-
-
 def near(rows: Float[Tensor, "n d"], centre: Float[Tensor, " d"]) -> Near:
     """Distances of all samples from a centre, in float64."""
-    squares = distances(rows, centre)
+    squares = direct(rows, centre)
     ordered, order = squares.sort()
     origin = centre.to(torch.promote_types(rows.dtype, torch.float32))
     rounded = origin.to(torch.float64) - centre
@@ -159,7 +129,7 @@ def accumulate(
     if not skip:
         work.screens, work.cut = [], -math.inf
     if prune:
-        start, size, needed = 0, _FIRST, n
+        start, size, needed = 0, FIRST, n
         while start < needed:
             end = min(needed, start + size)
             work.add(data.rows[data.order[start:end]], data.ordered[start:end])
@@ -222,27 +192,20 @@ class _Work:
             s.settled = None
 
     def needed(self, done: int) -> int:
-        """How many of the nearest samples have to be taken, given what the first `done` have shown; see Pruning."""
-        ordered, t, d, n = self.data.ordered, self.t, self.p.shape[1], self.data.ordered.numel()
-        if done == n:
-            return n
-        # All logits are relative to the nearest sample's, -D_min/2t.
+        """How many of the nearest samples have to be taken, given what the first `done` have shown."""
         # Products here are with y - origin, the bound is on those with y - x0.
         lowest = min(float(s.mass().min()) for s in self.sums) / LOG2E - self.rounded
-        beyond, omitted = (ordered[done:] - ordered[0]) / (2 * t), math.log(self.omitted)
-        if self.chance == 0 or d < _MANY:
-            return done + _within((ordered[done:] * (self.length / t) ** 2).sqrt() - beyond, lowest + omitted)
-        base, s_squared = float(ordered[0]) / (2 * t), self.length**2 / (t * d)
-        places = [math.ceil(_FIRST * 2 ** (i / _STEPS)) for i in range(math.ceil(_STEPS * math.log2(n)))]
-        allowed = math.log(self.chance / (len(places) * len(_THETAS) * len(self.sums) * self.p.shape[0]))
-        ratio = s_squared * (math.log(n) - allowed) / max(base - omitted - lowest, 1.0)
-        best = math.sqrt(ratio**2 + ratio) - ratio
-        product = min(_THETAS, key=lambda value: abs(value - best))  # theta s^2
-        theta = 1.0 if s_squared <= product else product / s_squared
-        gain = theta * (1 - theta * s_squared)
-        # exp(-theta m) and exp(-gain D/2t) are of opposite sizes: D_min/2t is taken out of both.
-        taken = done + _within(-gain * beyond, allowed + theta * (omitted + lowest) - (theta - gain) * base)
-        return min(n, next(place for place in [*places, n] if place >= taken))
+        return needed(
+            self.data.ordered,
+            done,
+            self.t,
+            lowest=lowest,
+            omitted=math.log(self.omitted),
+            length=self.length,
+            dim=self.p.shape[1],
+            queries=len(self.sums) * self.p.shape[0],
+            chance=self.chance,
+        )
 
     def add(self, rows: Float[Tensor, "n d"], squares: Float[Tensor, " n"]) -> None:
         """Add samples with these distances from the centre."""
@@ -251,7 +214,7 @@ class _Work:
         for screen in self.screens:
             if screen.skipped > 0:
                 screen.skipped -= 1
-            elif base.numel() > 4 * _FIRST and not bool(torch.isinf(self.sums[0].top[0])):
+            elif base.numel() > 4 * FIRST and not bool(torch.isinf(self.sums[0].top[0])):
                 columns = self._passing(screen, z, base)
                 screen.judge(columns.numel(), base.numel())
                 rows, z, base = rows[columns], z[columns], base[columns]
@@ -338,10 +301,3 @@ class _Work:
         if columns.numel() < 0.8 * share.shape[1]:
             share, z, squares = share[:, columns], z[columns], squares[columns]
         sums.add(share, z, squares)
-
-
-def _within(logs: Float[Tensor, " n"], allowed: float) -> int:
-    """How many terms must be taken so that the sum of exp of all others is at most exp(allowed)."""
-    # One term above e^0 is too many already, and far below it nothing counts; underflowing would take long.
-    left = (logs - allowed).clamp_(-100, 1).exp_().flip(0).cumsum_(0)
-    return int(torch.count_nonzero(left > 1))

@@ -28,7 +28,7 @@ class NetworkScore:
     """Score s(x, t) = -eps^(x, t)/sqrt(t) of a module that predicts the noise, the denoised point, v, a velocity or a score.
 
     The module sees u' = a u, with u = slope x + offset the point on its own scale and a the signal coefficient of its
-    noise parametrisation at slope^2 t, and what it is told of the noise level. It is evaluated in its own dtype and
+    noise parametrisation at slope^2 t, conditioned on the noise level. It is evaluated in its own dtype and
     device, results have those of x. Gradients flow; wrap calls in `torch.no_grad()` where they are not needed.
 
     Args:
@@ -36,12 +36,12 @@ class NetworkScore:
         shape: Event shape.
         prediction: "noise", "denoised", "v" (a eps - b x_0), "velocity" (eps - x_0) or "score".
         noise: Parametrisation u' = a u_0 + b eps: "ve", "vp" or "flow".
-        condition: What the module is told of the noise level on its own scale: a name in `noise.CONDITIONS` ("t",
+        condition: What the module is conditioned on, on its own scale: a name in `noise.CONDITIONS` ("t",
             "sigma", "log-sigma", "flow") or a function of t (n,), float64.
         scale: (slope, offset) of the module's own scale: (0.5, 0.5) for one that works on [0, 1] where data are in
             [-1, 1].
         times: Noise levels (k,) that the network was trained at, ascending, as t of the data; None for all.
-        reach: Least and greatest t at which the network can be asked; None for the ends of `times`, or no bounds.
+        reach: Least and greatest t at which the network can be evaluated; None for the ends of `times`, or no bounds.
 
     Raises:
         InputError: For an unknown option, or, when called, a t out of reach, or a module whose output has another shape.
@@ -89,10 +89,10 @@ class NetworkScore:
         exact = exact.clamp(low, high)
         slope, offset = self.scale
         weight = next(self.module.parameters(), rows)
-        told = self.condition(slope**2 * exact).to(weight)
+        condition = self.condition(slope**2 * exact).to(weight)
         a, b = (c.to(weight)[:, None] for c in coefficients(slope**2 * exact, self.noise))
         scaled = a * (slope * rows.to(weight) + offset)
-        out = self.module(scaled.reshape(rows.shape[0], *self.shape), told)
+        out = self.module(scaled.reshape(rows.shape[0], *self.shape), condition)
         if not isinstance(out, Tensor) or out.shape != (rows.shape[0], *self.shape):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise InputError(f"module: returned {found} for events of shape {self.shape}; it must return their shape.")

@@ -7,7 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Sums"]
+__all__ = ["LOG2E", "Sums"]
+
+LOG2E = math.log2(math.e)
+"""Logits are taken to base 2."""
 
 
 @dataclass

@@ -74,7 +74,7 @@ def _condensation(numbers: Numbers) -> Iterator[Finding]:
     yield Finding(
         "condensation.half",
         section,
-        f"Below noise variance t = {half:.3g} ({strong}), a model that memorized these data averages over fewer than two {unit}s.",
+        f"Below noise variance t = {half:.3g} ({strong}), a model that memorized these data averages over fewer than two {unit}s at a new one.",
         half,
     )
     chosen = c["guesses"].get("measured", c["guesses"]["none"])
@@ -170,7 +170,7 @@ def _memorized(numbers: Numbers) -> Iterator[Finding]:
     yield Finding(
         "memorized.first",
         section,
-        f"{m['first']} is memorized first, from t = {m['most']:.3g} on down; {m['last']} last, from t = {m['least']:.3g}.",
+        f"Memorized first: {m['first']}, at t = {m['most']:.3g}. Memorized last: {m['last']}, at t = {m['least']:.3g}.",
         m["most"],
     )
     told = f"t = {m['theory']:.3g}" if math.isfinite(m["theory"].high) else "a t beyond those that were measured"

@@ -24,7 +24,8 @@ def page_of(run: Run, records: Mapping[str, xr.Dataset], numbers: Numbers, findi
     sections, lead = [*sections_of(material), how_to_read()], _lead(numbers, run.config["extent"])
     if numbers["copies"] is None:
         picture, table = dimensions_picture(material), dimensions_table(material)
-        return Page(_box(numbers, str(run.config["data"])), _short(findings), sections, table, picture, lead)
+        box = _box(numbers, str(run.config["data"]), bool(run.config["quick"]))
+        return Page(box, _short(findings), sections, table, picture, lead)
     shape = material.shape if material.pictures else None
     copies = copies_section(records["copies"], numbers["copies"], shape, material.note, material.unit)
     table, *tables = copies.tables
@@ -39,7 +40,7 @@ def page_of(run: Run, records: Mapping[str, xr.Dataset], numbers: Numbers, findi
     )
 
 
-def _box(numbers: Numbers, source: str) -> Box:
+def _box(numbers: Numbers, source: str, quick: bool) -> Box:
     """What memorizing the data would leave of their dimensions."""
     dims, unit = numbers["dimensions"], numbers["unit"]
     last, extent = dims["rows"][-1], numbers["data"]
@@ -59,7 +60,8 @@ def _box(numbers: Numbers, source: str) -> Box:
         f"95% intervals over {last['held_out'].n} {unit}s of each kind; no Gaussian is assumed. This describes the data, not a "
         "trained model."
     )
-    return Box(verdict, sure, _next(numbers, source))
+    more = " Leave --quick out for narrower intervals." if quick else ""
+    return Box(verdict, sure, _next(numbers, source) + more)
 
 
 def _next(numbers: Numbers, source: str) -> str:

@@ -11,7 +11,6 @@ from geomem.figures import data as figures
 from geomem.figures.pictures import local_directions
 from geomem.findings.finding import Findings
 from geomem.findings.readings import readings_table
-from geomem.jobs.data.words import samples_needed
 from geomem.page import Cell, Column, Picture, Section, Table
 from geomem.spectra.dimension import RESOLVED
 
@@ -219,17 +218,25 @@ def _needed(m: Material) -> Section:
         "far below the dotted line, which is all of the data.",
         "Number of samples against noise variance, by subsampling and by theory. " + m.findings["needed.now"].text,
     )
-    rows: list[list[Cell]] = [
-        [row["t"], *(samples_needed(row, name, ", extrapolated") for name in ("subsampling", "theory"))]
-        for row in needed["rows"]
-    ]
-    columns = [Column("t", ".3g"), Column("samples, by subsampling"), Column("samples, by theory (Gaussian)")]
+    rows: list[list[Cell]] = []
+    for row in needed["rows"]:
+        kinds = [(row[name], _kind(row, name)) for name in ("subsampling", "theory")]
+        rows.append([row["t"], *(cell for kind in kinds for cell in kind)])
+    columns = [Column("t", ".3g"), Column("by subsampling", ",.0f"), Column("kind")]
+    columns += [Column("by theory (Gaussian)", ",.0f"), Column("kind, theory")]
     caption = (
         "Samples needed for one direction to survive at t. Extrapolated: in logarithms, by the slope of the largest sizes, at most "
-        "three, beyond the data or what theory was computed for."
+        "three, beyond the data or what theory was computed for. At most: fewer were not tried, or keep no direction at any t."
     )
     tables = [Table("samples_needed", columns, rows, caption)] if rows else []
     return Section("How many samples are needed", findings=m.said("needed"), pictures=[picture], tables=tables)
+
+
+def _kind(row: Mapping[str, Any], name: str) -> str:
+    """How a number of samples was found."""
+    if row[f"{name}_at_most"]:
+        return "at most"
+    return "extrapolated" if row[f"{name}_beyond"] else "interpolated"
 
 
 def _memorized(m: Material) -> Section:

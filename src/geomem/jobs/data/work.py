@@ -199,7 +199,9 @@ class Work:
         parts = []
         for size in sorted(self.sizes, reverse=True):
             for k in range(1 if size == n else repeats):
-                label = f"posterior over {size:,} samples" + (f", subset {k + 1}" if size < n else "")
+                label = f"posterior over {size:,} samples" + (
+                    f", subset {k + 1} of {repeats}" if size < n and repeats > 1 else ""
+                )
                 make = partial(cell, size, k)
                 parts.append(Part(f"posterior_{size}_{k}", label, lambda tell, make=make: make(), size))
         return parts

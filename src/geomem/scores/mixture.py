@@ -1,0 +1,108 @@
+r"""What a mixture of equal Gaussians, one around each sample, says of itself: two ingredients and everything that follows from them.
+
+    p_t(x) = (1/N) sum_mu N(x; y_mu, t I),    w_mu = softmax(-|x - y_mu|^2/2t).
+
+*Sums* over all samples, streamed, give the score, the density and the number of effective samples. *Distances* of all
+samples from one point give the weights, and with these the Jacobian t J = Cov_w(y)/t - I and its spectrum.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomem.scores.base import events
+from geomem.scores.moments import moments, scatter, survival_of
+from geomem.scores.sums import LOG2E, Sums
+
+__all__ = ["Mixture"]
+
+
+class Mixture(ABC):
+    """A `DensityScore` of the samples `data` (N, *shape), from their sums and distances.
+
+    Args:
+        data: Samples (N, *shape), by reference.
+        memory: Working memory in bytes.
+    """
+
+    def __init__(self, data: Float[Tensor, "n *shape"], memory: int) -> None:
+        self.shape = tuple(data.shape[1:])
+        self.data, self.memory = data, memory
+        self._rows = data.detach().reshape(data.shape[0], -1)
+
+    @abstractmethod
+    def _sums(self, x: Tensor, t: Tensor) -> Iterator[tuple[Tensor, Sums]]:
+        """Indices of queries and their sums over all samples, shifts relative to the query, some queries at a time."""
+
+    @abstractmethod
+    def _distances(self, x: Tensor) -> Float[Tensor, " n"]:
+        """|y_mu - x|^2 of every sample."""
+
+    def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """Score (*b, *shape) at x (*b, *shape) and t, () or (*b)."""
+        rows, times, _ = events(x, t, self.shape)
+        out = torch.empty_like(rows)
+        for part, sums in self._sums(rows, times):
+            out[part] = sums.shift.div_((sums.weight * times[part])[:, None].to(sums.shift.dtype)).to(x.dtype)
+        return out.reshape(x.shape)
+
+    def log_density(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """ln p_t(x) in nats (Eq. 10), (*b)."""
+        rows, times, batch = events(x, t, self.shape)
+        n, d = self._rows.shape
+        out = torch.empty_like(times)
+        for part, sums in self._sums(rows, times):
+            normal = math.log(n) + 0.5 * d * torch.log(2 * math.pi * times[part])
+            out[part] = sums.top / LOG2E + sums.weight.log() - normal
+        return out.reshape(batch).to(x.dtype)
+
+    def effective_samples(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """N~ = 1 / sum_mu w_mu^2 (Sec. 5.2), between 1 and N, (*b)."""
+        rows, times, batch = events(x, t, self.shape)
+        out = torch.empty_like(times)
+        for part, sums in self._sums(rows, times):
+            out[part] = sums.weight**2 / sums.square
+        return out.reshape(batch).to(x.dtype)
+
+    def weights(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """Posterior weights w_mu (*b, N) of the samples; they sum to 1."""
+        rows, times, batch = events(x, t, self.shape)
+        out = torch.empty(rows.shape[0], self._rows.shape[0], dtype=x.dtype, device=x.device)
+        for i, _, log_w in self._log_weights(rows, times):
+            out[i] = log_w.exp().to(x.dtype)
+        return out.reshape(*batch, out.shape[1])
+
+    def jacobian(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """Exact Jacobian J = -I/t + Cov_w(y)/t^2, (*b, d, d)."""
+        rows, times, batch = events(x, t, self.shape)
+        d = rows.shape[1]
+        out = torch.empty(rows.shape[0], d, d, dtype=x.dtype, device=x.device)
+        eye = torch.eye(d, dtype=torch.float64, device=x.device)
+        for i, origin, log_w in self._log_weights(rows, times):
+            samples, weights, shift = moments(self._rows, log_w, origin=origin)
+            spread = scatter(self._rows, samples, weights / times[i], origin, shift)
+            out[i] = ((spread - eye) / times[i]).to(x.dtype)
+        return out.reshape(*batch, d, d)
+
+    def survival(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """Eigenvalues of I + t J = Cov_w(y)/t, descending (*b, d); no d x d matrix where few samples are active."""
+        rows, times, batch = events(x, t, self.shape)
+        out = torch.zeros(rows.shape, dtype=x.dtype, device=x.device)
+        for i, origin, log_w in self._log_weights(rows, times):
+            out[i] = survival_of(self._rows, log_w, times[i], origin=origin).to(x.dtype)
+        return out.reshape(*batch, out.shape[1])
+
+    def _log_weights(self, x: Tensor, t: Tensor) -> Iterator[tuple[int, Tensor, Float[Tensor, " n"]]]:
+        """For each query its number, the point in float64, and ln w of every sample, from direct differences.
+
+        Distances are computed once for queries at the same point that follow each other.
+        """
+        squares: Tensor | None = None
+        for i in range(x.shape[0]):
+            if squares is None or not torch.equal(x[i], x[i - 1]):
+                squares = self._distances(x[i])
+            yield i, x[i].to(torch.float64), torch.log_softmax(squares / (-2 * t[i]), 0)
