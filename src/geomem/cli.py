@@ -33,7 +33,7 @@ _READERS = {
     "report": ("Draw a run's figures and page again from its records.", "geomem.jobs.again:report"),
     "claims": (
         "Judge every statement of the paper from the records of its reproduction.",
-        "geomem.paper.document:claims",
+        "geomem.paper.command:claims",
     ),
 }
 

@@ -11,18 +11,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from geomem.jobs.train.run import settings_of, train, train_in
 
 import inputs
 from geomem.cli import main
 from geomem.data import load as load_images
 from geomem.errors import InputError
 from geomem.jobs.parsing import parse_seeds
-from geomem.jobs.train.run import settings_of, train, train_in
 from geomem.models import load
 from geomem.records import Run
-from geomem.training.checkpoint import load_training
-from geomem.training.loop import Training
-from geomem.training.small_checkpoint import read_tensors
+from geomem.training import run as runs
+from geomem.training.checkpoint import load_training, read_tensors
+from geomem.training.loop import Training, TrainingStep
 
 QUICK = ["--preset", "mlp", "--steps", "6", "--batch-size", "4"]
 SHARED = ["train", "digits", "--preset", "mlp", "--steps", "20"]
@@ -106,8 +106,6 @@ def test_a_training_leaves_a_model_its_images_and_its_numbers(command, tmp_path)
 
 def test_the_log_says_loss_and_speed_of_every_step(command, tmp_path, monkeypatch):
     """Of a clock that moves by a quarter of a second each time it is asked: 4 images in one or two quarters."""
-    from geomem.training import run as runs
-
     now = iter(np.arange(0, 1e6, 0.25))
     monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
     code, out, _ = command("train", "digits", *QUICK, "--out", "run", "--json")
@@ -119,8 +117,8 @@ def test_the_log_says_loss_and_speed_of_every_step(command, tmp_path, monkeypatc
     assert [line["step"] for line in lines] == list(range(1, 7))
     assert [line["learning_rate"] for line in lines] == pytest.approx([5e-4 * k / 200 for k in range(1, 7)])
     for line in lines:
-        assert line.keys() == {"time", "step", "loss", "images_per_second", "learning_rate"}
-        assert 4 / line["images_per_second"] in (0.25, 0.5, 0.75, 1.0)
+        assert line.keys() == {"time", "step", "loss", "samples_per_second", "learning_rate"}
+        assert 4 / line["samples_per_second"] in (0.25, 0.5, 0.75, 1.0)
         assert 0 < line["loss"] < 10
     assert shown["losses"] == {str(line["step"]): line["loss"] for line in lines}
     assert (shown["model"], shown["settings"]["steps"]) == (str(tmp_path / "run" / "model"), 6)
@@ -129,14 +127,13 @@ def test_the_log_says_loss_and_speed_of_every_step(command, tmp_path, monkeypatc
 
 def test_the_log_of_a_long_run_has_means_over_a_two_hundredth(tmp_path, monkeypatch):
     """Of 800 steps, 200 lines of four each."""
-    from geomem.training import loop
 
-    def counted(state, images, accelerator):
+    def counted(state, objective):
         while state.step < state.settings.steps:
             state.step += 1
-            yield loop.TrainingStep(state.step, float(state.step), 1.0, 1e-3)
+            yield TrainingStep(state.step, (float(state.step),), 1.0, 1e-3)
 
-    monkeypatch.setattr(loop, "steps", counted)
+    monkeypatch.setattr(runs, "steps", counted)
     train("digits", preset="mlp", steps=800, out=tmp_path / "run")
     lines = [line for line in Run.existing(tmp_path / "run").metrics() if "loss" in line]
     assert [line["step"] for line in lines] == list(range(4, 801, 4))
@@ -153,7 +150,7 @@ def test_a_folder_of_one_s_own_by_what_was_asked(command, tmp_path):
 
 
 def test_all_images_are_trained_on_where_nothing_else_is_asked(command, tmp_path):
-    """Equal ones too, each as often as it is there; a part has none twice, and none that is kept apart."""
+    """Equal ones too, each as often as it is there; a part has none twice, and none that is held out."""
     images = np.repeat(np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8), 3, axis=0)
     np.save("images.npy", images)
     data = load_images("images.npy")
@@ -170,7 +167,7 @@ def test_all_images_are_trained_on_where_nothing_else_is_asked(command, tmp_path
     assert (len(seen), len(unseen), seen.dtype) == (4, 2, np.uint8)
 
 
-def test_subsets_are_nested_and_what_is_kept_apart_stays(tmp_path):
+def test_subsets_are_nested_and_held_out_images_stay(tmp_path):
     found = {}
     for size in (10, 40):
         folder = train("digits", preset="mlp", steps=1, size=size, held_out=15, seed=2, out=tmp_path / str(size)).folder
@@ -181,7 +178,9 @@ def test_subsets_are_nested_and_what_is_kept_apart_stays(tmp_path):
 
 def test_colour_images_are_trained_on_with_channels_first(command, tmp_path):
     pictures(tmp_path / "images.npy", (20, 6, 4, 3))
-    code, _, err = command("train", "images.npy", "--preset", "small-unet", "--flow", "ve", *QUICK[2:], "--out", "run")
+    code, _, err = command(
+        "train", "images.npy", "--preset", "small-unet", "--noise-process", "ve", *QUICK[2:], "--out", "run"
+    )
     assert code == 0, err
     assert load(tmp_path / "run" / "model").shape == (3, 6, 4)
 
@@ -217,7 +216,7 @@ def test_tensorboard_is_told_what_the_log_says(command, tmp_path):
                 )
     for line in Run.existing(tmp_path / "run").metrics()[1:]:
         assert told["loss", line["step"]] == pytest.approx(line["loss"], rel=1e-6)
-        assert told["images_per_second", line["step"]] == pytest.approx(line["images_per_second"], rel=1e-6)
+        assert told["samples_per_second", line["step"]] == pytest.approx(line["samples_per_second"], rel=1e-6)
 
 
 def test_a_tracker_writes_into_the_run_s_folder_wherever_that_is(monkeypatch, tmp_path):
@@ -239,7 +238,7 @@ def test_help_imports_neither_torch_nor_diffusers():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for word in ("--preset", "--held-out", "--flow", "--precision", "torchrun"):
+    for word in ("--preset", "--held-out", "--noise-process", "--precision", "torchrun"):
         assert word in done.stdout
     assert done.stdout.splitlines()[-1] == "set()"
 
@@ -250,11 +249,11 @@ def test_help_imports_neither_torch_nor_diffusers():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--limit", "1790", "--held-out", "10"], ["digits", "1,797 distinct images", "1,790", "10 kept apart"]),
+        (["--limit", "1790", "--held-out", "10"], ["digits", "1,797 distinct images", "1,790", "10 held out"]),
         (["--limit", "1798"], ["1,797 distinct images", "1,798"]),
-        (["--held-out", "1797"], ["1,797 distinct images", "1,797 kept apart"]),
+        (["--held-out", "1797"], ["1,797 distinct images", "1,797 held out"]),
         (["--preset", "vgg"], ["--preset: 'vgg' is not known", "mnist", "cifar10", "celeba", "small-unet", "mlp"]),
-        (["--flow", "rectified"], ["--flow: 'rectified' is not known; choose vp or ve"]),
+        (["--noise-process", "rectified"], ["--noise-process: 'rectified' is not known; choose vp or ve"]),
         (["--precision", "fp16"], ["--precision: 'fp16' is not known", "float32"]),
         (["--steps", "0"], ["--steps: at least 1 is needed, got 0"]),
         (["--batch-size", "-1"], ["--batch-size: at least 1", "-1"]),
@@ -394,13 +393,6 @@ def test_no_folder_can_be_made_where_a_file_is(refused, tmp_path):
     (tmp_path / "file").write_text("")
     refused(["train", "digits", *QUICK, "--out", "file"], 3, "is a file")
     refused(["train", "digits", *QUICK, "--out", "file/below"], 3, "cannot be written", "--out")
-
-
-def test_without_diffusers_the_extra_is_named(refused, monkeypatch):
-    from geomem.training import run as runs
-
-    monkeypatch.setattr(runs, "find_spec", lambda name: None)
-    refused(["train", "digits", *QUICK], 2, "pip install 'geomem[diffusers]'")
 
 
 # --- several processes ---

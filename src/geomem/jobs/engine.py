@@ -217,7 +217,8 @@ class _Work:
 
 def _failures(job: Job[Any, Any] | None, run: Run, failed: Sequence[places.Outcome]) -> GeomemError:
     """What is said of parts that failed; the report of the others is made where it can be."""
-    shown = "; ".join(f"{part.label}: {why}" for part, why in failed[:_NAMED])
+    # Before the dot a label says what is done to every part alike.
+    shown = "; ".join(f"{part.label.rpartition(' · ')[2]}: {why}" for part, why in failed[:_NAMED])
     more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
     kept = "The others are saved"
     if job is not None:
