@@ -194,7 +194,8 @@ class _Work:
         if stage.all_cores or (self.on == "local" and len(missing) == 1):
             return None
         if self.on == "local":
-            usual = places.usual_workers() if stage.seconds > _LONG_SECONDS else 1
+            seconds = stage.seconds() if callable(stage.seconds) else stage.seconds
+            usual = places.usual_workers() if seconds > _LONG_SECONDS else 1
             if (self.workers or usual) == 1:
                 return None
         if not self.request.portable:

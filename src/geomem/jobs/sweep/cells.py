@@ -12,7 +12,7 @@ from geomem.jobs.job import Part, Stage, Tell
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.jobs.sweep.settings import SweepSettings, cell_name, settings_for
 from geomem.jobs.train.model import MODEL, accelerator_in, losses, train_model
-from geomem.models.model import opened
+from geomem.models import opened
 from geomem.records import Run
 from geomem.training.images import divided, tensor_of
 
