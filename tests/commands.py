@@ -1,17 +1,44 @@
-"""The command line as its users meet it: a process of its own, in a folder."""
+"""The command line as its users meet it, in this process or in one of its own."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from geomem.cli import main
+
 COMMAND = [sys.executable, "-m", "geomem"]
+# Python shows no other warnings by itself.
+UNSEEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
 def geomem(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What a command prints and its exit code, run here: starting Python and importing torch takes seconds."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),  # also puts back showwarning, which `main` replaces
+    ):
+        warnings.simplefilter("default")
+        for kind in UNSEEN:
+            warnings.simplefilter("ignore", kind)
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return subprocess.CompletedProcess([*COMMAND, *arguments], code, out.getvalue(), err.getvalue())
+
+
+def started(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, for what depends on being one."""
     return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=240)
 
 
