@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from geomem.paper.run import records_of
 
 from geomem import theory
 from geomem.manifolds import LinearManifold

@@ -205,13 +205,10 @@ class _Work:
                 "workers, on: a score that is given as an object stays in this process; give a model's folder."
             )
         if self._place is None:
-            local = self.on == "local"
-            place = (
-                places.Local(self.run, self.request, self.workers)
-                if local
-                else places.Ray(self.run, self.request, self.on)
-            )
-            self._place = self.stack.enter_context(place)
+            if self.on == "local":
+                self._place = self.stack.enter_context(places.Local(self.run, self.request, self.workers))
+            else:
+                self._place = self.stack.enter_context(places.Ray(self.run, self.request, self.on))
         return self._place
 
 
