@@ -2,25 +2,26 @@
 
     python benchmarks/training.py [--threads N] [--out FILE.json]
 
-One process trains the seven networks of Fig. 5 as one stack, the same by automatic differentiation, plainly and
-compiled (with a C++ compiler), and one after the other; in turn, and medians are stated. A model-step is one optimizer
+One process trains the seven networks of Fig. 5 as one stack, the same by automatic differentiation, and one after the
+other; in turn, and medians are stated. A model-step is one optimizer
 step of one network. The limit is a step's products at the highest rate at which one of their shapes is multiplied here,
 again and again in the same memory.
 """
 
 import argparse
 import json
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from geomem.paper.networks import NetworkSettings
-from geomem.training import TrainConfig, TrainState, TrainStep, train
+from geomem.training import EnsembleObjective, EnsembleSettings, Training, TrainingStep, steps
 
 _ROUNDS, _STEPS = 9, 30
 _BLOCKS, _FEATURES = 2, 32
@@ -31,7 +32,7 @@ _KINDS = {
     "activations": ("aten::silu", "aten::silu_backward"),
     "biases, residuals and their sums": ("aten::add", "aten::add_", "aten::sum"),
     "optimizer": ("aten::_fused_adam_", "Optimizer.step#Adam.step"),
-    "average": ("aten::_foreach_lerp_", "aten::lerp_"),
+    "average": ("aten::_foreach_sub", "aten::_foreach_sub_"),
     "random draws, indexing": ("aten::rand", "aten::randn", "aten::uniform_", "aten::normal_", "aten::index"),
 }
 
@@ -67,33 +68,38 @@ def rates(shapes: set[_Shape], count: int) -> dict[_Shape, float]:
     return out
 
 
-def _uncompiled(steps: Iterator[TrainStep]) -> Callable[[], None]:
-    def step() -> None:
-        with torch.compiler.set_stance("force_eager"):
-            next(steps)
+class Differentiated(EnsembleObjective):
+    """The same losses, with gradients by automatic differentiation."""
 
-    return step
+    def __init__(self, state: Training, data: torch.Tensor) -> None:
+        super().__init__(state, data)
+        self.state = state
+
+    def __call__(self, step: int) -> tuple[tuple[float, ...], None]:
+        """See `Objective`."""
+        network: Any = self.state.network
+        y, noise, t = self.batch(step)
+        predicted = network(y + t.sqrt()[:, None] * noise, t.expand(y.shape[:2]))
+        losses = torch.mean(network.stacked.loss_weight(t) * (predicted - noise).square().mean(-1), -1)
+        self.state.optimizer.zero_grad()
+        losses.sum().backward()
+        return tuple(losses.tolist()), None
 
 
-def contenders(config: TrainConfig, data: torch.Tensor) -> dict[str, Callable[[], object]]:
+def contenders(settings: EnsembleSettings, data: torch.Tensor) -> dict[str, Callable[[], object]]:
     """One step of all networks, in each way."""
 
-    def steps(sizes: tuple[int, ...], *, compiled: bool = False) -> Iterator[TrainStep]:
-        asked = TrainConfig(**{**vars(config), "sizes": sizes})
-        return train(TrainState(asked, data.shape[1], 1.0), data, compiled=compiled)
+    def stepper(asked: EnsembleSettings, objective: type[EnsembleObjective]) -> Iterator[TrainingStep]:
+        state = Training(asked)
+        return steps(state, objective(state, data))
 
-    stack, differentiated = steps(config.sizes), steps(config.sizes, compiled=True)
-    alone = [steps((size,)) for size in config.sizes]
-    out: dict[str, Callable[[], object]] = {
+    stack, differentiated = stepper(settings, EnsembleObjective), stepper(settings, Differentiated)
+    alone = [stepper(replace(settings, sizes=(size,)), EnsembleObjective) for size in settings.sizes]
+    return {
         "stack": lambda: next(stack),
-        "stack, automatic differentiation": _uncompiled(differentiated),
+        "stack, automatic differentiation": lambda: next(differentiated),
         "one at a time": lambda: [next(one) for one in alone],
     }
-    if shutil.which("c++") is not None:
-        compiled = steps(config.sizes, compiled=True)
-        next(compiled)
-        out["stack, automatic differentiation, compiled"] = lambda: next(compiled)
-    return out
 
 
 def shares(step: Callable[[], object]) -> dict[str, float]:
@@ -113,8 +119,8 @@ def main(threads: int, out: Path | None) -> None:
     """Measure, print, and write what was measured."""
     torch.set_num_threads(threads)
     settings = NetworkSettings({})
-    config, count = settings.training, len(settings.sizes)
     data = torch.randn(max(settings.sizes), settings.dim, generator=torch.Generator().manual_seed(0))
+    config, count = replace(settings.training(data), sigma_data=1.0), len(settings.sizes)
     shapes = products(settings.dim, config.hidden, config.batch_size)
     work = contenders(config, data)
     taken: dict[str, list[float]] = {name: [] for name in work}

@@ -1,29 +1,26 @@
-"""Small networks: members of an ensemble, training, exact resumption, and files that are no checkpoints."""
+"""Small networks: members of an ensemble, training, exact resumption, and gradients written out."""
 
-import json
 import math
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from geomem.errors import InputError, TrainingError
+from geomem.precision import one_thread
 from geomem.scores import GaussianScore, NetworkScore
 from geomem.training import (
     PARAMETRISATIONS,
     Ensemble,
+    EnsembleObjective,
+    EnsembleSettings,
     ResidualMLP,
-    TrainConfig,
-    TrainState,
-    load_checkpoint,
-    one_thread,
-    save_checkpoint,
-    train,
-    train_together,
+    Training,
+    load_training,
+    members,
+    save_training,
+    steps,
 )
 from geomem.training.gradients import Gradients
 from laws import deviation
@@ -32,20 +29,31 @@ DATA = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
 
 
 def config(**changes):
-    return TrainConfig(**{"sizes": (8, 16), "steps": 30, "batch_size": 16, "hidden": 16, **changes})
+    return EnsembleSettings(**{"sizes": (8, 16), "dim": 4, "steps": 30, "batch_size": 16, "hidden": 16, **changes})
+
+
+def train(state, data=DATA):
+    return steps(state, EnsembleObjective(state, data))
 
 
 def trained(asked, data=DATA):
-    state = TrainState(asked, 4, 1.0)
-    steps = list(train(state, data))
-    return state, steps
+    state = Training(asked)
+    return state, list(train(state, data))
+
+
+def weights(state):
+    return dict(state.network.stacked.named_parameters())
+
+
+def averages(state):
+    return dict(zip(weights(state), state.average.shadow_params, strict=True))
 
 
 def tensors(state):
     """All that a step changes, by name."""
-    out = {f"weights/{k}": p.detach() for k, p in state.ensemble.parameters.items()}
-    out |= {f"average/{k}": p for k, p in state.average.items()}
-    for name, p in state.ensemble.parameters.items():
+    out = {f"average/{k}": p for k, p in averages(state).items()}
+    for name, p in weights(state).items():
+        out[f"weights/{name}"] = p.detach()
         out |= {f"{k}/{name}": v for k, v in state.optimizer.state.get(p, {}).items()}
     return out
 
@@ -57,15 +65,15 @@ def same(a, b):
 
 def test_members_are_the_networks_trained_alone():
     """To float32's rounding, which batched products round otherwise: 60 steps keep weights of order 1 to 2e-6."""
-    together, steps = trained(config(steps=60))
+    together, seen = trained(config(steps=60))
     for i, size in enumerate((8, 16)):
         alone, own = trained(config(steps=60, sizes=(size,)))
-        for name, p in together.ensemble.parameters.items():
-            assert torch.allclose(p[i], alone.ensemble.parameters[name][0], rtol=0, atol=2e-6), name
-            assert torch.allclose(together.average[name][i], alone.average[name][0], rtol=0, atol=2e-6), name
-        for a, b in zip(steps, own, strict=True):
-            assert abs(float(a.loss[i] - b.loss[0])) < 5e-6
-    first, second = (together.ensemble.member(i) for i in (0, 1))
+        for name, p in weights(together).items():
+            assert torch.allclose(p[i], weights(alone)[name][0], rtol=0, atol=2e-6), name
+            assert torch.allclose(averages(together)[name][i], averages(alone)[name][0], rtol=0, atol=2e-6), name
+        for a, b in zip(seen, own, strict=True):
+            assert abs(a.losses[i] - b.losses[0]) < 5e-6
+    first, second = (together.network.member(i) for i in (0, 1))
     x, t = DATA[:5], torch.full((5,), 0.1)
     assert float((first(x, t) - second(x, t)).detach().abs().max()) > 1e-4
 
@@ -74,9 +82,9 @@ def test_a_member_sees_its_own_rows_alone():
     changed = DATA.clone()
     changed[8:] += 1
     a, b = trained(config())[0], trained(config(), changed)[0]
-    for name, p in a.ensemble.parameters.items():
-        assert torch.equal(p[0], b.ensemble.parameters[name][0])
-        assert not torch.equal(p[1], b.ensemble.parameters[name][1])
+    for name, p in weights(a).items():
+        assert torch.equal(p[0], weights(b)[name][0])
+        assert not torch.equal(p[1], weights(b)[name][1])
     extended = torch.cat([DATA[:16], DATA[:16] + 9])
     assert same(a, trained(config(), extended)[0])
 
@@ -84,8 +92,9 @@ def test_a_member_sees_its_own_rows_alone():
 def test_ensemble_evaluates_its_members(generator):
     network = ResidualMLP(4, hidden=8)
     ensemble = Ensemble(network, 3)
-    for p in ensemble.parameters.values():
-        p.add_(0.1 * torch.randn(p.shape, generator=generator))
+    with torch.no_grad():
+        for p in ensemble.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=generator))
     x, t = torch.randn(3, 5, 4, generator=generator), torch.rand(3, 5, generator=generator) + 0.1
     out = ensemble(x, t)
     with torch.no_grad():
@@ -93,20 +102,21 @@ def test_ensemble_evaluates_its_members(generator):
             assert deviation(out[i], ensemble.member(i)(x[i], t[i])) < 1e-5
     member = ensemble.member(1)
     assert not member.training
-    before = {k: v.clone() for k, v in ensemble.parameters.items()}
+    before = [p.detach().clone() for p in ensemble.parameters()]
     with torch.no_grad():
         member.leave.bias.add_(1)
-    assert all(torch.equal(before[k], v) for k, v in ensemble.parameters.items())
+    assert all(torch.equal(a, b) for a, b in zip(before, ensemble.parameters(), strict=True))
     with pytest.raises(InputError, match="count: at least 1 member is needed, got 0"):
         Ensemble(network, 0)
 
 
 def test_steps_are_typed_and_counted():
-    _, steps = trained(config())
-    assert [s.step for s in steps] == list(range(1, 31))
-    assert all(s.loss.shape == (2,) and not s.loss.requires_grad for s in steps)
+    _, seen = trained(config())
+    assert [s.step for s in seen] == list(range(1, 31))
+    assert all(len(s.losses) == 2 and s.gradient is None for s in seen)
+    assert seen[0].loss == pytest.approx(sum(seen[0].losses) / 2)
     expected = [1e-3 * 0.5 * (1 + math.cos(math.pi * k / 30)) for k in range(30)]
-    assert [s.learning_rate for s in steps] == pytest.approx(expected)
+    assert [s.learning_rate for s in seen] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("prediction", PARAMETRISATIONS)
@@ -116,8 +126,8 @@ def test_loss_falls(prediction):
     The preconditioned loss of the best linear guess is 1 at every t, so below 1 the network has learned the samples.
     """
     asked = config(sizes=(1, 4), steps=200, batch_size=64, hidden=32, t_min=1e-2, t_max=0.1, learning_rate=5e-3)
-    _, steps = trained(replace(asked, prediction=prediction))
-    losses = torch.stack([s.loss for s in steps])
+    _, seen = trained(replace(asked, prediction=prediction))
+    losses = torch.tensor([s.losses for s in seen])
     start, end = losses[:10].mean(0), losses[-50:].mean(0)
     assert bool(torch.all(end < 0.5 * start))
     assert float(end[0]) < 0.5 * float(end[1])
@@ -126,20 +136,31 @@ def test_loss_falls(prediction):
 def test_average_follows_the_weights():
     """A running mean whose decay warms up as (1 + n)/(10 + n); it is not the weights themselves."""
     asked = config(ema_decay=0.9, steps=5)
-    state = TrainState(asked, 4, 1.0)
+    state = Training(asked)
     name = "leave.bias"
-    mean = state.ensemble.parameters[name].detach().clone()
-    for step in train(state, DATA):
+    mean = weights(state)[name].detach().clone()
+    for step in train(state):
         decay = min(0.9, (1 + step.step) / (10 + step.step))
-        mean = decay * mean + (1 - decay) * state.ensemble.parameters[name].detach()
-        assert torch.allclose(state.average[name], mean, atol=1e-7)
-    assert not torch.allclose(mean, state.ensemble.parameters[name])
+        mean = decay * mean + (1 - decay) * weights(state)[name].detach()
+        assert torch.allclose(averages(state)[name], mean, atol=1e-7)
+    assert not torch.allclose(mean, weights(state)[name])
+
+
+def test_members_have_the_averaged_weights():
+    state, _ = trained(config())
+    before = {k: v.clone() for k, v in tensors(state).items()}
+    for i, member in enumerate(members(state)):
+        assert not member.training
+        for name, p in member.named_parameters():
+            assert torch.equal(p, averages(state)[name][i])
+            p += 1
+    assert all(torch.equal(before[k], v) for k, v in tensors(state).items())
 
 
 def test_every_step_draws_anew_and_all_members_alike():
     """With weights that stand still, losses differ from step to step; of members with the same data they do not."""
-    _, steps = trained(config(sizes=(16, 16), learning_rate=1e-12, steps=10))
-    losses = torch.stack([s.loss for s in steps])
+    _, seen = trained(config(sizes=(16, 16), learning_rate=1e-12, steps=10))
+    losses = torch.tensor([s.losses for s in seen])
     assert torch.equal(losses[:, 0], losses[:, 1])
     assert len(losses[:, 0].unique()) == 10
     spread = losses[:, 0].std() / losses[:, 0].mean()
@@ -149,11 +170,11 @@ def test_every_step_draws_anew_and_all_members_alike():
 
 def test_loss_is_the_weighted_noise_error():
     """Of the linear denoiser at the origin: eps (1 - t/(t+s^2)), squared, times (t+s^2)/s^2, is eps^2 s^2/(t+s^2)."""
-    state = TrainState(config(sizes=(1,), steps=1, batch_size=20_000, t_min=0.999, t_max=1.001), 4, 0.5)
+    state = Training(config(sizes=(1,), sigma_data=0.5, steps=1, batch_size=20_000, t_min=0.999, t_max=1.001))
     with torch.no_grad():
         for name in ("leave.weight", "leave.bias"):
-            state.ensemble.parameters[name].zero_()
-    loss = float(next(train(state, torch.zeros(1, 4))).loss)
+            weights(state)[name].zero_()
+    loss = next(train(state, torch.zeros(1, 4))).loss
     expected = 0.25 / 1.25
     assert abs(loss / expected - 1) < 4 * math.sqrt(2 / 80_000)
 
@@ -173,157 +194,65 @@ def test_global_generators_are_left_alone():
 @pytest.mark.parametrize("at", [0, 1, 7, 30])
 def test_resumption_is_exact(at, tmp_path):
     """Stopped, saved, loaded and continued: every weight, average, moment and loss as if it had never stopped."""
-    whole, steps = trained(config())
-    state = TrainState(config(), 4, 1.0)
-    stepper = train(state, DATA)
+    whole, seen = trained(config())
+    state = Training(config())
+    stepper = train(state)
     for _ in range(at):
         next(stepper)
     stepper.close()
-    save_checkpoint(tmp_path / "state.safetensors", state)
-    loaded = load_checkpoint(tmp_path / "state.safetensors")
-    assert loaded.config == config()
-    assert (loaded.step, loaded.dim, loaded.sigma_data) == (at, 4, 1.0)
+    save_training(tmp_path / "state.safetensors", state)
+    loaded = load_training(tmp_path / "state.safetensors", config())
+    assert loaded.step == at
     assert same(loaded, state)
-    rest = list(train(loaded, DATA))
-    assert [s.step for s in rest] == list(range(at + 1, 31))
-    assert all(torch.equal(a.loss, b.loss) for a, b in zip(rest, steps[at:], strict=True))
+    assert list(train(loaded)) == seen[at:]
     assert same(loaded, whole)
 
 
 def test_saving_changes_nothing(tmp_path):
     state, _ = trained(config(steps=3))
     before = {k: v.clone() for k, v in tensors(state).items()}
-    save_checkpoint(tmp_path / "a", state)
+    save_training(tmp_path / "a", state)
     assert all(torch.equal(before[k], v) for k, v in tensors(state).items())
 
 
-def test_damaged_checkpoints_are_refused(tmp_path):
-    state, _ = trained(config(steps=3))
-    path = tmp_path / "state.safetensors"
-    save_checkpoint(path, state)
-    whole = path.read_bytes()
-    with safe_open(path, framework="pt") as stored:
-        metadata, content = stored.metadata(), {k: stored.get_tensor(k).clone() for k in stored.keys()}  # noqa: SIM118
-    header = json.loads(metadata["geomem"])
-
-    def write(tensors, header):
-        save_file(tensors, path, metadata=None if header is None else {"geomem": header})
-
-    lacking = {k: v for k, v in content.items() if k != "exp_avg/leave.bias"}
-    damages = {
-        "empty": lambda: path.write_bytes(b""),
-        "truncated": lambda: path.write_bytes(whole[: len(whole) // 2]),
-        "last byte": lambda: path.write_bytes(whole[:-1]),
-        "in the header": lambda: path.write_bytes(whole[:20]),
-        "noise": lambda: path.write_bytes(bytes(range(256)) * 10),
-        "text": lambda: path.write_text("{}"),
-        "foreign": lambda: write(content, None),
-        "no JSON": lambda: write(content, "no JSON"),
-        "no object": lambda: write(content, "[1]"),
-        "no step": lambda: write(content, json.dumps({k: v for k, v in header.items() if k != "step"})),
-        "no sizes": lambda: write(content, json.dumps(header | {"config": {}})),
-        "unknown setting": lambda: write(content, json.dumps(header | {"config": header["config"] | {"depth": 3}})),
-        "other network": lambda: write(content, json.dumps(header | {"dim": 5})),
-        "missing tensor": lambda: write(lacking, json.dumps(header)),
-        "fewer members": lambda: write({k: v[:1].clone() for k, v in content.items()}, json.dumps(header)),
-    }
-    loaded = []
-    for name, damage in damages.items():
-        damage()
-        try:
-            load_checkpoint(path)
-        except InputError as error:
-            assert f"{path}: is no readable geomem checkpoint" in str(error)  # noqa: PT017 - all damages, then which
-        else:
-            loaded.append(name)
-    assert not loaded
-    path.unlink()
-    with pytest.raises(InputError, match="delete it to train anew"):
-        load_checkpoint(path)
-    path.mkdir()
-    with pytest.raises(InputError, match="is no readable geomem checkpoint"):
-        load_checkpoint(path)
-    shutil.rmtree(path)
-
-
 def test_data_that_are_no_numbers_stop_training_before_harm():
-    state = TrainState(config(), 4, 1.0)
-    stepper = train(state, DATA)
+    state = Training(config())
+    stepper = train(state)
     next(stepper)
     before, at = {k: v.clone() for k, v in tensors(state).items()}, state.step
     with pytest.raises(TrainingError, match="the loss is not finite at step 2"):
         next(train(state, torch.full_like(DATA, math.nan)))
     assert state.step == at == 1
     assert all(torch.equal(before[k], v) for k, v in tensors(state).items())
-    assert next(train(state, DATA)).step == 2
+    assert next(train(state)).step == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sizes": ()}, "sizes, steps, batch_size: must all be at least 1"),
-        ({"sizes": (0, 4)}, "sizes, steps, batch_size: must all be at least 1"),
-        ({"steps": 0}, "sizes, steps, batch_size: must all be at least 1"),
-        ({"batch_size": 0}, "sizes, steps, batch_size: must all be at least 1"),
+        ({"sizes": ()}, "sizes: must all be at least 1"),
+        ({"sizes": (0, 4)}, "sizes: must all be at least 1"),
+        ({"steps": 0}, "steps, batch size: must both be at least 1"),
+        ({"batch_size": 0}, "steps, batch size: must both be at least 1"),
         ({"t_min": 0.0}, "need 0 < t_min < t_max"),
         ({"t_min": 30.0}, "need 0 < t_min < t_max"),
         ({"t_max": math.inf}, "need 0 < t_min < t_max"),
         ({"t_max": math.nan}, "need 0 < t_min < t_max"),
-        ({"learning_rate": 0.0}, "a learning rate above 0"),
+        ({"learning_rate": 0.0}, "learning rate: must be finite and above 0"),
+        ({"learning_rate": math.nan}, "learning rate: must be finite and above 0"),
+        ({"learning_rate": math.inf}, "learning rate: must be finite and above 0"),
+        ({"ema_decay": 1.0}, "EMA decay from 0 to below 1"),
         ({"prediction": "x0"}, "prediction: 'x0' is not known; choose one of preconditioned, noise"),
+        ({"sigma_data": 0.0}, "sigma_data: must all be above 0"),  # of constant data
+        ({"sigma_data": -1.0}, "sigma_data: must all be above 0"),
+        ({"sigma_data": math.nan}, "sigma_data: must all be above 0"),
+        ({"sigma_data": math.inf}, "sigma_data: must all be above 0"),
         ({"hidden": 0}, "dim, hidden, blocks, features, sigma_data: must all be above 0"),
     ],
 )
 def test_wrong_configurations_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        TrainState(config(**changes), 4, 1.0)
-
-
-@pytest.mark.parametrize("learning_rate", [math.nan, math.inf])
-def test_learning_rates_that_are_no_numbers_are_refused(learning_rate):
-    with pytest.raises(InputError, match="a learning rate above 0"):
-        TrainState(config(learning_rate=learning_rate), 4, 1.0)
-
-
-@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
-def test_scales_of_the_data_that_make_no_sense_are_refused(scale):
-    """Constant data have a standard deviation of 0."""
-    with pytest.raises(InputError, match="sigma_data: must all be above 0"):
-        TrainState(config(), 4, scale)
-
-
-def test_runs_side_by_side_are_the_runs_one_by_one():
-    settings = [config(), config(sizes=(4,), seed=1), config(steps=12, prediction="noise")]
-    states, steps, waits = [TrainState(c, 4, 1.0) for c in settings], [[], [], []], []
-    threads = torch.get_num_threads()
-    train_together(
-        [(s, DATA) for s in states], on_step=lambda i, s: steps[i].append(s), on_wait=lambda: waits.append(1), workers=2
-    )
-    assert waits
-    assert torch.get_num_threads() == threads
-    for asked, state, own in zip(settings, states, steps, strict=True):
-        alone, expected = trained(asked)
-        assert same(state, alone)
-        assert all(torch.equal(a.loss, b.loss) for a, b in zip(own, expected, strict=True))
-
-
-@pytest.mark.parametrize("error", [TrainingError, KeyboardInterrupt], ids=lambda e: e.__name__)
-def test_runs_side_by_side_stop_together(error):
-    """What stops one, or the user, stops all after a step; their states are whole and go on."""
-    states = [TrainState(config(steps=100_000), 4, 1.0) for _ in range(2)]
-    bad = torch.full_like(DATA, math.nan) if error is TrainingError else DATA
-
-    def interrupt():
-        if error is KeyboardInterrupt and states[0].step > 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(error):
-        train_together([(states[0], DATA), (states[1], bad)], on_step=lambda i, s: None, on_wait=interrupt, workers=2)
-    assert states[0].step < 100_000
-    whole = TrainState(config(steps=100_000), 4, 1.0)
-    for _, step in zip(range(states[0].step), train(whole, DATA), strict=False):
-        assert step.step <= states[0].step
-    assert same(states[0], whole)
+        Training(config(**changes))
 
 
 def test_one_thread_inside_the_block_alone():
@@ -338,10 +267,10 @@ def test_one_thread_inside_the_block_alone():
 
 
 def test_too_few_data_are_refused(unchecked):
-    state = TrainState(config(), 4, 1.0)
-    for data in (DATA[:15], DATA[0]):
-        with pytest.raises(InputError, match="does not hold the 16 samples of the largest size"):
-            next(train(state, data))
+    state = Training(config())
+    for data in (DATA[:15], DATA[0], DATA[:, :3]):
+        with pytest.raises(InputError, match="does not hold the 16 samples of 4 entries of the largest size"):
+            train(state, data)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 2.0])

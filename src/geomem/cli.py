@@ -33,7 +33,7 @@ _READERS = {
     "report": ("Draw a run's figures and page again from its records.", "geomem.jobs.again:report"),
     "claims": (
         "Judge every statement of the paper from the records of its reproduction.",
-        "geomem.paper.document:claims",
+        "geomem.paper.command:claims",
     ),
 }
 
@@ -74,7 +74,7 @@ def _job(name: str, help_: str) -> Callable[..., None]:
     positional = [key for key, (_, said) in options(kind).items() if said.positional]
 
     def command(*given: Any, **values: Any) -> None:
-        values |= dict(zip(positional, given, strict=True))
+        values |= dict(zip(positional, given, strict=False))  # those left out have defaults
         request = kind(**{key: v for key, v in values.items() if key not in EXECUTION})
         _carry_out(request, Execution(**{key: v for key, v in values.items() if key in EXECUTION}))
 

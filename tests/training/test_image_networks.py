@@ -10,7 +10,7 @@ from torch import nn
 
 from geomem.errors import InputError
 from geomem.models.pixels import PixelMLP
-from geomem.training.small_checkpoint import read_tensors, write_tensors
+from geomem.training.checkpoint import read_tensors, write_tensors
 from geomem.training.unet import NETWORKS, SHAPES, build
 
 # Of the paper's Table 1; sides of the images that attend to themselves, the middle's last; dropout.
@@ -21,10 +21,10 @@ TABLE_1 = {
 }
 
 
-def seeded(name, shape, flow="vp", seed=0):
+def seeded(name, shape, kind="vp", seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(name, shape, flow=flow)
+        return build(name, shape, noise_process=kind)
 
 
 @pytest.mark.parametrize("name", TABLE_1)
@@ -50,14 +50,14 @@ def test_table_1_to_the_parameter(name):
     assert len(seen) == (1 if len(sides) == 1 else 2 + 1 + 3)
 
 
-@pytest.mark.parametrize("flow", ["vp", "ve"])
+@pytest.mark.parametrize("kind", ["vp", "ve"])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 16, 16), (1, 7, 5), (3, 1, 3), (1, 6, 4)], ids=str)
 @pytest.mark.parametrize("name", ["mlp", "small-unet"])
-def test_networks_for_any_size(name, shape, flow):
+def test_networks_for_any_size(name, shape, kind):
     """Each image by itself, each told of its own noise, and gradients to every weight."""
-    network = seeded(name, shape, flow).eval()
+    network = seeded(name, shape, kind).eval()
     images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
-    told = torch.tensor([0.1, 1.0, 30.0]) if flow == "ve" else torch.tensor([0, 500, 999])
+    told = torch.tensor([0.1, 1.0, 30.0]) if kind == "ve" else torch.tensor([0, 500, 999])
     out = network(images, told).sample
     assert out.shape == images.shape
     alone = torch.cat([network(images[i : i + 1], told[i : i + 1]).sample for i in range(3)])
@@ -75,7 +75,7 @@ def test_a_variance_exploding_network_is_told_sigma(name):
     """Fourier features of ln sigma in place of sines of the step; the rest is as it was."""
     shape = SHAPES.get(name, (1, 8, 8))
     with torch.device("meta"):
-        step, sigma = build(name, shape), build(name, shape, flow="ve")
+        step, sigma = build(name, shape), build(name, shape, noise_process="ve")
     assert step.config.time_embedding_type == "positional"
     assert sigma.config.time_embedding_type == "fourier"
     frozen = [p for p in sigma.parameters() if not p.requires_grad]
@@ -99,19 +99,19 @@ def test_the_global_generator_alone_decides_the_weights():
         assert not all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("flow", ["vp", "ve"])
-def test_a_pixel_mlp_computes_its_formula(flow):
+@pytest.mark.parametrize("kind", ["vp", "ve"])
+def test_a_pixel_mlp_computes_its_formula(kind):
     """h = W c_in x, h <- h + B silu(A silu(h + e_k)), out = g x + V silu(h); over sigma for one that gives the score."""
     silu = nn.functional.silu
-    network = seeded("mlp", (1, 3, 4), flow).double()
+    network = seeded("mlp", (1, 3, 4), kind).double()
     x = torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    told = torch.tensor([0.5, 20.0] if flow == "ve" else [3.0, 700.0], dtype=torch.float64)
+    told = torch.tensor([0.5, 20.0] if kind == "ve" else [3.0, 700.0], dtype=torch.float64)
     w = dict(network.named_parameters())
 
     def linear(name, rows):
         return rows @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
-    if flow == "ve":
+    if kind == "ve":
         phase = told.log()[:, None] * w["time_proj.weight"] * 2 * math.pi
         features = torch.cat([phase.sin(), phase.cos()], -1)
         seen = x.flatten(1) / (0.3**2 + told[:, None] ** 2).sqrt()
@@ -124,7 +124,7 @@ def test_a_pixel_mlp_computes_its_formula(flow):
     for k in range(2):
         h = h + linear(f"layers.{k}.3", silu(linear(f"layers.{k}.1", silu(h + linear(f"told.{k}", e)))))
     expected = linear("gain", e) * seen + linear("last.1", silu(h))
-    expected = expected / told[:, None] if flow == "ve" else expected
+    expected = expected / told[:, None] if kind == "ve" else expected
     found = network(x, told).sample
     # diffusers makes sines of the step in float32.
     assert torch.allclose(found.flatten(1), expected, rtol=1e-4, atol=1e-5)
@@ -158,9 +158,9 @@ def test_what_does_not_fit_is_refused(arguments, words):
         assert word in str(refused.value)
 
 
-def test_an_unknown_flow_is_refused():
-    with pytest.raises(InputError, match="flow: 'rectified' is not known; choose vp or ve"):
-        build("mlp", (1, 8, 8), flow="rectified")
+def test_an_unknown_noise_process_is_refused():
+    with pytest.raises(InputError, match="noise process: 'rectified' is not known; choose vp or ve"):
+        build("mlp", (1, 8, 8), noise_process="rectified")
 
 
 # --- files of tensors ---

@@ -18,9 +18,10 @@ from torch import nn
 from geomem.data import load as load_images
 from geomem.errors import InputError, TrainingError
 from geomem.models import load
-from geomem.training.flows import DDPMFlow, ExplodingFlow, batch_loss
+from geomem.training.denoising import ImageObjective, batch_loss, pipeline
 from geomem.training.images import shape_of, stored, tensor_of
 from geomem.training.loop import Training, steps
+from geomem.training.noise_processes import NOISE_PROCESSES, VarianceExploding, VariancePreserving
 from geomem.training.presets import PRESETS, TrainSettings
 from geomem.training.unet import NETWORKS
 from models import TRAINING
@@ -39,7 +40,7 @@ def asked(**changes):
 
 def stepped(state, images=IMAGES, count=None):
     """The steps that a state takes, all or some."""
-    stepper = steps(state, images, Accelerator())
+    stepper = steps(state, ImageObjective(state, images, Accelerator()))
     return list(stepper) if count is None else [next(stepper) for _ in range(count)]
 
 
@@ -78,7 +79,7 @@ def test_ddpm_noises_as_ho_et_al_do(generator):
     """x' = sqrt(abar_k) y + sqrt(1 - abar_k) eps, at the step floor(1000 u)."""
     y, eps = torch.randn(2, 1000, *SHAPE, generator=generator)
     u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
-    seen, told = DDPMFlow(SHAPE).noised(y, eps, u)
+    seen, told = VariancePreserving(SHAPE).noised(y, eps, u)
     assert told.tolist() == list(range(1000))
     abar = across(torch.from_numpy(ABAR))
     expected = abar.sqrt() * y.double() + (1 - abar).sqrt() * eps.double()
@@ -88,10 +89,10 @@ def test_ddpm_noises_as_ho_et_al_do(generator):
 def test_ddpm_s_steps_are_all_alike():
     u = (torch.arange(50_000, dtype=torch.float64) + 0.5) / 50_000
     y = torch.zeros(50_000, 1, 1, 1)
-    _, told = DDPMFlow((1, 1, 1)).noised(y, y, u)
+    _, told = VariancePreserving((1, 1, 1)).noised(y, y, u)
     assert torch.bincount(told).tolist() == [50] * 1000
     ends = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
-    assert DDPMFlow((1, 1, 1)).noised(y[:2], y[:2], ends)[1].tolist() == [0, 999]
+    assert VariancePreserving((1, 1, 1)).noised(y[:2], y[:2], ends)[1].tolist() == [0, 999]
 
 
 @pytest.mark.parametrize(("side", "top"), [(8, 50.0), (32, 50.0), (64, 90.0)])
@@ -99,7 +100,7 @@ def test_the_exploding_process_adds_noise_on_0_to_1(generator, side, top):
     """x' = (y + 1)/2 + sigma eps, ln sigma even between its ends."""
     shape = (1, side, side)
     y, eps = torch.randn(2, 3, *shape, generator=generator)
-    seen, told = ExplodingFlow(shape).noised(y, eps, torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64))
+    seen, told = VarianceExploding(shape).noised(y, eps, torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64))
     assert told.tolist() == pytest.approx([0.01, math.sqrt(0.01 * top), top], rel=1e-6)
     assert told.dtype == seen.dtype == torch.float32
     expected = (y.double() + 1) / 2 + across(told).double() * eps.double()
@@ -111,7 +112,7 @@ def test_a_step_s_noise_levels_and_images_are_even():
     images = torch.arange(10.0).reshape(10, 1, 1, 1)
     seen = []
 
-    class Watched(DDPMFlow):
+    class Watched(VariancePreserving):
         def noised(self, clean, noise, u):
             seen.append((clean, noise, u))
             return super().noised(clean, noise, u)
@@ -131,7 +132,7 @@ def test_a_step_s_noise_levels_and_images_are_even():
     assert float(correlation.abs().max()) < 5 / math.sqrt(20_000)
 
 
-def truth(flow, image):
+def truth(kind, image):
     """The network that knows the one image there is, and so the noise behind what it sees."""
 
     def ddpm(x, step):
@@ -141,17 +142,14 @@ def truth(flow, image):
     def exploding(x, sigma):
         return -(x - (image + 1) / 2) / across(sigma) ** 2
 
-    return {"vp": ddpm, "ve": exploding}[flow]
+    return {"vp": ddpm, "ve": exploding}[kind]
 
 
-FLOW = {"vp": DDPMFlow, "ve": ExplodingFlow}
-
-
-@pytest.mark.parametrize("flow", FLOW)
-def test_the_loss_of_the_truth_is_nothing_and_of_an_offset_its_square(flow):
+@pytest.mark.parametrize("kind", NOISE_PROCESSES)
+def test_the_loss_of_the_truth_is_nothing_and_of_an_offset_its_square(kind):
     """One image: |F - eps|^2 = 0 and |sigma F + eps|^2 = 0, to float32's rounding; F + c costs c^2 and (sigma c)^2."""
-    image, process, told = IMAGES[:1], FLOW[flow](SHAPE), []
-    exact = truth(flow, image)
+    image, process, told = IMAGES[:1], NOISE_PROCESSES[kind](SHAPE), []
+    exact = truth(kind, image)
 
     def lost(function):
         def watched(x, level):
@@ -161,7 +159,7 @@ def test_the_loss_of_the_truth_is_nothing_and_of_an_offset_its_square(flow):
         return batch_loss(Output(watched), process, image, batch_size=256, seed=0, step=0)
 
     assert float(lost(exact).max()) < 1e-8
-    weight = told[-1].square() if flow == "ve" else torch.ones(256)
+    weight = told[-1].square() if kind == "ve" else torch.ones(256)
     off = lost(lambda x, level: exact(x, level) + 0.1)
     assert torch.allclose(off, 0.01 * weight, rtol=0.02, atol=1e-6)
     # A network that says nothing is off by the noise itself, mean square 1 with variance 2 over 256 x 16 entries.
@@ -170,10 +168,10 @@ def test_the_loss_of_the_truth_is_nothing_and_of_an_offset_its_square(flow):
     assert abs(float(nothing.mean()) - 1) < 5 * math.sqrt(2 / (256 * 16))
 
 
-@pytest.mark.parametrize("flow", FLOW)
-def test_parts_of_a_batch_are_the_batch(flow):
+@pytest.mark.parametrize("kind", NOISE_PROCESSES)
+def test_parts_of_a_batch_are_the_batch(kind):
     """Each of several processes takes a slice; together they have the losses of one that takes all."""
-    process = FLOW[flow](SHAPE)
+    process = NOISE_PROCESSES[kind](SHAPE)
     network = Output(lambda x, told: x.square() * across(told.float()).rsqrt().clamp(max=1))
     options = {"batch_size": 12, "seed": 5, "step": 7}
     whole = batch_loss(network, process, IMAGES, **options)
@@ -201,7 +199,7 @@ def test_bytes_are_kept_and_read_as_the_data_set_reads_them(tmp_path):
     assert np.array_equal(held.numpy(), values[rows].transpose(0, 3, 1, 2))
     assert np.allclose(floats.numpy(), held.numpy() / 127.5 - 1, rtol=0, atol=1e-6)
     network = Output(lambda x, told: x)
-    for process in (DDPMFlow(shape), ExplodingFlow(shape)):
+    for process in (VariancePreserving(shape), VarianceExploding(shape)):
         exact, found = (batch_loss(network, process, x, batch_size=50, seed=0, step=0) for x in (floats, held))
         assert torch.allclose(found, exact, rtol=1e-5)
     assert stored(load_images("digits"), rows, (1, 8, 8)).dtype == torch.float32
@@ -216,7 +214,7 @@ def test_a_step_is_adam_on_the_mean_loss_with_the_gradient_clipped():
     with torch.no_grad():  # far from the truth, so that the gradient is long
         state.network.last[1].bias.fill_(30.0)
     reference = copy.deepcopy(state.network)
-    loss = batch_loss(reference, DDPMFlow(SHAPE), IMAGES, batch_size=8, seed=3, step=0).mean()
+    loss = batch_loss(reference, VariancePreserving(SHAPE), IMAGES, batch_size=8, seed=3, step=0).mean()
     loss.backward()
     length = math.sqrt(sum(float(p.grad.double().square().sum()) for p in reference.parameters()))
     (step,) = stepped(state, count=1)
@@ -252,7 +250,7 @@ def test_the_average_follows_the_weights():
     """Decay (1 + n)/(10 + n) after n steps, at most the one asked for; from the first weights that were trained."""
     state = Training(asked(ema_decay=0.3, steps=12, learning_rate=1e-2))
     mean = None
-    for n, _ in enumerate(steps(state, IMAGES, Accelerator())):
+    for n, _ in enumerate(steps(state, ImageObjective(state, IMAGES, Accelerator()))):
         weights = [p.detach().clone() for p in state.network.parameters()]
         decay = min(0.3, (1 + n) / (10 + n))
         mean = weights if mean is None else [decay * m + (1 - decay) * w for m, w in zip(mean, weights, strict=True)]
@@ -262,10 +260,10 @@ def test_the_average_follows_the_weights():
 
 
 def test_the_pipeline_holds_the_average():
-    state = Training(asked(flow="ve"))
+    state = Training(asked(noise_process="ve"))
     stepped(state)
     before = content(state)
-    held = list(state.pipeline().unet.parameters())
+    held = list(pipeline(state).unet.parameters())
     assert all(torch.equal(a, b) for a, b in zip(held, state.average.shadow_params, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(held, state.network.parameters(), strict=True))
     with torch.no_grad():
@@ -280,9 +278,9 @@ def test_global_generators_are_left_alone():
     for world, seed in ((1, 3), (2, 3), (1, 4)):
         torch.manual_seed(world)
         before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the one to check
-        state = Training(asked(seed=seed, flow="ve"))
+        state = Training(asked(seed=seed, noise_process="ve"))
         stepped(state)
-        state.pipeline()
+        pipeline(state)
         assert torch.equal(before, torch.get_rng_state())
         assert np.array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
         found.append(content(state))
@@ -322,7 +320,7 @@ def test_dropout_drops_by_seed_and_step(monkeypatch):
     assert all(a != b for a, b in zip(found["with"], found["without"], strict=True))
     state = Training(asked(network="narrow"))
     stepped(state)
-    network = state.pipeline().unet
+    network = pipeline(state).unet
     assert not network.training
     first, second = (network(IMAGES, 5).sample for _ in range(2))
     assert torch.equal(first, second)
@@ -332,7 +330,7 @@ def test_dropout_differs_from_step_to_step(monkeypatch):
     """The same batch under the masks of two steps."""
     monkeypatch.setitem(NETWORKS, "narrow", lambda shape, embedding: narrow(shape, embedding, 0.4))
     monkeypatch.setattr(
-        "geomem.training.loop.batch_loss", lambda *args, **named: batch_loss(*args, **named | {"step": 0})
+        "geomem.training.denoising.batch_loss", lambda *args, **named: batch_loss(*args, **named | {"step": 0})
     )
     first, second = stepped(Training(asked(network="narrow", learning_rate=1e-12)), count=2)
     assert first.loss != second.loss
@@ -351,16 +349,18 @@ def test_products_in_bfloat16_leave_weights_in_float32():
 # --- what is learned ---
 
 
-@pytest.mark.parametrize("flow", FLOW)
-def test_a_network_trained_on_one_image_knows_it(tmp_path, flow):
+@pytest.mark.parametrize("kind", NOISE_PROCESSES)
+def test_a_network_trained_on_one_image_knows_it(tmp_path, kind):
     """Saved, opened by geomem and asked for the denoised point at noise as strong as the image, it gives the image."""
     image = IMAGES[:1]
     state = Training(
-        asked(flow=flow, size=1, rows=1, steps=400, batch_size=64, learning_rate=2e-3, warmup=20, ema_decay=0.95)
+        asked(
+            noise_process=kind, size=1, rows=1, steps=400, batch_size=64, learning_rate=2e-3, warmup=20, ema_decay=0.95
+        )
     )
     seen = [s.loss for s in stepped(state, image)]
     assert np.mean(seen[-50:]) < 0.1 * np.mean(seen[:5])
-    state.pipeline().save_pretrained(tmp_path)
+    pipeline(state).save_pretrained(tmp_path)
     score = load(tmp_path)
     noise = torch.randn(64, *SHAPE, generator=torch.Generator().manual_seed(1))
     for t in (0.3, 1.0):
@@ -406,15 +406,15 @@ def test_a_batch_that_processes_cannot_share_is_refused():
     state = Training(SETTINGS)
     three = SimpleNamespace(num_processes=3, process_index=1, device=torch.device("cpu"))
     with pytest.raises(InputError, match="--batch-size: 8 images cannot be shared evenly by 3 processes"):
-        next(steps(state, IMAGES, three))
+        ImageObjective(state, IMAGES, three)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "must all be at least 1"),
-        ({"batch_size": 0}, "must all be at least 1"),
-        ({"size": 0}, "must all be at least 1"),
+        ({"steps": 0}, "must both be at least 1"),
+        ({"batch_size": 0}, "must both be at least 1"),
+        ({"size": 0}, "size: must be at least 1"),
         ({"learning_rate": 0.0}, "finite and above 0"),
         ({"learning_rate": math.nan}, "finite and above 0"),
         ({"learning_rate": math.inf}, "finite and above 0"),
@@ -424,7 +424,7 @@ def test_a_batch_that_processes_cannot_share_is_refused():
         ({"warmup": -1}, "no negative warm-up"),
         ({"network": "vgg"}, "'vgg' is not known"),
         ({"network": "mnist"}, "28x28"),
-        ({"flow": "rectified"}, "'rectified' is not known"),
+        ({"noise_process": "rectified"}, "'rectified' is not known"),
     ],
     ids=str,
 )
@@ -438,7 +438,7 @@ def test_presets_are_networks_and_settings_survive_json():
     held = {**vars(SETTINGS), "data": list(SETTINGS.data), "shape": list(SHAPE)}
     assert TrainSettings.read(held) == SETTINGS
     with pytest.raises(KeyError):
-        TrainSettings.read({k: v for k, v in held.items() if k != "flow"})
+        TrainSettings.read({k: v for k, v in held.items() if k != "noise_process"})
 
 
 def test_table_1_is_trained_as_the_paper_says():
@@ -456,17 +456,17 @@ import sys
 import torch
 from accelerate import Accelerator
 from test_loop import IMAGES, asked
-from geomem.training.images import shape_of, stored, tensor_of
+from geomem.training.denoising import ImageObjective
 from geomem.training.loop import Training, steps
 
 torch.set_num_threads(1)
 accelerator = Accelerator(cpu=True)
 assert accelerator.num_processes == 2
-for flow in ("vp", "ve"):
-    state = Training(asked(flow=flow, warmup=0))
-    step = next(steps(state, IMAGES, accelerator))
+for kind in ("vp", "ve"):
+    state = Training(asked(noise_process=kind, warmup=0))
+    step = next(steps(state, ImageObjective(state, IMAGES, accelerator)))
     found = {name: p.grad.clone() for name, p in state.network.named_parameters() if p.requires_grad}
-    path = f"{sys.argv[1]}/{flow}-{accelerator.process_index}.pt"
+    path = f"{sys.argv[1]}/{kind}-{accelerator.process_index}.pt"
     torch.save({"loss": step.loss, "length": step.gradient, "gradients": found}, path)
 accelerator.end_training()
 """
@@ -484,12 +484,12 @@ def test_two_processes_have_the_gradient_of_one(tmp_path):
         [*torchrun, script, tmp_path], env=environment, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stderr
-    for flow in FLOW:
-        state = Training(asked(flow=flow, warmup=0))
+    for kind in NOISE_PROCESSES:
+        state = Training(asked(noise_process=kind, warmup=0))
         (step,) = stepped(state, count=1)
         expected = {name: p.grad for name, p in state.network.named_parameters() if p.requires_grad}
         for rank in (0, 1):
-            found = torch.load(tmp_path / f"{flow}-{rank}.pt")
+            found = torch.load(tmp_path / f"{kind}-{rank}.pt")
             assert found["loss"] == pytest.approx(step.loss, rel=1e-5)
             assert found["length"] == pytest.approx(step.gradient, rel=1e-5)
             assert found["gradients"].keys() == expected.keys()

@@ -87,18 +87,34 @@ def direction_tile(vector: NDArray[np.float64], shape: tuple[int, ...], title: s
 
 
 def local_directions(examples: xr.Dataset, shape: tuple[int, ...], note: str) -> Figure:
-    """Each row a point, what the score makes of it, and directions that it keeps there and has lost."""
-    pictures, guesses = (as_images(examples[name].values, shape) for name in ("picture", "guess"))
+    """Each row a point, what the score makes of it, and directions that it keeps there and has lost.
+
+    `examples` is over (set, point), as `measure.observe` records it, or over point with the name of its set.
+    """
+    shown = _by_point(examples)
+    pictures, guesses = (
+        as_images(np.stack([at[name].values for _, at in shown]), shape) for name in ("picture", "guess")
+    )
     limits = limits_of(pictures)
     rows = []
-    for i, name in enumerate(examples["set"].values):
-        tiles: list[Tile | None] = [Tile(pictures[i], limits, str(name)), Tile(guesses[i], limits, "E[y|x]")]
+    for i, (name, at) in enumerate(shown):
+        tiles: list[Tile | None] = [Tile(pictures[i], limits, name), Tile(guesses[i], limits, "E[y|x]")]
         for kind in ("kept", "lost"):
-            for vector, kappa in zip(examples[kind].values[i], examples[f"{kind}_survival"].values[i], strict=True):
+            for vector, kappa in zip(at[kind].values, at[f"{kind}_survival"].values, strict=True):
                 found = bool(np.isfinite(vector).all())
-                tiles.append(direction_tile(vector, shape, f"{kind} {kappa:.2f}") if found else None)
+                tiles.append(direction_tile(vector, shape, f"{kind} {kappa:z.2f}") if found else None)
         rows.append(("", tiles))
     return board(rows, note)
+
+
+def _by_point(examples: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """The points with the names of their sets; sets may differ in number, which leaves NaN."""
+    if "set" not in examples.dims:
+        each = [examples.isel(point=i) for i in range(examples.sizes["point"])]
+        return [(str(at["set"].values), at) for at in each]
+    by_set = [(str(name), examples.sel(set=name)) for name in examples["set"].values]
+    pairs = [(name, one.isel(point=i)) for name, one in by_set for i in range(examples.sizes["point"])]
+    return [(name, at) for name, at in pairs if np.isfinite(at["picture"].values).all()]
 
 
 def limits_of(images: NDArray[np.float64]) -> tuple[float, float]:

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, style
-from geomem.jobs.sweep.summary import spoken_time
 
 __all__ = ["copies_figure", "dimension_figure", "image_figure", "kink_figure", "spectra_figure"]
 
@@ -42,29 +41,28 @@ def spectra_figure(arrays: xr.Dataset, note: str) -> Figure:
     return figure
 
 
-def dimension_figure(rows: Sequence[_Row], note: str) -> Figure:
-    """Resolved dimension against N, a panel for each t: the network, and the empirical score of the same images."""
+def dimension_figure(rows: Sequence[_Row], reading: str, note: str) -> Figure:
+    """A reading against N, a panel for each t: the network, and the empirical score of the same images."""
     times = sorted({row["t"] for row in rows})
     with style():
         figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         axes = figure.subplots(1, len(times), squeeze=False)[0]
         for axis, t in zip(axes, times, strict=True):
-            _dimension(axis, [row for row in rows if row["t"] == t], "resolved")
+            _dimension(axis, [row for row in rows if row["t"] == t], reading)
             axis.set_title(f"t = {t:.2g}")
-        axes[0].set_ylabel("resolved dimension")
+        axes[0].set_ylabel(f"{reading.replace('_', ' ')} dimension")
         figure.legend(*_scores(), loc="outside upper center", ncols=2, fontsize=7.5)
         caption(figure, note)
     return figure
 
 
-def copies_figure(rows: Sequence[_Row], t: float, note: str) -> Figure:
-    """Copies among samples, and the loss, against N."""
-    at = [row for row in rows if row["t"] == t]
+def copies_figure(at: Sequence[_Row], t: float, note: str) -> Figure:
+    """Copies among samples, and the denoising error at t, against N."""
     sizes = [row["size"] for row in at]
     with style():
         figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for key, name, colour in (("copies", "samples", TRAINING), ("control", "images never seen", HELD_OUT)):
+        for key, name, colour in (("copies", "samples", TRAINING), ("control", "held-out images", HELD_OUT)):
             rates = [row[key] for row in at]
             left.plot(sizes, [r.value for r in rates], "o-", ms=3, color=colour, label=name)
             left.fill_between(sizes, [r.low for r in rates], [r.high for r in rates], color=colour, alpha=0.15, lw=0)
@@ -95,14 +93,22 @@ def kink_figure(arrays: xr.Dataset, note: str) -> Figure:
     return figure
 
 
-def image_figure(records: Mapping[str, xr.Dataset], tables: Mapping[str, Sequence[_Row]], note: str) -> Figure:
-    """Figs. 6 and 7, a row for each data set: spectra, resolved dimension, Alg. 3's dimension, and its second differences."""
+def image_figure(
+    records: Mapping[str, xr.Dataset], tables: Mapping[str, Sequence[_Row]], times: Mapping[str, float], note: str
+) -> Figure:
+    """Figs. 6 and 7, a row for each data set: spectra, resolved dimension, Alg. 3's dimension, and its second differences.
+
+    Args:
+        records: The joined record of each sweep.
+        tables: Its rows, see `sweep.numbers.rows`.
+        times: Its reference t.
+        note: Small print.
+    """
     with style():
         figure = Figure(figsize=(13, 2.6 * len(records) + 0.6), layout="constrained")
         grid = figure.subplots(len(records), 5, squeeze=False)
         for line, (name, arrays) in zip(grid, records.items(), strict=True):
-            rows, times = tables[name], arrays["t"].values
-            smallest, middle = float(times[0]), spoken_time(arrays)
+            rows, smallest, middle = tables[name], float(arrays["t"].values[0]), times[name]
             for axis, t in zip(line[:2], (smallest, middle), strict=True):
                 bar = _spectra(axis, arrays, t)
                 axis.set_title(f"spectra, t = {t:.2g}")
@@ -159,7 +165,7 @@ def _kink(axis: Axes, arrays: xr.Dataset, size: int) -> None:
     """Second differences at the smallest t and the first training point, from the first that Alg. 3 looks at."""
     t = float(arrays["t"].values[0])
     values = arrays["example"].sel(size=size, t=t).isel(seed=0).values.astype(np.float64)
-    dimensions = arrays["dimension"].sel(size=size, t=t, score="network", set="training", estimator="second_difference")
+    dimensions = arrays["dimension"].sel(size=size, t=t, score="network", set="training", reading="second_difference")
     found = float(dimensions.isel(seed=0, point=0))
     discard = int(arrays.attrs["discard"])
     kinks = np.abs(np.diff(values[discard:], 2))

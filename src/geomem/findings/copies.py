@@ -177,7 +177,7 @@ def rates_table(copies: xr.Dataset, numbers: Numbers) -> Table:
 def closest_table(copies: xr.Dataset, unit: str) -> Table:
     """Every sample with its nearest training datum, the relatively closest first."""
     order = np.argsort(copies["ratio"].values, kind="stable")
-    rows = [
+    rows: list[list[Cell]] = [
         [
             str(copies["sample_label"].values[i]),
             str(copies["neighbour_label"].values[i]),

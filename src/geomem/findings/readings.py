@@ -22,16 +22,19 @@ def readings_table(
     """
     values = found["dimension"].transpose(*over, "t", "reading", "score", "set", ...)
     heads = [f"{score}, {where}" for score in values["score"].values for where in values["set"].values]
-    columns = [*(Column(dim, "") for dim in over), Column("t", ".3g"), Column("reading", ""), *map(Column, heads)]
+    columns = [*(Column(dim, "") for dim in over), Column("t", ".3g"), Column("reading", "")]
+    # "z": what rounds to 0 has no sign.
+    columns += [Column(head, "z.1f") for head in heads]
     columns.append(Column("found", ""))
+    # Theory has readings without a score, and so without a pull.
+    measured = found["pull"].notnull() | found["dimension"].notnull().any("reading")
     rows: list[list[Cell]] = []
     for index in np.ndindex(*values.shape[: len(over) + 2]):
         at = values[index]
         labels: list[Cell] = [at[dim].item() for dim in over]
         cells = [_mean(at.values[i, j]) for i in range(at.sizes["score"]) for j in range(at.sizes["set"])]
         answered = np.isfinite(at.values)
-        measured = np.isfinite(_measured(found, at).values)
-        share = f"{int(answered.sum())} of {int(measured.sum())}"
+        share = f"{int(answered.sum())} of {int(_at(measured, at).sum())}"
         rows.append([*labels, float(at["t"]), str(at["reading"].values).replace("_", " "), *cells, share])
     words = (
         caption
@@ -40,10 +43,9 @@ def readings_table(
     return Table(name, columns, rows, words)
 
 
-def _measured(found: xr.Dataset, at: xr.DataArray) -> xr.DataArray:
-    """What is known wherever a point was measured at all: the pull, with the coordinates of `at`."""
-    chosen = {dim: at[dim] for dim in found["pull"].dims if dim in at.coords and dim not in at.dims}
-    return found["pull"].sel(chosen)
+def _at(values: xr.DataArray, at: xr.DataArray) -> xr.DataArray:
+    """Values with the coordinates of `at`."""
+    return values.sel({dim: at[dim] for dim in values.dims if dim in at.coords and dim not in at.dims})
 
 
 def _mean(values: np.ndarray) -> Interval | float | None:

@@ -194,7 +194,8 @@ class _Work:
         if stage.all_cores or (self.on == "local" and len(missing) == 1):
             return None
         if self.on == "local":
-            usual = places.usual_workers() if stage.seconds > _LONG_SECONDS else 1
+            seconds = stage.seconds() if callable(stage.seconds) else stage.seconds
+            usual = places.usual_workers() if seconds > _LONG_SECONDS else 1
             if (self.workers or usual) == 1:
                 return None
         if not self.request.portable:
@@ -204,19 +205,17 @@ class _Work:
                 "workers, on: a score that is given as an object stays in this process; give a model's folder."
             )
         if self._place is None:
-            local = self.on == "local"
-            place = (
-                places.Local(self.run, self.request, self.workers)
-                if local
-                else places.Ray(self.run, self.request, self.on)
-            )
-            self._place = self.stack.enter_context(place)
+            if self.on == "local":
+                self._place = self.stack.enter_context(places.Local(self.run, self.request, self.workers))
+            else:
+                self._place = self.stack.enter_context(places.Ray(self.run, self.request, self.on))
         return self._place
 
 
 def _failures(job: Job[Any, Any] | None, run: Run, failed: Sequence[places.Outcome]) -> GeomemError:
     """What is said of parts that failed; the report of the others is made where it can be."""
-    shown = "; ".join(f"{part.label}: {why}" for part, why in failed[:_NAMED])
+    # Before the dot a label says what is done to every part alike.
+    shown = "; ".join(f"{part.label.rpartition(' · ')[2]}: {why}" for part, why in failed[:_NAMED])
     more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
     kept = "The others are saved"
     if job is not None:

@@ -11,6 +11,7 @@ __all__ = [
     "parse_sizes",
     "parse_times",
     "parse_variances",
+    "seeds_text",
     "times_text",
     "variances_text",
 ]
@@ -106,18 +107,31 @@ def numbers_text(numbers: Sequence[int]) -> str:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds from text: "0,1", or "3" for three of them, 0 to 2.
+    """Seeds from text: "0,1", or "3" for three of them, 0 to 2; "7," is one of them.
 
     Raises:
         InputError: For text that is neither.
 
-    >>> parse_seeds("3"), parse_seeds("0,7")
-    ((0, 1, 2), (0, 7))
+    >>> parse_seeds("3"), parse_seeds("0,7"), parse_seeds("7,")
+    ((0, 1, 2), (0, 7), (7,))
     """
+    listed = text.strip().removesuffix(",")
     try:
-        numbers = tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in listed.split(","))
     except ValueError:
         raise InputError(f"--seeds: {text!r} is neither a number of seeds nor a list of them, as 0,1.") from None
-    if min(numbers) < 0 or (len(numbers) == 1 and numbers[0] == 0):
+    counted = "," not in text
+    if min(numbers) < 0 or (counted and numbers[0] == 0):
         raise InputError(f"--seeds: need one seed at least and none negative, got {text!r}.")
-    return tuple(range(numbers[0])) if len(numbers) == 1 else numbers
+    return tuple(range(numbers[0])) if counted else numbers
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """The text of seeds, as `parse_seeds` reads it.
+
+    >>> seeds_text((0, 1, 2)), seeds_text((0, 7)), seeds_text((7,))
+    ('3', '0,7', '7,')
+    """
+    if tuple(seeds) == tuple(range(len(seeds))):
+        return str(len(seeds))
+    return numbers_text(seeds) + ("," if len(seeds) == 1 else "")

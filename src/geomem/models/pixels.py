@@ -1,13 +1,13 @@
 r"""A residual multi-layer perceptron on the pixels of an image, as a model of diffusers.
 
-With h the hidden activity, e(t) an embedding of what it is told of the noise and c_in = 1 or 1/sqrt(sigma_data^2 +
+With h the hidden activity, e an embedding of the condition (the step or sigma) and c_in = 1 or 1/sqrt(sigma_data^2 +
 sigma^2),
 
-    h = W c_in x,   h <- h + B silu(A silu(h + e_k(t)))   (two blocks),   out = g(t) c_in x + V silu(h),
+    h = W c_in x,   h <- h + B silu(A silu(h + e_k(t)))   (two blocks),   out = g(e) c_in x + V silu(h),
 
-and out/sigma for a network that is told sigma. The gain g(t), learned with the rest, is what a narrow network lacks:
-noise in all directions of the image at once. It trains in minutes where a U-Net takes hours, and has none of a U-Net's
-preference for what images look like.
+and out/sigma for a network that is conditioned on sigma. The learned gain g lets noise through in all directions of the
+image at once, which narrow layers cannot. It trains in minutes where a U-Net takes hours, and has none of a U-Net's bias
+towards natural images.
 """
 
 import torch
@@ -17,10 +17,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
-__all__ = ["ModelMixin", "PixelMLP"]  # diffusers looks for ModelMixin beside a class that it did not bring itself
+__all__ = ["ModelMixin", "PixelMLP"]  # diffusers looks for ModelMixin in the module of a class that is not its own
 
 _FEATURES = 128
-# Standard deviation of images on [0, 1], about, by which a network that is told sigma scales what it sees.
+# Approximate standard deviation of images on [0, 1], which sets the input's scale where the condition is sigma.
 _SIGMA_DATA = 0.3
 
 
@@ -29,12 +29,12 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of o
 
     Args:
         sample_size: Side, or height and width.
-        in_channels: Channels of what comes in.
-        out_channels: Channels of what goes out, as many.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output, as many.
         hidden_size: Width.
         blocks: Residual blocks.
-        time_embedding_type: "positional" for one that is told the step and predicts the noise, "fourier" for one that
-            is told sigma and predicts the score.
+        time_embedding_type: "positional" for one that is conditioned on the step and predicts the noise, "fourier" for
+            one that is conditioned on sigma and predicts the score.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -59,6 +59,7 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of o
         self.time_embedding = TimestepEmbedding(_FEATURES, hidden_size)
         self.gain = nn.Linear(hidden_size, 1)
         self.first = nn.Linear(values, hidden_size)
+        # A name that stands in saved models.
         self.told = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(blocks))
         self.layers = nn.ModuleList(
             nn.Sequential(
@@ -73,13 +74,13 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of o
     ) -> UNet2DOutput | tuple[Tensor]:
         """The prediction at images (n, channels, height, width) and timestep () or (n)."""
         rows = sample.flatten(1)
-        told = torch.as_tensor(timestep, device=rows.device).expand(rows.shape[0])
-        sigma = told[:, None].to(rows.dtype)
-        seen = rows * torch.rsqrt(_SIGMA_DATA**2 + sigma.square()) if self.fourier else rows
-        embedded = self.time_embedding(self.time_proj(told).to(self.first.weight.dtype))
-        hidden = self.first(seen)
+        condition = torch.as_tensor(timestep, device=rows.device).expand(rows.shape[0])
+        sigma = condition[:, None].to(rows.dtype)
+        scaled = rows * torch.rsqrt(_SIGMA_DATA**2 + sigma.square()) if self.fourier else rows
+        embedded = self.time_embedding(self.time_proj(condition).to(self.first.weight.dtype))
+        hidden = self.first(scaled)
         for time, block in zip(self.told, self.layers, strict=True):
             hidden = hidden + block(hidden + time(embedded))
-        out = self.gain(embedded) * seen + self.last(hidden)
+        out = self.gain(embedded) * scaled + self.last(hidden)
         out = (out / sigma if self.fourier else out).reshape(sample.shape)
         return UNet2DOutput(sample=out) if return_dict else (out,)

@@ -1,37 +1,23 @@
-"""What the paper says, judged: claims from records, errata from the equations."""
+"""What the paper says, judged: the claims of all experiments, each on the records of those that carry it."""
 
-from collections.abc import Sequence
+from geomem.paper.experiments import BY_SUBJECT
+from geomem.paper.verdict import Claim, Runs, Verdict, judged
 
-from geomem.paper import claims_condensation as condensation
-from geomem.paper import claims_images as images
-from geomem.paper import claims_latent as latent
-from geomem.paper import claims_networks as networks
-from geomem.paper import claims_spectra as spectra
-from geomem.paper.verdict import Claim, Evidence, Records, Table, Verdict
+__all__ = ["CLAIMS", "needs", "verdicts"]
 
-__all__ = ["CLAIMS", "Claim", "Evidence", "Records", "Table", "Verdict", "judged", "verdict_lines"]
-
-CLAIMS: tuple[Claim, ...] = (
-    *latent.CLAIMS,
-    *spectra.CLAIMS,
-    *condensation.CLAIMS,
-    *networks.CLAIMS,
-    *images.CLAIMS,
-)
+CLAIMS: tuple[Claim, ...] = tuple(dict.fromkeys(claim for experiment in BY_SUBJECT for claim in experiment.claims))
 
 
-def judged(records: Records) -> list[Verdict]:
+def needs(claim: Claim) -> tuple[str, ...]:
+    """Names of the experiments whose records a claim is judged on."""
+    return tuple(experiment.name for experiment in BY_SUBJECT if claim in experiment.claims)
+
+
+def verdicts(runs: Runs) -> list[Verdict]:
     """Verdicts on every claim, each on those of its experiments that are there."""
-    found = []
+    found: list[Verdict] = []
     for claim in CLAIMS:
-        there = {name: records[name] for name in claim.needs if name in records}
+        there = {name: runs[name] for name in needs(claim) if name in runs}
         if there:
-            found.append(Verdict(claim, claim.judge(there)))
+            found += judged([claim], there)
     return found
-
-
-def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
-    """A line for each verdict."""
-    return [
-        f"{v.claim.statement} ({v.claim.place}): {v.evidence.verdict}. {' '.join(v.evidence.found)}" for v in verdicts
-    ]

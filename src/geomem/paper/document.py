@@ -10,12 +10,12 @@ from typing import Any
 import xarray as xr
 
 from geomem.errors import InputError, OutputError
-from geomem.paper.claims import judged
+from geomem.paper.claims import needs
+from geomem.paper.claims import verdicts as all_verdicts
 from geomem.paper.errata import ERRATA
 from geomem.paper.experiment import Experiment
 from geomem.paper.experiments import EXPERIMENTS
-from geomem.paper.networks import NetworkSettings
-from geomem.paper.run import records_of
+from geomem.paper.records import records_of
 from geomem.paper.verdict import Table, Verdict
 from geomem.records import Run, atomic_path
 
@@ -30,7 +30,7 @@ def verdicts_of(records: Path | str) -> list[Verdict]:
     Raises:
         InputError: If the folder holds no run of an experiment, or one that is not finished.
     """
-    return judged({name: arrays for name, (_, arrays) in _runs(Path(records)).items()})
+    return all_verdicts({name: arrays for name, (_, arrays) in _runs(Path(records)).items()})
 
 
 def documents(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] | None = None) -> dict[Path, str]:
@@ -49,7 +49,7 @@ def documents(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] 
             f"{folder}: has no run of {', '.join(missing)}; make all of them with geomem reproduce all --out {folder}."
         )
     if verdicts is None:
-        verdicts = judged({name: arrays for name, (_, arrays) in runs.items()})
+        verdicts = all_verdicts({name: arrays for name, (_, arrays) in runs.items()})
     gallery, back = (Path(os.path.relpath(*pair)).as_posix() for pair in ((folder, target), (target, folder)))
     errata = _errata(runs["equations"][1]["numbers"], runs["equations"][0])
     return {
@@ -78,7 +78,7 @@ def write(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] | No
 
 
 def stale(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] | None = None) -> list[Path]:
-    """Documents that are missing or differ from what the records say."""
+    """Documents that are missing or differ from the records."""
     return [
         path
         for path, text in documents(records, out, verdicts).items()
@@ -110,10 +110,11 @@ def _runs(folder: Path) -> _Runs:
 def _claims(verdicts: Sequence[Verdict], runs: _Runs, gallery: str) -> str:
     lines = [
         "# What the paper says, and what holds\n",
-        "*Losing dimensions: geometric memorization in generative diffusion*, statement by statement: theory, simulation, "
-        "small networks trained on synthetic data, and on images. Every verdict is computed from records by a rule that is stated with it; "
-        f"figures are in the [gallery]({gallery}/README.md), misprints in the [errata](errata.md). Intervals are 95%; ± is a "
-        "standard error. Networks are one training each, unless their number is given: intervals are over points, not over trainings.\n",
+        "*Losing dimensions: geometric memorization in generative diffusion*, statement by statement. The evidence is theory, "
+        "simulation, and small networks trained on synthetic data and on images. Each verdict is computed from records by the "
+        f"rule stated with it. Figures are in the [gallery]({gallery}/README.md), misprints in the [errata](errata.md). Intervals "
+        "are 95%; ± is a standard error. Each network is trained once unless the number of trainings is given, so intervals are "
+        "over points, not over trainings.\n",
         "| statement | where | verdict |",
         "|---|---|---|",
     ]
@@ -121,7 +122,7 @@ def _claims(verdicts: Sequence[Verdict], runs: _Runs, gallery: str) -> str:
         f"| [{v.claim.statement}](#{v.claim.key}) | {v.claim.place} | **{v.evidence.verdict}** |" for v in verdicts
     ]
     for v in verdicts:
-        figures = ", ".join(f"[{name}]({gallery}/{name}/{name}.png)" for name in v.claim.needs)
+        figures = ", ".join(f"[{name}]({gallery}/{name}/{name}.png)" for name in needs(v.claim))
         lines += [
             f'\n<a id="{v.claim.key}"></a>\n',
             f"## {v.claim.statement}\n",
@@ -139,11 +140,10 @@ def _errata(numbers: xr.Dataset, run: Run) -> str:
     lines = [
         "# Errata\n",
         "Equations of *Losing dimensions: geometric memorization in generative diffusion* whose printed form a number refutes. "
-        "The source of the deciding number is named with it. A derived form marked *heuristic* is nearer, and not right either. Printed "
-        "forms that need a condensation time have the exact one. Simulations are over "
-        f"{run.config['datasets']:,} data sets (fewer where each takes long), ± one standard error. Where each equation is in "
-        "geomem: [equations.md](equations.md).\n",
-        "| where | printed | derived | number | by the printed form | by the derived form | decides |",
+        "Its source is named with it. A derived form marked *heuristic* is closer, but not exact either. Printed forms that need "
+        f"a condensation time use the exact one. Simulations are over {run.config['datasets']:,} data sets (fewer where each takes "
+        "long), ± one standard error. [equations.md](equations.md) lists where each equation is in geomem.\n",
+        "| where | printed | derived | quantity | value as printed | value as derived | deciding value |",
         "|---|---|---|---|---|---|---|",
     ]
     for erratum in ERRATA:
@@ -161,8 +161,8 @@ def _errata(numbers: xr.Dataset, run: Run) -> str:
         )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines.append(
-        "\nCaption of Fig. 14: it is drawn from Eq. 18, not Eq. 10, which is a density. The text before Eq. 15 takes d much "
-        "smaller than N; what the expansion needs is ln N much smaller than the rank."
+        "\nFig. 14 is drawn from Eq. 18; its caption names Eq. 10, which is a density. The text before Eq. 15 takes d much smaller "
+        "than N; the expansion needs ln N much smaller than the rank."
     )
     return "\n".join(lines) + "\n"
 
@@ -170,9 +170,8 @@ def _errata(numbers: xr.Dataset, run: Run) -> str:
 def _gallery(runs: _Runs, documents: str) -> str:
     lines = [
         "# Gallery\n",
-        "Every figure of the paper, and what it says without one, as `geomem reproduce all --scale full` draws "
-        "them, but where the command says otherwise. Verdicts: "
-        f"[claims.md]({documents}/claims.md).\n",
+        "Every figure of the paper, and the statements that it makes without one, at full scale unless the command says "
+        f"otherwise. Verdicts are in [claims.md]({documents}/claims.md).\n",
     ]
     for name, experiment in EXPERIMENTS.items():
         also = f" (also {', '.join(experiment.also)})" if experiment.also else ""
@@ -191,8 +190,8 @@ def _options(run: Run, experiment: Experiment) -> str:
     for scale, settings in experiment.settings.items():
         held = json.loads(json.dumps(asdict(settings)))
         other = {key for key, value in held.items() if run.config[key] != value}
-        if other <= ({"seed", "steps"} if isinstance(settings, NetworkSettings) else {"seed"}):
-            folder = " --data FOLDER" if experiment.reads and scale != "quick" else ""
+        if other <= ({"seed", "steps"} if experiment.with_steps else {"seed"}):
+            folder = " --data FOLDER" if experiment.check_data and scale != "quick" else ""
             return f" --scale {scale}{folder}" + "".join(f" --{key} {run.config[key]}" for key in sorted(other))
     return " (with settings of its own)"
 

@@ -15,7 +15,7 @@ from scipy.integrate import quad
 from geomem import theory
 from geomem.manifolds import LinearManifold
 from geomem.noise import ddpm_times
-from geomem.paper.spectra import M7
+from geomem.paper.parameters import M7
 from geomem.scores import EmpiricalScore
 from geomem.seeds import derived_generator, derived_seed
 from geomem.spectra import differentiated_jacobian, spectrum
@@ -61,7 +61,7 @@ class EquationSettings:
 
     Attributes:
         datasets: Data sets of each simulation.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
     datasets: int = 4000

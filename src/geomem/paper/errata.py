@@ -3,13 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 
+from geomem.figures.style import HELD_OUT, TRAINING
 from geomem.paper import equations
+from geomem.paper.drawing import GUIDE, drawn
 from geomem.paper.equations import EquationSettings, Numbers
-from geomem.paper.experiment import Telling, Work
+from geomem.paper.experiment import Experiment, Records, Telling, Work, scaled
 
-__all__ = ["ERRATA", "Erratum", "equation_parts"]
+__all__ = ["ERRATA", "EXPERIMENTS", "Erratum", "equation_parts"]
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,10 @@ class Erratum:
         place: Equation or section.
         printed: What is printed.
         derived: What follows instead.
-        number: What the numbers are of.
-        by: Where the deciding one comes from.
+        number: The quantity that the numbers are of.
+        by: Where the deciding number comes from.
         check: Computes them.
-        heuristic: Whether the derived form is nearer but no exact result either.
+        heuristic: Whether the derived form is closer but not exact either.
     """
 
     place: str
@@ -222,5 +226,36 @@ ERRATA: tuple[Erratum, ...] = (
         "dimension read for m = 7, d̄ = 1, c = 10",
         "the manifold",
         equations.kink,
+    ),
+)
+
+
+@drawn(7.2, 6)
+def _figure(figure: Figure, records: Records, settings: EquationSettings) -> str:
+    """Each form's number over the deciding one; 1 is right."""
+    arrays = records["numbers"]
+    y = np.arange(arrays.sizes["place"])[::-1]
+    decides = arrays["decides"]
+    axis = figure.subplots()
+    axis.axvline(1, color=GUIDE, lw=0.8)
+    width = 2 * np.abs(arrays["error"] / decides)
+    axis.errorbar(arrays["derived"] / decides, y, xerr=width, fmt="o", color=HELD_OUT, ms=5, label="derived")
+    axis.plot(arrays["printed"] / decides, y, "x", color=TRAINING, ms=7, mew=2, label="printed")
+    axis.set_xscale("symlog", linthresh=0.01)
+    axis.set_yticks(y, [str(place) for place in arrays["place"].values], fontsize=8)
+    axis.set(xlabel="relative to the deciding number (2 s.e.)", xlim=(-3, 2e3))
+    axis.legend(loc="upper right")
+    return f"simulations over up to {settings.datasets:,} data sets."
+
+
+EXPERIMENTS = (
+    Experiment(
+        "equations",
+        "errata",
+        "printed and derived forms of the equations, and the numbers that decide",
+        scaled(EquationSettings(), datasets=400),
+        {"quick": 3, "full": 10},
+        equation_parts,
+        _figure,
     ),
 )

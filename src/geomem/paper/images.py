@@ -1,28 +1,27 @@
-"""Figs. 6 and 7 and Sec. 6.3: networks trained on more and more images, their spectra, dimension, and the readings of
-Alg. 3.
+"""Figs. 6 and 7 and Sec. 6.3: networks trained on more and more images, their spectra and dimension.
 
 `quick` trains perceptrons on scikit-learn's digits; `reduced` the same on MNIST, Fashion-MNIST and a colour set;
 `full` the U-Nets of Table 1 on the paper's data at the paper's sizes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any
 
 from geomem.errors import InputError
-from geomem.paper.experiment import Records, Telling, Work
+from geomem.jobs.job import Stage
+from geomem.jobs.sweep.cells import current, open_sweep, sweep_stage
+from geomem.jobs.sweep.numbers import reference_time, rows
+from geomem.jobs.sweep.request import SweepRequest
+from geomem.paper.experiment import Experiment, Records
+from geomem.paper.image_claims import CLAIMS
 from geomem.records import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from geomem.jobs.sweep.cell import Source
-
-__all__ = ["BUNDLED", "SCALED", "ImageSettings", "ImageSweep", "drawn_images", "image_parts", "sources"]
+__all__ = ["BUNDLED", "EXPERIMENTS", "SCALED", "ImageSettings", "ImageSweep", "drawn_images", "image_stages", "sources"]
 
 # Data that come with the installation.
 BUNDLED = ("digits",)
@@ -39,10 +38,10 @@ class ImageSweep:
         sizes: Numbers of training images, or "paper".
         trainings: Trainings of each size, with as many seeds.
         steps: Optimizer steps; None for the preset's.
-        held_out: Images kept apart; None for the usual number.
-        points: Training images, and images kept apart, at which spectra are taken.
+        held_out: Held-out images; None for the default.
+        points: Training images, and held-out images, at which spectra are measured.
         samples: Samples drawn from each model.
-        image_size: Side that image files are cut and scaled to; None as they are.
+        image_size: Side in pixels of image files, center-cropped and resized; None to keep them as they are.
     """
 
     preset: str
@@ -85,64 +84,56 @@ SCALED = {
 }
 
 
-def image_parts(settings: ImageSettings, data: Path | None = None) -> Mapping[str, Work]:
-    """A sweep for each data set; `data` is the folder that holds all that are not bundled."""
-    return {name: partial(_swept, name, one, settings.seed, data) for name, one in settings.sweeps.items()}
+def image_stages(settings: ImageSettings, data: Path | None, run: Run) -> Sequence[Stage]:
+    """A sweep for each data set, whose cells are the parts; `data` is the folder that holds all that are not bundled."""
+    return [
+        sweep_stage(name, open_sweep(request), run, prefix=f"{name}-", join=True)
+        for name, request in sources(settings, data).items()
+    ]
 
 
-def sources(settings: ImageSettings, data: Path | None) -> Mapping[str, "Source"]:
-    """Where the data of all sweeps lie.
+def sources(settings: ImageSettings, data: Path | None) -> Mapping[str, SweepRequest]:
+    """What is asked of each data set's sweep.
 
     Raises:
-        InputError: If some are not in the folder.
+        InputError: If some data are not in the folder.
     """
-    return {name: _source(name, one, data) for name, one in settings.sweeps.items()}
+    return {name: _request(name, one, settings.seed, data) for name, one in settings.sweeps.items()}
 
 
-def _swept(name: str, one: ImageSweep, seed: int, data: Path | None, run: Run, tell: Telling) -> xr.Dataset:
-    from geomem.jobs.sweep.run import COMMAND, cells_of, failed_cells, joined, settings_for
+def with_steps(settings: ImageSettings, steps: int) -> ImageSettings:
+    """The same with another number of optimizer steps in every sweep."""
+    return replace(settings, sweeps={name: replace(one, steps=steps) for name, one in settings.sweeps.items()})
 
-    source = _source(name, one, data)
-    seeds = range(seed, seed + one.trainings)
-    settings = settings_for(
-        source.read(),
-        one.preset,
+
+def _request(name: str, one: ImageSweep, seed: int, data: Path | None) -> SweepRequest:
+    """The sweep over one data set.
+
+    Raises:
+        InputError: If the data are not in the folder.
+    """
+    path = _found(name, data)
+    return SweepRequest(
+        path,
         one.sizes,
-        tuple(seeds),
-        held_out=one.held_out,
+        tuple(range(seed, seed + one.trainings)),
+        preset=one.preset,
+        hold_out=one.held_out,
         points=one.points,
         samples=one.samples,
         steps=one.steps,
+        size=one.image_size if Path(path).is_dir() else None,
     )
-    inner = Run.open(run.path / "sweeps" / name, COMMAND, settings)
-    with inner.alone():
-        # Bundled data are small: starting a process for each cell would take longer than its training.
-        on = "here" if name in BUNDLED else "local"
-        failed = list(
-            cells_of(
-                inner,
-                settings,
-                source,
-                on=on,
-                workers=None,
-                progress=lambda label, share: tell(share) if share else None,
-            )
-        )
-        if failed:
-            raise failed_cells(inner, failed, settings)
-        return joined(inner, settings)
 
 
-def _source(name: str, one: ImageSweep, data: Path | None) -> "Source":
-    """Where the data lie.
+def _found(name: str, data: Path | None) -> str:
+    """Where the data are.
 
     Raises:
         InputError: If they are not in the folder.
     """
-    from geomem.jobs.sweep.cell import Source
-
     if name in BUNDLED:
-        return Source(name)
+        return name
     if data is None:
         raise InputError(
             f"{name}: these data do not come with geomem; give the folder that holds them with --data (it should hold "
@@ -151,13 +142,32 @@ def _source(name: str, one: ImageSweep, data: Path | None) -> "Source":
     for file in _FILES:
         path = Path(data).expanduser() / file.format(name)
         if path.exists():
-            return Source(str(path.resolve()), image_size=one.image_size if path.is_dir() else None)
+            return str(path.resolve())
     raise InputError(f"{data}: holds no {name}; it should hold {', or '.join(file.format(name) for file in _FILES)}.")
 
 
-def drawn_images(records: Records, note: str) -> "Figure":
+def drawn_images(records: Records, settings: Any, note: str) -> "Figure":
     """Figs. 6 and 7 from the records of all data sets."""
     from geomem.figures.sweep import image_figure
-    from geomem.jobs.sweep.summary import rows
 
-    return image_figure(records, {name: rows(arrays) for name, arrays in records.items()}, note)
+    sweeps = {name: current(arrays) for name, arrays in records.items()}
+    times = {name: reference_time(arrays) for name, arrays in sweeps.items()}
+    return image_figure(sweeps, {name: rows(arrays) for name, arrays in sweeps.items()}, times, note)
+
+
+EXPERIMENTS = (
+    Experiment(
+        "fig6",
+        "Figs. 6 and 7, Sec. 6.3",
+        "image networks over the number of images: spectra, dimension, copies, and Alg. 3's second differences",
+        SCALED,
+        {"quick": 70, "reduced": 3600, "full": 1.4e6},
+        None,
+        drawn_images,
+        CLAIMS,
+        stages=image_stages,
+        also=("fig7",),
+        check_data=sources,
+        with_steps=with_steps,
+    ),
+)

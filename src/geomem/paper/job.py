@@ -1,5 +1,6 @@
 """`geomem reproduce`: an experiment of the paper on the job engine, or all of them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -107,6 +108,7 @@ class ReproduceJob(Job[ReproduceRequest, Chosen]):
             return experiment.stages(inputs.settings, inputs.data, run)
 
         def parts() -> list[Part]:
+            assert experiment.parts is not None
             works = experiment.parts(inputs.settings)
             return [
                 Part(name, f"{experiment.name}: {name.replace('_', ' ')}", partial(_made, work, run))
@@ -120,6 +122,7 @@ class ReproduceJob(Job[ReproduceRequest, Chosen]):
         experiment = experiment_of(run)
         records, settings = records_of(run), settings_of(run, experiment)
         verdicts = judged(experiment.claims, {experiment.name: records})
+        run.write_text("claims.json", json.dumps([verdict.plain() for verdict in verdicts], indent=2) + "\n")
         title = f"{experiment.place}: {experiment.title}"
         picture = Picture(experiment.name, experiment.figure(records, settings, run.note()), title, title)
         lines = [verdict.line() for verdict in verdicts]

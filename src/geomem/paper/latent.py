@@ -1,4 +1,4 @@
-"""Figs. 1 to 3: latent manifolds as fixed points, the gap that a manifold opens, and a dimension lost in the plane."""
+"""Fig. 1: latent manifolds as fixed points of the score (Eq. 3), and its singular vectors."""
 
 import math
 from collections.abc import Mapping
@@ -7,25 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from geomem.manifolds import LinearManifold, fixed_points
-from geomem.paper.experiment import Telling, Work
-from geomem.records import Run
+from geomem.figures.style import HELD_OUT, TRAINING
+from geomem.manifolds import fixed_points
+from geomem.paper.drawing import INK, RED, drawn
+from geomem.paper.experiment import Experiment, Records, Work, scaled
+from geomem.paper.parameters import UNITS_J
+from geomem.paper.verdict import Claim, Evidence, Runs, graded
 from geomem.scores import EmpiricalScore
 from geomem.seeds import derived_generator
 from geomem.spectra import spectrum
 
-__all__ = [
-    "GapSettings",
-    "LatentSettings",
-    "PlaneSettings",
-    "gap_parts",
-    "latent_parts",
-    "plane_parts",
-]
-
-_AXIS = ["x", "y"]
+__all__ = ["EXPERIMENTS", "LatentSettings", "latent_parts"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class LatentSettings:
     """Fig. 1: densities in the plane.
 
     Attributes:
-        t: Diffusion time.
+        t: Noise variance.
         t_few: That of the memorizing score, small enough that its samples stay apart.
         few: Samples of the memorizing score.
         dense: Samples of the curves, evenly spaced along them: so many that their spacing is far below sqrt t.
@@ -89,10 +85,10 @@ def _landscape(samples: Tensor, t: float, settings: LatentSettings) -> xr.Datase
             "converged": ("start", found.converged.numpy()),
             "stable": ("start", found.stable.numpy()),
             "survival": (("start", "direction"), found.survival.numpy()),
-            "singular_value": (("start", "direction"), at.values.numpy(), {"units": "1 / data units squared"}),
+            "singular_value": (("start", "direction"), at.values.numpy(), UNITS_J),
             "left_vector": (("start", "direction", "axis"), at.left.numpy()),
         },
-        coords={"x": axis.numpy(), "y": axis.numpy(), "axis": _AXIS},
+        coords={"x": axis.numpy(), "y": axis.numpy(), "axis": ["x", "y"]},
         attrs={"t": t, "distinct": _distinct(found.points[found.stable & found.converged])},
     )
 
@@ -102,139 +98,94 @@ def _distinct(points: Tensor) -> int:
     return len(torch.unique(points.round(decimals=3) + 0.0, dim=0))
 
 
-@dataclass(frozen=True)
-class GapSettings:
-    """Fig. 2: a sphere of dimension `rank` in `dim` dimensions.
-
-    Attributes:
-        dim: d.
-        rank: m; the sphere lies in the first m + 1 axes.
-        n_samples: N, spread uniformly over the sphere.
-        t: Diffusion time.
-        points: Points of the sphere that are no samples.
-        seed: Seed of samples and points.
-    """
-
-    dim: int = 10
-    rank: int = 2
-    n_samples: int = 20_000
-    t: float = 0.01
-    points: int = 32
-    seed: int = 0
-
-
-def gap_parts(settings: GapSettings) -> Mapping[str, Work]:
-    """Singular values at points of the sphere, and the potential along the singular vectors at one of them."""
-    return {"spectra": lambda run, tell: _sphere(settings)}
-
-
-def _sphere(settings: GapSettings) -> xr.Dataset:
-    def uniform(count: int, purpose: str) -> Tensor:
-        generator = derived_generator(settings.seed, purpose)
-        raw = torch.randn(count, settings.rank + 1, generator=generator, dtype=torch.float64)
-        on_sphere = raw / raw.norm(dim=1, keepdim=True)
-        return torch.nn.functional.pad(on_sphere, (0, settings.dim - settings.rank - 1))
-
-    score, t = EmpiricalScore(uniform(settings.n_samples, "data")), settings.t
-    points = uniform(settings.points, "points")
-    found = spectrum(score, points, t, vectors=True)
-    assert found.right is not None
-    step = torch.linspace(-3, 3, 61, dtype=torch.float64)
-    along = points[0] + math.sqrt(t) * step[:, None, None] * found.right[0]
-    potential = -score.log_density(along, t)
-    return xr.Dataset(
-        {
-            "singular_value": (("point", "direction"), found.values.numpy(), {"units": "1 / data units squared"}),
-            "alignment": (("point", "direction"), np.asarray(found.alignment)),
-            "potential": (("step", "direction"), (potential - potential[30]).numpy(), {"units": "nats"}),
-        },
-        coords={
-            "direction": np.arange(1, settings.dim + 1),
-            "step": ("step", step.numpy(), {"units": "sqrt t"}),
-        },
-        attrs={"t": t, "dim": settings.dim, "rank": settings.rank, "n_samples": settings.n_samples},
-    )
-
-
-@dataclass(frozen=True)
-class PlaneSettings:
-    """Fig. 3: a bivariate of unequal variances.
-
-    Attributes:
-        variances: Of x and y.
-        n_samples: N.
-        betas: Inverse times 1/t.
-        datasets: Data sets for the survival of each axis; the figure shows the first.
-        points: Points x ~ p_t for each data set and time.
-        grid: Points of the density's grid along x; half of them along y.
-        seed: Seed of everything random.
-    """
-
-    variances: tuple[float, float] = (4.0, 0.04)
-    n_samples: int = 40
-    betas: tuple[float, ...] = (1.0, 10.0, 100.0)
-    datasets: int = 200
-    points: int = 16
-    grid: int = 161
-    seed: int = 0
-
-
-def plane_parts(settings: PlaneSettings) -> Mapping[str, Work]:
-    """The first data set's density and score, and the survival of each axis over data sets."""
-    return {
-        "plane": lambda run, tell: _plane(settings),
-        "survival": lambda run, tell: _axis_survival(settings, run, tell),
+@drawn(11.5, 3.7)
+def _figure(figure: Figure, records: Records, settings: LatentSettings) -> str:
+    """Energy contours with the fixed points in red (A), singular vectors at them (B); and an ellipse."""
+    titles = {
+        "memorizing": "A  memorizing",
+        "circle": "A  one-dimensional: a circle",
+        "vectors": "B  singular vectors of the score",
+        "ellipse": "beyond the paper: an ellipse",
     }
+    for axis, (name, title) in zip(figure.subplots(1, 4), titles.items(), strict=True):
+        arrays = records["circle" if name == "vectors" else name]
+        density = arrays["log_density"]
+        levels = float(density.max()) - np.array([64, 32, 16, 8, 4, 2, 1, 0.5, 0.25, 0.1])
+        axis.contour(
+            arrays["x"], arrays["y"], density.T, levels=levels, colors="#888888", linewidths=0.6, linestyles="solid"
+        )
+        found = _stable(arrays)
+        if name == "vectors":
+            axis.plot(found[:, 0], found[:, 1], ".", color=RED, ms=2)
+            _vectors(axis, arrays)
+        else:
+            axis.plot(found[:, 0], found[:, 1], "o", color=RED, ms=3.5, mew=0)
+            if name == "memorizing":
+                axis.plot(*arrays["sample"].values.T, "x", color=INK, ms=7, mew=0.8)
+            counts = f"{arrays.attrs['distinct']} fixed points from {arrays.sizes['start']} starts"
+            axis.set_xlabel(f"{counts}, t = {arrays.attrs['t']:g}", fontsize=8)
+        axis.set(title=title, xticks=[], yticks=[], aspect="equal")
+    return "contours: log density; crosses: samples; red: stable fixed points."
 
 
-def _plane(settings: PlaneSettings) -> xr.Dataset:
-    manifold = LinearManifold(torch.tensor(settings.variances))
-    data = manifold.sample(settings.n_samples, generator=derived_generator(settings.seed, "data", 0))
-    score = EmpiricalScore(data)
-    x = torch.linspace(-6, 6, settings.grid, dtype=torch.float64)
-    y = torch.linspace(-2, 2, settings.grid // 2, dtype=torch.float64)
-    at_x, at_y = x[4::8], y[4::8]
-    density = [score.log_density(torch.cartesian_prod(x, y), 1 / beta) for beta in settings.betas]
-    arrows = [score(torch.cartesian_prod(at_x, at_y), 1 / beta) for beta in settings.betas]
-    shape = (len(settings.betas), x.numel(), y.numel())
-    return xr.Dataset(
-        {
-            "sample": (("row", "axis"), data.numpy(), {"units": "data units"}),
-            "log_density": (("beta", "x", "y"), torch.stack(density).reshape(shape).numpy(), {"units": "nats"}),
-            "score": (
-                ("beta", "arrow_x", "arrow_y", "axis"),
-                torch.stack(arrows).reshape(shape[0], at_x.numel(), at_y.numel(), 2).numpy(),
-                {"units": "1 / data units"},
+def _vectors(axis: Axes, arrays: xr.Dataset) -> None:
+    """-lambda_j v_j at four points: the pull back of a perturbation, as long as it is strong."""
+    longest = float(arrays["singular_value"].max())
+    count = arrays.sizes["start"]
+    for start in (np.arange(4) * count // 4 + count // 16) % count:
+        at = arrays["point"].values[start]
+        for j, colour in ((0, HELD_OUT), (1, TRAINING)):
+            size = 0.55 * float(arrays["singular_value"][start, j]) / longest
+            vector = arrays["left_vector"].values[start, j]
+            for sign in (1, -1):
+                tip = at + sign * max(size, 0.02) * vector
+                axis.annotate("", xy=tip, xytext=at, arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.4})
+    axis.plot([], [], color=HELD_OUT, label="orthogonal")
+    axis.plot([], [], color=TRAINING, label="tangent")
+    axis.legend(fontsize=6, loc="upper left", title="length: singular value", title_fontsize=6)
+
+
+def _stable(arrays: xr.Dataset) -> np.ndarray:
+    """The fixed points that are stable, (n, 2)."""
+    return np.asarray(arrays["point"].values[(arrays["stable"] & arrays["converged"]).values])
+
+
+def _manifold(runs: Runs) -> Evidence:
+    held = runs["fig1"]
+    few, circle = held["memorizing"], held["circle"]
+    starts, samples, t = circle.sizes["start"], few.sizes["row"], few.attrs["t"]
+    counts = {name: int(arrays.attrs["distinct"]) for name, arrays in held.items()}
+    away = np.linalg.norm(_stable(few)[:, None] - few["sample"].values, axis=-1).min(1).max() / np.sqrt(t)
+    found = (
+        f"{samples} samples at t = {t:g}: {counts['memorizing']} fixed points from {starts} starts, none farther than "
+        f"{away:.2f} √t from a sample.",
+        f"From as many starts the search ends at {counts['circle']} distinct points of a circle, but at only "
+        f"{counts['ellipse']} of an ellipse, although the density along it is uniform, too.",
+        "Smoothing keeps the density uniform along a curve only where its curvature is constant. Only there is the set of "
+        "Eq. 3 the manifold.",
+    )
+    parts = [counts["circle"] == starts, counts["memorizing"] == samples and away < 0.5, counts["ellipse"] == starts]
+    return Evidence(graded(parts), found)
+
+
+EXPERIMENTS = (
+    Experiment(
+        "fig1",
+        "Fig. 1, Eq. 3",
+        "latent manifolds as fixed points of the score, and its singular vectors",
+        scaled(LatentSettings(), starts=60),
+        {"quick": 2, "full": 4},
+        latent_parts,
+        _figure,
+        (
+            Claim(
+                "latent-manifold",
+                "For a uniform distribution on a manifold, the stable fixed points of the score form a manifold; with few "
+                "samples they are those samples.",
+                "Sec. 4, Eq. 3, Fig. 1",
+                "distinct stable fixed points reached from starts all around, and their distance to the samples",
+                _manifold,
             ),
-        },
-        coords={
-            "beta": list(settings.betas),
-            "x": x.numpy(),
-            "y": y.numpy(),
-            "arrow_x": at_x.numpy(),
-            "arrow_y": at_y.numpy(),
-            "axis": _AXIS,
-        },
-        attrs={"variances": settings.variances},
-    )
-
-
-def _axis_survival(settings: PlaneSettings, run: Run, tell: Telling) -> xr.Dataset:
-    """Survival along each axis, [I + t J]_jj, at fresh noisy points of each data set."""
-    manifold = LinearManifold(torch.tensor(settings.variances))
-    t = 1 / torch.tensor(settings.betas, dtype=torch.float64)
-    out = np.empty((settings.datasets, len(settings.betas), settings.points, 2), dtype=np.float32)
-    for i in range(settings.datasets):
-        data = manifold.sample(settings.n_samples, generator=derived_generator(settings.seed, "data", i))
-        generator = derived_generator(settings.seed, "points", i)
-        clean = manifold.sample(settings.points, generator=generator)
-        noise = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
-        x, times = clean + t.sqrt()[:, None, None] * noise, t[:, None].expand(-1, settings.points)
-        j = EmpiricalScore(data).jacobian(x, times).diagonal(dim1=-2, dim2=-1)
-        out[i] = (1 + times[..., None] * j).numpy()
-        tell((i + 1) / settings.datasets)
-    exact = torch.tensor(settings.variances) / (torch.tensor(settings.variances) + t[:, None])
-    return xr.Dataset(
-        {"survival": (("dataset", "beta", "point", "axis"), out), "exact": (("beta", "axis"), exact.numpy())},
-        coords={"beta": list(settings.betas), "axis": _AXIS},
-    )
+        ),
+    ),
+)

@@ -1,13 +1,13 @@
-"""Figs. 5, 15 and 16: small networks trained on linear manifolds, one for each number of samples, and their spectra.
+"""Figs. 5, 15 and 16: small networks trained on linear manifolds, one for each number of samples, and what is measured.
 
-All sizes of a manifold are trained as one stack. Their spectra by Alg. 2 and by the orthonormal probe stand beside those
-of the empirical score of the same samples at the same points. Which subspace is lost is read from the survival of each
-axis, 1 + t J_jj, J by regression over mirrored noise: singular values alone do not say it.
+All sizes of a manifold are trained as one stack. Their spectra by Alg. 2 and by the orthonormal probe are compared with
+those of the empirical score of the same samples at the same points. Which subspace is lost is read from the survival of
+each axis, 1 + t J_jj, with J by regression over mirrored noise: singular values alone do not show it.
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,21 +15,19 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from geomem.errors import InputError
 from geomem.manifolds import LinearManifold
 from geomem.paper.experiment import Telling, Work
-from geomem.paper.spectra import PLACES, SIZES, TIMES
-from geomem.records import Run, environment
+from geomem.paper.parameters import PLACES, SIZES, TIMES, UNITS_T, Subspaces
+from geomem.records import Run
 from geomem.scores import EmpiricalScore, NetworkScore, Score
 from geomem.seeds import derived_generator
 from geomem.spectra import spectrum
 from geomem.spectra.dimension import largest_gap
-from geomem.training import TrainConfig, TrainState, load_checkpoint, save_checkpoint, train
+from geomem.training import EnsembleObjective, EnsembleSettings, Training, members, steps, train_in
 
-__all__ = ["NetworkSettings", "network_parts", "training_seconds"]
+__all__ = ["NetworkSettings", "axis_survival", "network_parts", "training_seconds", "with_steps"]
 
 _PROBES = ("antithetic", "orthonormal")
-_SAVE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -42,18 +40,18 @@ class NetworkSettings:
         sizes: N of each network.
         times: t of each panel.
         steps: Optimizer steps.
-        batch_size: Samples a step.
+        batch_size: Samples in a step.
         hidden: Width of the network.
         t_min: Smallest t in training.
         t_max: Largest.
-        ema_decay: Of the average of the weights, which is what is measured.
-        points: Training points, and new points, at which spectra are taken.
+        ema_decay: EMA decay of the weights; their average is measured.
+        points: Training points, and held-out points, at which spectra are measured.
         compared: Whether the empirical score is measured at the same points.
         rank: m of uniformly drawn variances.
-        seed: Seed of everything random.
+        seed: Random seed.
     """
 
-    manifolds: Mapping[str, tuple[tuple[int, float], ...]]
+    manifolds: Mapping[str, Subspaces]
     dim: int = 30
     sizes: tuple[int, ...] = SIZES
     times: tuple[float, ...] = TIMES
@@ -68,11 +66,12 @@ class NetworkSettings:
     rank: int = 40
     seed: int = 0
 
-    @property
-    def training(self) -> TrainConfig:
-        """How the networks are trained."""
-        return TrainConfig(
-            self.sizes,
+    def training(self, data: Tensor) -> EnsembleSettings:
+        """How the networks are trained on data (n, d)."""
+        return EnsembleSettings(
+            sizes=self.sizes,
+            dim=self.dim,
+            sigma_data=float(data.std(correction=0)),
             steps=self.steps,
             batch_size=self.batch_size,
             t_min=self.t_min,
@@ -88,21 +87,27 @@ def network_parts(settings: NetworkSettings) -> Mapping[str, Work]:
     return {name: partial(_measured, settings, name) for name in settings.manifolds}
 
 
+def with_steps(settings: NetworkSettings, steps: int) -> NetworkSettings:
+    """The same with another number of optimizer steps."""
+    return replace(settings, steps=steps)
+
+
 def training_seconds(settings: NetworkSettings) -> float:
     """How long the training of all manifolds takes here, from a few steps of the first."""
     name = next(iter(settings.manifolds))
-    manifold, data = _data(settings, name)
-    steps = train(TrainState(settings.training, manifold.dim, 1.0), data)
+    _, data = _data(settings, name)
+    state = Training(settings.training(data))
+    stepper = steps(state, EnsembleObjective(state, data))
     for _ in range(5):
-        next(steps)
+        next(stepper)
     start = time.perf_counter()
     for _ in range(20):
-        next(steps)
+        next(stepper)
     return (time.perf_counter() - start) / 20 * settings.steps * len(settings.manifolds)
 
 
 def _data(settings: NetworkSettings, name: str) -> tuple[LinearManifold, Tensor]:
-    """The manifold, and the samples of the largest network; the others see the first of them."""
+    """The manifold, and the samples of the largest network; the others are trained on the first of them."""
     parts = settings.manifolds[name]
     manifold = (
         LinearManifold.subspaces(settings.dim, parts)
@@ -116,7 +121,15 @@ def _data(settings: NetworkSettings, name: str) -> tuple[LinearManifold, Tensor]
 
 def _measured(settings: NetworkSettings, name: str, run: Run, tell: Telling) -> xr.Dataset:
     manifold, data = _data(settings, name)
-    state = _trained(settings, name, data, run, lambda share: tell(0.9 * share))
+    state = train_in(
+        run,
+        f"{name}.safetensors",
+        settings.training(data),
+        lambda state: EnsembleObjective(state, data),
+        tell=lambda at: tell(0.9 * at.share),
+        labels={"networks": name},
+    )
+    networks = members(state)
     s = manifold.variances
     held_out = manifold.sample(settings.points, generator=derived_generator(settings.seed, "held-out"))
     t = torch.tensor(settings.times, dtype=torch.float64)
@@ -124,8 +137,7 @@ def _measured(settings: NetworkSettings, name: str, run: Run, tell: Telling) -> 
     groups = [(s == v).nonzero().flatten() for v in levels] if settings.manifolds[name] else _halves(s)
     parts = []
     for i, n in enumerate(settings.sizes):
-        network = state.ensemble.member(i, state.average)
-        scores: dict[str, Score] = {"network": NetworkScore(network, (manifold.dim,))}
+        scores: dict[str, Score] = {"network": NetworkScore(networks[i], (manifold.dim,))}
         if settings.compared:
             scores["empirical"] = EmpiricalScore(data[:n])
         points = torch.cat([torch.zeros_like(data[:1]), data[: settings.points], held_out])
@@ -137,8 +149,8 @@ def _measured(settings: NetworkSettings, name: str, run: Run, tell: Telling) -> 
         size=list(settings.sizes),
         probe=list(_PROBES),
         place=list(PLACES),
-        t=("t", list(settings.times), {"units": "data units squared"}),
-        variance=("group", [float(s[group].mean()) for group in groups], {"units": "data units squared"}),
+        t=("t", list(settings.times), UNITS_T),
+        variance=("group", [float(s[group].mean()) for group in groups], UNITS_T),
         count=("group", [group.numel() for group in groups]),
         direction=np.arange(1, manifold.dim + 1),
     ).assign_attrs(dim=manifold.dim, rank=manifold.rank, steps=state.step, seed=settings.seed)
@@ -151,37 +163,8 @@ def _halves(s: Tensor) -> list[Tensor]:
     return [axes[: rank // 2], axes[rank // 2 : rank], axes[rank:]]
 
 
-def _trained(settings: NetworkSettings, name: str, data: Tensor, run: Run, tell: Telling) -> TrainState:
-    """The trained networks, from their checkpoint where there is one."""
-    path = run.path / f"{name}.safetensors"
-    config = settings.training
-    state = load_checkpoint(path) if path.exists() else TrainState(config, data.shape[1], float(data.std(correction=0)))
-    if state.config != config:
-        raise InputError(f"{path}: holds networks trained otherwise than this run asks for; delete it to train anew.")
-    if state.step == settings.steps:
-        return state
-    run.log(networks=name, step=state.step, commit=str(environment()["commit"]))
-    saved, every, total = time.monotonic(), max(1, settings.steps // 200), torch.zeros(len(config.sizes))
-
-    def save() -> None:
-        with run.writing(path.name) as temporary:
-            save_checkpoint(temporary, state)
-
-    for step in train(state, data):
-        total += step.loss
-        if step.step % every == 0:
-            run.log(networks=name, step=step.step, loss=(total / every).tolist())
-            total.zero_()
-            tell(step.step / settings.steps)
-            if time.monotonic() - saved > _SAVE_SECONDS:
-                save()
-                saved = time.monotonic()
-    save()
-    return state
-
-
 def _spectra(score: Score, points: Tensor, t: Tensor, groups: list[Tensor], settings: NetworkSettings) -> xr.Dataset:
-    """Spectra at points (n, d), the origin first, then as many samples as new points, at all times."""
+    """Spectra at points (n, d), the origin first, then as many training as held-out points, at all times."""
     n, d = points.shape
     x, times = points.expand(t.numel(), n, d), t[:, None].expand(-1, n)
     places = (slice(0, 1), slice(1, 1 + settings.points), slice(1 + settings.points, n))
@@ -204,7 +187,7 @@ def _spectra(score: Score, points: Tensor, t: Tensor, groups: list[Tensor], sett
             "gap": (("probe", "t", "point"), np.stack(gap).astype(np.int16), {"note": "values before the largest gap"}),
             "axis_survival": (
                 ("t", "point", "group"),
-                _axis_survival(score, x, times, groups, settings).astype(np.float32),
+                _survival_along_axes(score, x, times, groups, settings).astype(np.float32),
                 {"note": "mean over the axes of a subspace of 1 + t J_jj"},
             ),
         },
@@ -212,13 +195,13 @@ def _spectra(score: Score, points: Tensor, t: Tensor, groups: list[Tensor], sett
     )
 
 
-def _axis_survival(
+def _survival_along_axes(
     score: Score, x: Tensor, times: Tensor, groups: list[Tensor], settings: NetworkSettings
 ) -> np.ndarray:
     """Survival along the axes, averaged over each group of them, (t, n, group); J by least squares over 4d mirrored directions.
 
-    By least squares, because a network knows the shell of radius sqrt(t d), on which Gaussian noise lies, and neither
-    the point itself nor a step along one axis.
+    By least squares, because a network is trained on the shell of radius sqrt(t d), where Gaussian noise is, and neither
+    at the point itself nor at a step along one axis.
     """
     d = x.shape[-1]
     p = torch.randn(4 * d, d, generator=derived_generator(settings.seed, "axes"), dtype=torch.float64)
@@ -233,3 +216,13 @@ def _axis_survival(
             survival = 1 + t * diagonal
             out[i, k] = [survival[group].mean().item() for group in groups]
     return out
+
+
+def axis_survival(arrays: xr.Dataset, score: str, place: str) -> tuple[np.ndarray, np.ndarray]:
+    """Survival along the axes at the points of a place (size, t, point, group), and the exact s/(s+t) (t, group).
+
+    Of a record's groups of axes with variance.
+    """
+    s, points = arrays["variance"].values, np.flatnonzero(arrays["where"].values == place)
+    found = arrays["axis_survival"].sel(score=score).isel(point=points).transpose("size", "t", "point", "group")
+    return found.values[..., s > 0].astype(np.float64), s[s > 0] / (s[s > 0] + arrays["t"].values[:, None])

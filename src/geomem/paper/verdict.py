@@ -1,4 +1,4 @@
-"""What a verdict on a statement is, and the statistics that verdicts are made of."""
+"""Verdicts: what a statement of the paper is, what records say about it, and the statistics that decide."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ import xarray as xr
 from geomem.intervals import Interval, resampled
 from geomem.seeds import derived_seed
 
-__all__ = ["Claim", "Evidence", "Records", "Table", "Verdict", "bootstrap", "graded", "interval"]
+__all__ = ["Claim", "Evidence", "Records", "Runs", "Table", "Verdict", "bootstrap", "graded", "interval", "judged"]
 
-# Experiment to its records by name.
-Records = Mapping[str, Mapping[str, xr.Dataset]]
+# The records of one run, by name; and those of several, by the experiment's name.
+Records = Mapping[str, xr.Dataset]
+Runs = Mapping[str, Records]
 HOLDS, IN_PART, FAILS, UNDECIDED = "holds", "holds in part", "does not hold", "undecided"
 
 
@@ -27,7 +28,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found: how much of the statement holds, in sentences with numbers, and perhaps a table."""
+    """How much of a statement holds, with the numbers in sentences and perhaps a table."""
 
     verdict: str
     found: tuple[str, ...]
@@ -38,32 +39,32 @@ class Evidence:
 class Claim:
     """A statement of the paper in our words, and how it is judged.
 
+    The experiments that carry a claim are those whose records it is judged on.
+
     Attributes:
         key: Short name, which documents link to.
         statement: The statement.
         place: Where the paper makes it.
         statistic: What decides, and by which rule.
-        needs: Experiments whose records are read.
-        judge: From the records of those experiments to what was found.
+        judge: From the records of those experiments, or of some of them, to the evidence.
     """
 
     key: str
     statement: str
     place: str
     statistic: str
-    needs: tuple[str, ...]
-    judge: Callable[[Records], Evidence]
+    judge: Callable[[Runs], Evidence]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim with what was found."""
+    """A claim with its evidence."""
 
     claim: Claim
     evidence: Evidence
 
     def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """For JSON."""
         return {
             "claim": self.claim.key,
             "place": self.claim.place,
@@ -71,6 +72,15 @@ class Verdict:
             "verdict": self.evidence.verdict,
             "found": list(self.evidence.found),
         }
+
+    def line(self) -> str:
+        """The claim, the verdict and the numbers in one line."""
+        return f"{self.claim.statement} ({self.claim.place}): {self.evidence.verdict}. {' '.join(self.evidence.found)}"
+
+
+def judged(claims: Sequence[Claim], runs: Runs) -> list[Verdict]:
+    """Verdicts on claims that all rest on these runs."""
+    return [Verdict(claim, claim.judge(runs)) for claim in claims]
 
 
 def graded(parts: Sequence[bool]) -> str:

@@ -1,25 +1,32 @@
-"""Training: small denoisers as stacked ensembles, and image networks in diffusers' classes."""
+"""Training: one loop, one checkpoint format, one average of the weights, for ensembles of small networks and for image
+networks in diffusers' classes.
+"""
 
+from geomem.training.checkpoint import load_training, save_training
 from geomem.training.ensemble import Ensemble
+from geomem.training.loop import Objective, Settings, Training, TrainingStep, steps
 from geomem.training.mlp import PARAMETRISATIONS, ResidualMLP
-from geomem.training.parallel import one_thread, train_together
+from geomem.training.nested import EnsembleObjective, EnsembleSettings, members
 from geomem.training.presets import PRESETS, TrainingPreset, TrainSettings
-from geomem.training.small import TrainConfig, TrainState, TrainStep, train
-from geomem.training.small_checkpoint import load_checkpoint, save_checkpoint
+from geomem.training.run import TrainingProgress, train_in
 
 __all__ = [
     "PARAMETRISATIONS",
     "PRESETS",
     "Ensemble",
+    "EnsembleObjective",
+    "EnsembleSettings",
+    "Objective",
     "ResidualMLP",
-    "TrainConfig",
+    "Settings",
     "TrainSettings",
-    "TrainState",
-    "TrainStep",
+    "Training",
     "TrainingPreset",
-    "load_checkpoint",
-    "one_thread",
-    "save_checkpoint",
-    "train",
-    "train_together",
+    "TrainingProgress",
+    "TrainingStep",
+    "load_training",
+    "members",
+    "save_training",
+    "steps",
+    "train_in",
 ]

@@ -1,24 +1,30 @@
-"""Checkpoints of an image network's training: one safetensors file from which it goes on bit for bit.
+"""Checkpoints: one safetensors file from which a training resumes bit for bit.
 
-Tensors are the weights, their average and Adam's moments; steps and settings are JSON in the file's header. Random
-state is not stored: every step derives its own from the seed.
+    weights/NAME, average/NAME             parameters, and their exponential moving average
+    exp_avg/NAME, exp_avg_sq/NAME, step/NAME   Adam's moments and count, where there was a step
+    header, "geomem"                       JSON: step, averaged (updates of the average), settings
+
+Random state is not stored: every step derives its own from the seed.
 """
 
+import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from geomem.errors import InputError
-from geomem.training.loop import Training
-from geomem.training.presets import TrainSettings
-from geomem.training.small_checkpoint import read_tensors, write_tensors
+from geomem.training.loop import Settings, Training
 
-__all__ = ["load_training", "save_training"]
+__all__ = ["load_training", "read_tensors", "save_training", "write_tensors"]
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_Content = TypeVar("_Content")
 
 
 def save_training(path: Path, state: Training) -> None:
@@ -33,7 +39,7 @@ def save_training(path: Path, state: Training) -> None:
     write_tensors(path, tensors, header)
 
 
-def load_training(path: Path, settings: TrainSettings) -> Training:
+def load_training(path: Path, settings: Settings) -> Training:
     """The state saved at `path`.
 
     Raises:
@@ -41,13 +47,14 @@ def load_training(path: Path, settings: TrainSettings) -> Training:
     """
 
     def build(header: Any, tensors: dict[str, Tensor]) -> Training:
-        held = TrainSettings.read(header["settings"])
-        if held != settings:
-            other = [k for k, v in asdict(settings).items() if asdict(held)[k] != v]
-            changed = "; ".join(f"{k} = {getattr(held, k)!r}, not {getattr(settings, k)!r}" for k in other[:2])
+        held, own = header["settings"], json.loads(json.dumps(asdict(settings)))
+        if held.keys() != own.keys():
+            raise ValueError("settings of another kind")
+        changed = [f"{k} = {held[k]!r}, not {v!r}" for k, v in own.items() if held[k] != v]
+        if changed:
             raise InputError(
-                f"{path}: is a checkpoint of another training ({changed}); delete it to train anew, or choose another folder "
-                "with --out."
+                f"{path}: is a checkpoint of another training ({'; '.join(changed[:2])}); delete it to train anew, or choose "
+                "another folder with --out."
             )
         state = Training(settings)
         with torch.no_grad():
@@ -67,3 +74,26 @@ def _fitting(tensors: dict[str, Tensor], key: str, like: Tensor) -> Tensor:
     if tensors[key].shape != like.shape:
         raise ValueError(f"{key} is of another shape")
     return tensors[key]
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write tensors, with a header that JSON can hold, as safetensors."""
+    # As bytes first: writing them raises the operating system's own error where the disk is full.
+    path.write_bytes(save({k: v.contiguous() for k, v in tensors.items()}, {"geomem": json.dumps(header)}))
+
+
+def read_tensors(path: Path, build: Callable[[dict[str, Any], dict[str, Tensor]], _Content]) -> _Content:
+    """What `build` makes of the header and the tensors that `write_tensors` wrote.
+
+    Raises:
+        InputError: If the file is missing, damaged, or not what `build` expects (KeyError, TypeError, ValueError).
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            header = json.loads((stored.metadata() or {})["geomem"])
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - no mapping
+        return build(header, tensors)
+    except InputError:
+        raise
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{path}: is no readable geomem checkpoint ({error}); delete it to train anew.") from error

@@ -5,18 +5,19 @@ largest layer's arithmetic takes. Members never mix: each is the network that wo
 """
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
+from torch.func import functional_call
 
 from geomem.errors import InputError
 
 __all__ = ["Ensemble"]
 
 
-class Ensemble:
+class Ensemble(nn.Module):
     """`count` copies of a module, weights stacked along a first axis.
 
     All members start from the module's weights, so that what differs between them later is their data alone.
@@ -26,33 +27,40 @@ class Ensemble:
         count: Number of members E.
 
     Attributes:
-        parameters: Name to stacked tensor (E, ...), which an optimizer may change in place.
+        count: E.
+        stacked: The module with parameters (E, ...); only `forward` and `member` evaluate it.
 
     Raises:
         InputError: For a count below 1.
     """
 
     def __init__(self, module: nn.Module, count: int) -> None:
+        super().__init__()
         if count < 1:
             raise InputError(f"count: at least 1 member is needed, got {count}.")
-        stacked, _ = stack_module_state([module] * count)
-        self.parameters: dict[str, Tensor] = {name: p.detach().clone() for name, p in stacked.items()}
-        self.template = copy.deepcopy(module).requires_grad_(False)
         self.count = count
+        self.stacked = _with(module, {k: p.detach().expand(count, *p.shape) for k, p in module.named_parameters()})
 
-    def __call__(self, x: Float[Tensor, "e n d"], t: Float[Tensor, "e n"]) -> Float[Tensor, "e n d"]:
+    def forward(self, x: Float[Tensor, "e n d"], t: Float[Tensor, "e n"]) -> Float[Tensor, "e n d"]:
         """Outputs (E, n, d) of all members, each at its own x (E, n, d) and t (E, n)."""
 
         def one(parameters: dict[str, Tensor], x: Tensor, t: Tensor) -> Tensor:
-            out: Tensor = functional_call(self.template, parameters, (x, t))
+            out: Tensor = functional_call(self.stacked, parameters, (x, t))
             return out
 
-        out: Tensor = torch.vmap(one)(self.parameters, x, t)
+        out: Tensor = torch.vmap(one)(dict(self.stacked.named_parameters()), x, t)
         return out
 
-    def member(self, index: int, parameters: dict[str, Tensor] | None = None) -> nn.Module:
-        """An ordinary module with one member's weights, from `parameters` (an average, say) or the current ones."""
-        module = copy.deepcopy(self.template)
-        stacked = self.parameters if parameters is None else parameters
-        module.load_state_dict({name: p[index].detach().clone() for name, p in stacked.items()})
-        return module.eval()
+    def member(self, index: int) -> nn.Module:
+        """An ordinary module with one member's weights, in evaluation mode."""
+        own = {name: p.detach()[index] for name, p in self.stacked.named_parameters()}
+        return _with(self.stacked, own).requires_grad_(False).eval()
+
+
+def _with(module: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of a module with copies of other tensors, which may have other shapes, as its parameters."""
+    out = copy.deepcopy(module)
+    for name, tensor in parameters.items():
+        owner, _, own = name.rpartition(".")
+        setattr(out.get_submodule(owner), own, nn.Parameter(tensor.clone()))
+    return out

@@ -1,4 +1,4 @@
-"""Which images of a data set are trained on, and which are kept apart."""
+"""Which images of a data set are trained on, and which are held out."""
 
 import numpy as np
 import torch
@@ -35,11 +35,9 @@ def shape_of(data: DataSet) -> tuple[int, ...]:
 
 
 def divided(data: DataSet, size: int | None, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train on, and rows kept apart; subsets of one seed are nested, and the rows kept apart are the same for
-    all sizes.
+    """Rows to train on, and held-out rows; subsets of one seed are nested, and held-out rows are the same for all sizes.
 
-    All rows where nothing else is asked; otherwise distinct ones, so that what is kept apart was not trained on by
-    another name.
+    All rows by default; otherwise distinct ones, so that no held-out image has a copy among the training images.
 
     Raises:
         InputError: If the data do not suffice.
@@ -49,10 +47,10 @@ def divided(data: DataSet, size: int | None, held_out: int, seed: int) -> tuple[
     distinct = distinct_rows(data)[0]
     wanted = distinct.size - held_out if size is None else size
     if held_out < 0 or wanted < 1 or wanted + held_out > distinct.size:
-        apart = f" and {held_out:,} kept apart" if held_out else ""
-        asked = "images" if size is None else f"{size:,} images to train on"
+        apart = f" and {held_out:,} held out" if held_out else ""
+        what = "images" if size is None else f"{size:,} training images"
         raise InputError(
-            f"{data.name}: has {distinct.size:,} distinct images, fewer than {asked}{apart}; ask for fewer, or give more data."
+            f"{data.name}: has {distinct.size:,} distinct images, fewer than {what}{apart}; choose fewer, or give more data."
         )
     split = nested_split(distinct.size, (wanted,), held_out=held_out, seed=seed)
     return distinct[split.order], distinct[split.held_out]

@@ -103,7 +103,7 @@ class ResidualMLP(nn.Module):
         return scale, t.sqrt()[:, None] / total, -self.sigma_data * scale
 
     def features(self, t: Float[Tensor, " n"]) -> Float[Tensor, "n f"]:
-        """Sines and cosines of ln t: what the network is told of t (n,)."""
+        """Sines and cosines of ln t, on which the network is conditioned, for t (n,)."""
         phase = t.log()[:, None] * self.frequencies
         return torch.cat([phase.sin(), phase.cos()], -1)
 

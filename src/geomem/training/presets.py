@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from torch import nn
+
+from geomem.errors import InputError
+from geomem.training.loop import Settings
+
 __all__ = ["PRESETS", "TrainSettings", "TrainingPreset", "unlisted"]
 
 
@@ -16,8 +21,8 @@ class TrainingPreset:
         batch_size: Images a step, over all processes.
         learning_rate: Adam's, after `warmup` steps of linear growth.
         warmup: Those steps.
-        ema_decay: Of the average of the weights, which is the model that is kept.
-        words: What it is, in a line.
+        ema_decay: EMA decay of the weights; their average is the model that is kept.
+        words: A line of description.
     """
 
     steps: int
@@ -41,25 +46,25 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """All that the result of a training run depends on, beside the version of geomem and the machine's arithmetic.
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Settings):
+    """All that the result of training an image network depends on, beside the version of geomem and the machine's arithmetic.
 
     Attributes:
         data: Name and digest of the data.
         rows: Number of rows of the data.
-        size: Images that are trained on: the first of the data in an order drawn by `split_seed`.
-        held_out: Images kept apart from all training.
+        size: Number of training images: the first of the data in an order drawn by `split_seed`.
+        held_out: Number of held-out images.
         shape: (channels, height, width).
-        network: One of `networks.unet.NETWORKS`.
-        flow: "vp" (DDPM's 1,000 steps) or "ve" (sigma, continuous).
+        network: One of `training.unet.NETWORKS`.
+        noise_process: "vp" (DDPM's 1,000 steps) or "ve" (sigma, continuous).
         steps: Optimizer steps.
         batch_size: Images a step, over all processes.
         learning_rate: Adam's, after `warmup` steps.
         warmup: Those steps.
-        ema_decay: Of the average of the weights.
-        precision: "float32" or "bf16" (products of matrices in bfloat16; weights stay float32).
-        seed: Seed of weights, batches and noise.
+        ema_decay: EMA decay of the weights.
+        precision: "float32" or "bf16" (matmuls only; weights stay float32).
+        seed: Random seed of weights, batches and noise.
         split_seed: Seed of which images are trained on.
     """
 
@@ -69,19 +74,26 @@ class TrainSettings:
     held_out: int
     shape: tuple[int, ...]
     network: str
-    flow: str
-    steps: int
-    batch_size: int
-    learning_rate: float
+    noise_process: str
     warmup: int
-    ema_decay: float
     precision: str
-    seed: int
     split_seed: int
+
+    def build(self) -> nn.Module:
+        """See `Settings`."""
+        from geomem.training.unet import build
+
+        if self.size < 1 or self.warmup < 0:
+            raise InputError("size: must be at least 1; no negative warm-up.")
+        return build(self.network, self.shape, noise_process=self.noise_process)
+
+    def rate(self, step: int) -> float:
+        """See `Settings`."""
+        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup))
 
     @classmethod
     def read(cls, held: Mapping[str, Any]) -> "TrainSettings":
-        """From what JSON made of them.
+        """The settings that JSON holds.
 
         Raises:
             KeyError: If one is missing.

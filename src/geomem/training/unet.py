@@ -9,9 +9,9 @@ MNIST, at 16x16, noise prediction. Their number of parameters is the paper's:
     cifar10   32x32x3   128 (1, 2, 2, 2) + 16x16    0.1      35,746,307
     celeba    64x64x3   64 (1, 1, 2, 2, 4, 4)  + 16x16  0    27,460,355
 
-`small-unet` is a U-Net of three resolutions at most for images of any size, `mlp` a `PixelMLP`. With `flow` "ve" a
-network is told sigma by random Fourier features of its logarithm and predicts the score itself (Song et al. 2021),
-which takes a few more parameters.
+`small-unet` is a U-Net of three resolutions at most for images of any size, `mlp` a `PixelMLP`. With `noise_process`
+"ve" a network is conditioned on sigma by random Fourier features of its logarithm and predicts the score itself (Song
+et al. 2021), which takes a few more parameters.
 """
 
 from collections.abc import Callable
@@ -27,33 +27,34 @@ __all__ = ["NETWORKS", "SHAPES", "build", "check_shape"]
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "celeba": (3, 64, 64)}
 
 _Shape = tuple[int, ...]
+# How networks are conditioned, by noise process.
+_EMBEDDINGS = {"vp": "positional", "ve": "fourier"}
 
 
-def build(name: str, shape: _Shape | None = None, *, flow: str = "vp") -> nn.Module:
-    """A network, initialised from PyTorch's global generator: called as network(x, told).sample.
+def build(name: str, shape: _Shape | None = None, *, noise_process: str = "vp") -> nn.Module:
+    """A network, initialised from PyTorch's global generator: called as network(x, condition).sample.
 
     Args:
         name: One of `NETWORKS`.
         shape: (channels, height, width) of the images; None for the network's own.
-        flow: "vp" for one that is told the DDPM step and predicts the noise, "ve" for one that is told sigma and
-            predicts the score.
+        noise_process: "vp" for one that is conditioned on the DDPM step and predicts the noise, "ve" for one that is
+            conditioned on sigma and predicts the score.
 
     Raises:
-        InputError: For an unknown name or flow, or images that do not fit.
+        InputError: For an unknown name or noise process, or images that do not fit.
 
     >>> sum(p.numel() for p in build("mnist").parameters())
     24515585
     """
     if name not in NETWORKS:
         raise InputError(f"network: {name!r} is not known; choose one of {', '.join(NETWORKS)}.")
-    if flow not in ("vp", "ve"):
-        raise InputError(f"flow: {flow!r} is not known; choose vp or ve.")
+    if noise_process not in _EMBEDDINGS:
+        raise InputError(f"noise process: {noise_process!r} is not known; choose {' or '.join(_EMBEDDINGS)}.")
     if shape is None and name not in SHAPES:
         raise InputError(f"shape: {name} takes images of any size; say which.")
     images = SHAPES[name] if shape is None else tuple(shape)
     check_shape(name, images)
-    embedding = {"vp": "positional", "ve": "fourier"}[flow]
-    return NETWORKS[name](images, embedding)
+    return NETWORKS[name](images, _EMBEDDINGS[noise_process])
 
 
 def check_shape(name: str, images: _Shape) -> None:

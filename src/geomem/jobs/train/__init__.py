@@ -1,1 +1,1 @@
-"""`geomem train`: train a diffusion model on images."""
+"""`geomem train`."""

@@ -1,0 +1,195 @@
+"""Training in a run's folder: resumed from its checkpoint, logged, saved, and stopped between steps."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from geomem.errors import TrainingError
+from geomem.records import Run, environment
+from geomem.training.checkpoint import load_training, save_training
+from geomem.training.loop import Objective, Settings, Training, steps
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+__all__ = ["TrainingProgress", "train_in"]
+
+_SAVE_SECONDS, _TELL_SECONDS = 60.0, 1.0
+# A checkpoint is saved so rarely that writing takes at most this share of the time.
+_SAVING = 0.05
+_LOGGED = 200
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Where a training stands.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps in all.
+        loss: Mean over the last steps, and over the networks.
+        samples_per_second: Of each network.
+        seconds_left: Estimated.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    samples_per_second: float
+    seconds_left: float
+
+    @property
+    def share(self) -> float:
+        """Share of the steps that is done."""
+        return self.step / self.steps
+
+
+def train_in(
+    run: Run,
+    file: str,
+    settings: Settings,
+    objective: Callable[[Training], Objective],
+    *,
+    tell: Callable[[TrainingProgress], None] = lambda progress: None,
+    labels: Mapping[str, Any] | None = None,
+    accelerator: "Accelerator | None" = None,
+) -> Training:
+    """Train to the last step, from where the checkpoint in the run's folder stands.
+
+    The log gets a line at the start and mean losses at 200 steps. SIGINT and SIGTERM take effect between steps.
+
+    Args:
+        run: The folder.
+        file: Name of the checkpoint in it.
+        settings: How to train.
+        objective: Makes the loss and gradients of a state.
+        tell: Called about once a second.
+        labels: Put into every line of the log.
+        accelerator: Of several processes, which stop at the same step; the first alone logs, to its trackers too, and
+            saves.
+
+    Raises:
+        InputError: If the checkpoint is damaged, or of another training.
+        OutputError: If the folder cannot be written.
+        TrainingError: If a loss or a gradient is not finite; the last good state is saved.
+        KeyboardInterrupt: If it was stopped; the state is saved.
+    """
+    path = run.path / file
+    state = load_training(path, settings) if path.exists() else Training(settings)
+    if state.step == settings.steps:
+        return state
+    main, labels = accelerator is None or accelerator.is_main_process, labels or {}
+
+    def save() -> float:
+        begun = time.monotonic()
+        if main:
+            with run.writing(file) as temporary:
+                save_training(temporary, state)
+        return time.monotonic() - begun
+
+    if main:
+        run.log(**labels, step=state.step, commit=str(environment()["commit"]))
+    meter = _Meter(state.step, settings)
+    saved, cost, every = time.monotonic(), 0.0, max(1, settings.steps // _LOGGED)
+    interrupted = False
+    try:
+        with _signals() as received:
+            for step in steps(state, objective(state)):
+                interrupted = _any_of(accelerator, bool(received))
+                if interrupted:
+                    break
+                if not main:
+                    continue
+                meter.add(step.losses)
+                if step.step % every == 0 or step.step == settings.steps:
+                    numbers = meter.numbers() | {"learning_rate": step.learning_rate}
+                    run.log(**labels, step=step.step, **numbers)
+                    if accelerator is not None:
+                        accelerator.log(numbers, step=step.step)
+                    meter.restart()
+                if meter.due:
+                    tell(meter.progress(step.step))
+                if time.monotonic() - saved > max(_SAVE_SECONDS, cost / _SAVING):
+                    cost, saved = save(), time.monotonic()
+    except TrainingError as error:
+        save()
+        raise TrainingError(f"{error} The state after {state.step:,} good steps is kept in {path}.") from error
+    save()
+    if interrupted:
+        raise KeyboardInterrupt
+    return state
+
+
+def _any_of(accelerator: "Accelerator | None", here: bool) -> bool:
+    """Whether it is so in any of the processes."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return here
+    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals to stop that come inside the block; a second one takes effect at once.
+
+    Outside the main thread, which alone receives signals, there is nothing to do.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Meter:
+    """Losses and speed since the last line of the log, and when to report progress."""
+
+    def __init__(self, step: int, settings: Settings) -> None:
+        self.settings, self.first, self.begun = settings, step, time.monotonic()
+        self.reported, self.last = float("-inf"), float("nan")
+        self.restart()
+
+    def restart(self) -> None:
+        self.totals: list[float] = []
+        self.count, self.since = 0, time.monotonic()
+
+    def add(self, losses: tuple[float, ...]) -> None:
+        self.totals = [a + b for a, b in zip(self.totals or [0.0] * len(losses), losses, strict=True)]
+        self.count += 1
+        self.last = sum(self.totals) / len(losses) / self.count
+
+    def numbers(self) -> dict[str, Any]:
+        """For the log; the loss of a single network is a number, those of several are a list."""
+        means = [total / self.count for total in self.totals]
+        seconds = max(1e-9, time.monotonic() - self.since)
+        speed = self.settings.batch_size * self.count / seconds
+        return {"loss": means[0] if len(means) == 1 else means, "samples_per_second": speed}
+
+    @property
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self.reported < _TELL_SECONDS:
+            return False
+        self.reported = now
+        return True
+
+    def progress(self, step: int) -> TrainingProgress:
+        rate = (step - self.first) / max(1e-9, time.monotonic() - self.begun)
+        left = (self.settings.steps - step) / max(1e-9, rate)
+        return TrainingProgress(step, self.settings.steps, self.last, rate * self.settings.batch_size, left)
