@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from data_inputs import ROWS, records
 from PIL import Image
 
 from commands import assert_refused, geomem, process, stopped
+from data.data_inputs import ROWS, records
 
 COMMAND = ["data", "real", "--samples", "made", "--quick", "--out", "run"]
 
