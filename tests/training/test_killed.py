@@ -200,9 +200,9 @@ def test_a_disk_that_fills_while_the_model_is_written_keeps_the_training(tmp_pat
     assert leftovers(out) == []
     assert not (out / "model").exists()
     assert header_of(out / "checkpoint.safetensors")["step"] == 6
-    lines = (out / "metrics.jsonl").read_text()
+    steps = [line for line in Run.existing(out).metrics() if "step" in line]
     run(SHORT, out=out)
-    assert (out / "metrics.jsonl").read_text() == lines
+    assert [line for line in Run.existing(out).metrics() if "step" in line] == steps
     run(SHORT, out=tmp_path / "straight")
     assert files(out) == files(tmp_path / "straight")
 

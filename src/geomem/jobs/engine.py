@@ -194,7 +194,8 @@ class _Work:
         if stage.all_cores or (self.on == "local" and len(missing) == 1):
             return None
         if self.on == "local":
-            usual = places.usual_workers() if stage.seconds > _LONG_SECONDS else 1
+            seconds = stage.seconds() if callable(stage.seconds) else stage.seconds
+            usual = places.usual_workers() if seconds > _LONG_SECONDS else 1
             if (self.workers or usual) == 1:
                 return None
         if not self.request.portable:
@@ -204,13 +205,10 @@ class _Work:
                 "workers, on: a score that is given as an object stays in this process; give a model's folder."
             )
         if self._place is None:
-            local = self.on == "local"
-            place = (
-                places.Local(self.run, self.request, self.workers)
-                if local
-                else places.Ray(self.run, self.request, self.on)
-            )
-            self._place = self.stack.enter_context(place)
+            if self.on == "local":
+                self._place = self.stack.enter_context(places.Local(self.run, self.request, self.workers))
+            else:
+                self._place = self.stack.enter_context(places.Ray(self.run, self.request, self.on))
         return self._place
 
 

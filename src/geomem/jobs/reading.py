@@ -19,7 +19,7 @@ FORMS = ".npy, .npz, folder of images, MNIST or CIFAR-10 files, hf:owner/name, o
 
 def data_option(what: str, default: Any = ..., *, positional: bool = False) -> Any:
     """A field that names data: `what` they are, as "Images", and what may be given; no default where none is named."""
-    said = {"help": f"{what}: {FORMS}.", "positional": positional, "path": True}
+    said: dict[str, Any] = {"help": f"{what}: {FORMS}.", "positional": positional, "path": True}
     return option(**said) if default is ... else option(default, **said)
 
 

@@ -12,7 +12,7 @@ from geomem.data import DataSet, Split
 from geomem.data.rows import divided, hold_out_count
 from geomem.errors import InputError
 from geomem.jobs.data.request import SMALLEST, DataRequest
-from geomem.jobs.job import Part
+from geomem.jobs.job import Part, Tell
 from geomem.measure.condensation import condensation
 from geomem.measure.isolated import half_weight_times
 from geomem.measure.posterior import posterior_cell
@@ -192,7 +192,7 @@ class Work:
         seeds = [derived_seed(self.request.seed, "subset", k) for k in range(1, repeats)]
         orders = [np.arange(n), *(np.random.default_rng(seed).permutation(n) for seed in seeds)]
 
-        def cell(size: int, k: int) -> xr.Dataset:
+        def cell(size: int, k: int, tell: Tell) -> xr.Dataset:
             made = posterior_cell(self.data, orders[k][:size], self.times, self.points, self.spectra)
             return made.expand_dims(size=[size], subset=[k])
 
@@ -202,8 +202,7 @@ class Work:
                 label = f"posterior over {size:,} samples" + (
                     f", subset {k + 1} of {repeats}" if size < n and repeats > 1 else ""
                 )
-                make = partial(cell, size, k)
-                parts.append(Part(f"posterior_{size}_{k}", label, lambda tell, make=make: make(), size))
+                parts.append(Part(f"posterior_{size}_{k}", label, partial(cell, size, k), size))
         return parts
 
     def theory(self) -> xr.Dataset:

@@ -10,8 +10,7 @@ from torch import Tensor
 from geomem.jobs.sweep.settings import SweepSettings
 from geomem.measure.copies import neighbour_distances
 from geomem.measure.observe import HELD_OUT, TRAINING, Source, observe
-from geomem.measure.points import drawn
-from geomem.models.model import Model
+from geomem.models import Model, drawn
 from geomem.scores import EmpiricalScore
 from geomem.spectra.cost import MEMORY, batch_within
 from geomem.spectra.dimension import readings_for

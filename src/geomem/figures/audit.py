@@ -1,6 +1,6 @@
-"""Figures of a model that was audited: arrays and the summary's rows in, matplotlib Figure out."""
+"""Figures of a model that was audited: records and rows of numbers in, matplotlib Figure out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from geomem.data.layout import as_images
 from geomem.figures.pictures import Tile, board, direction_tile, limits_of
 from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, log_axis, style
+from geomem.spectra.dimension import RESOLVED
 
 __all__ = ["dimension_against_time", "lost_images", "model_spectra"]
 
-_COLOURS = {"training": TRAINING, "held-out": HELD_OUT, "without the image": HELD_OUT, "left out": HELD_OUT}
-_SETS = {"left out": "without the image"}
-_LINES = {"model": "-", "empirical": "--"}
+_COLOURS = {"training": TRAINING, "held-out": HELD_OUT, "without the image": HELD_OUT}
+_LINES = {"model": "-", "empirical": "--", "left-out": "--"}
 _NAMES = {"model": "the model", "empirical": "empirical score"}
 
 
@@ -28,9 +28,9 @@ def dimension_against_time(
         figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
         left, right = figure.subplots(1, 2)
         times = [row["t"] for row in rows]
-        for source, line in _LINES.items():
-            for key, name in (("training", "training"), ("other", "held-out" if held_out else "without the image")):
-                if key == "other" and source == "model" and not held_out:
+        for source, line in ((name, _LINES[name]) for name in _NAMES):
+            for key, name in (("training", "training"), ("compared", "held-out" if held_out else "without the image")):
+                if key == "compared" and source == "model" and not held_out:
                     continue  # it is the empirical score's
                 parts = [row[source][key] for row in rows]
                 values = [p.value for p in parts]
@@ -44,8 +44,8 @@ def dimension_against_time(
         left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=7.5)
-        for source, line in _LINES.items():
-            shown = [(row["t"], row[source]["share"]) for row in rows if np.isfinite(row[source]["share"].low)]
+        for source, line in ((name, _LINES[name]) for name in _NAMES):
+            shown = [(row["t"], row[source]["fraction"]) for row in rows if np.isfinite(row[source]["fraction"].low)]
             values = [s.value for _, s in shown]
             reach = [[s.value - s.low for _, s in shown], [s.high - s.value for _, s in shown]]
             colour = "#1b1b1b" if source == "model" else "#888888"
@@ -73,10 +73,10 @@ def dimension_against_time(
     return figure
 
 
-def model_spectra(model: xr.Dataset, empirical: xr.Dataset, note: str) -> Figure:
-    """Ordered survival, median over points, a panel for each t."""
+def model_spectra(records: Sequence[xr.Dataset], note: str) -> Figure:
+    """Ordered survival of every score and set of the records, median over points, a panel for each t."""
     with style():
-        times = model["t"].values
+        times = records[0]["t"].values
         columns = len(times) if len(times) <= 5 else 4
         count = -(-len(times) // columns)
         figure = Figure(figsize=(WIDTH, 2.2 * count + 0.6), layout="constrained")
@@ -85,18 +85,16 @@ def model_spectra(model: xr.Dataset, empirical: xr.Dataset, note: str) -> Figure
             if i >= len(times):
                 axis.set_axis_off()
                 continue
-            for source, arrays in (("model", model), ("empirical", empirical)):
-                for name in arrays["set"].values:
-                    values = arrays["survival"].isel(t=i).sel(set=name).median("point").values
-                    axis.plot(
-                        np.arange(1, values.size + 1),
-                        np.clip(values, -0.25, 2.5),
-                        _LINES[source],
-                        color=_COLOURS[str(name)],
-                        lw=1.4,
-                        label=f"{_NAMES[source]}, {_SETS.get(str(name), name)}",
-                    )
-            axis.axhline(0.5, color="#999999", lw=0.8, ls=":")
+            for score, where, values in _curves(records, i):
+                axis.plot(
+                    np.arange(1, values.size + 1),
+                    np.clip(values, -0.25, 2.5),
+                    _LINES[score],
+                    color=_COLOURS[where],
+                    lw=1.4,
+                    label=f"{_NAMES.get(score, 'empirical score')}, {where}",
+                )
+            axis.axhline(RESOLVED, color="#999999", lw=0.8, ls=":")
             axis.set(xscale="log", title=f"t = {times[i]:.2g}")
             axis.tick_params(labelsize=7.5)
         for row in axes:
@@ -107,6 +105,15 @@ def model_spectra(model: xr.Dataset, empirical: xr.Dataset, note: str) -> Figure
         figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=7.5)
         caption(figure, note)
     return figure
+
+
+def _curves(records: Sequence[xr.Dataset], i: int) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
+    """Score, set and ordered survival at the i-th noise variance."""
+    for record in records:
+        for score in record["score"].values:
+            for where in record["set"].values:
+                values = record["survival"].isel(t=i).sel(score=score, set=where).median("point").values
+                yield str(score), "without the image" if score == "left-out" else str(where), values
 
 
 def lost_images(
@@ -126,19 +133,19 @@ def lost_images(
     for title, chosen in (("most is lost", rows[:half]), ("least is lost", rows[len(rows) - half :])):
         for number, row in enumerate(chosen):
             i = row["place"]
-            at = model.isel(point=i).sel(set="training")
+            at = model.isel(point=i, score=0).sel(set="training")
 
             def image(values: NDArray[np.float64]) -> NDArray[np.float64]:
                 return np.asarray(as_images(values[None], shape)[0])
 
-            told = f"dim {row['dimension']:.0f}" + (f", {row['lost'].value:.0f} lost" if "lost" in row else "")
+            heading = f"dim {row['dimension']:.0f}"
             tiles: list[Tile | None] = [
-                Tile(image(at["picture"].values), limits, told),
+                Tile(image(at["picture"].values), limits, heading),
                 Tile(image(at["guess"].values), limits, "E[y|x]"),
             ]
             if held_out:
                 partner = int(points["partner"].values[i])
-                tiles.append(Tile(image(pictures[1, partner]), limits, f"new: dim {row['other']:.0f}"))
+                tiles.append(Tile(image(pictures[1, partner]), limits, f"held out: dim {row['compared']:.0f}"))
             for kind in ("kept", "lost"):
                 for vector, kappa in zip(at[kind].values, at[f"{kind}_survival"].values, strict=True):
                     found = bool(np.isfinite(vector).all())
