@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
+from geomem.jobs.audit.summary import _Curves, _interpolated, _needed, _samples_at
 
 from geomem.findings.plain import plain
 from geomem.jobs.audit.findings import number
-from geomem.jobs.audit.summary import _Curves, _interpolated, _needed, _samples_at
 from geomem.measure import Interval, Rate
 
 SIZES = np.array([16, 64, 256, 1024])

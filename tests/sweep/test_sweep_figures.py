@@ -82,5 +82,3 @@ def test_the_kink_is_where_the_spectrum_has_its_step() -> None:
     assert kinks.get_xdata()[0] == 64 - 8 - 2
     assert 43 in [line.get_xdata()[0] for line in axis.lines]
     assert "dimension 43" in axis.get_title()
-
-

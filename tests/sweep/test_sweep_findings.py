@@ -41,9 +41,7 @@ def test_memorizing_at_few_images_is_said_with_where_it_ends() -> None:
     assert found["dimension.first"].text.startswith("At N = 2 models resolve 0.0 [0.0, 0.0] of 64 dimensions")
     assert "13.0 [8.9, 17.1]" in found["dimension.last"].text
     verdict = boxed(arrays)
-    assert (
-        verdict.verdict == "Models copy their training images at N = 2, and have fewer dimensions there at N = 64"
-    )
+    assert verdict.verdict == "Models copy their training images at N = 2, and have fewer dimensions there at N = 64"
     assert "2 trainings" in verdict.sure
     assert verdict.next.startswith("Train on 64 images or more; sizes between 2 and 64")
     assert "--seeds" not in verdict.next
@@ -98,7 +96,9 @@ def test_copies_beside_few_held_out_images_are_not_denied() -> None:
     arrays = made(sizes=(2, 64), seeds=(0,), controls=2)
     arrays["sample_distance"].loc[{"size": 2}] = NEAR
     found = said(arrays)
-    assert found["copies.unclear"].text.startswith("Too few samples or held-out images to tell copies from chance: 100.0%")
+    assert found["copies.unclear"].text.startswith(
+        "Too few samples or held-out images to tell copies from chance: 100.0%"
+    )
     assert found["copies.none"].text.endswith("at N = 64.")
     assert "Copies at N = 2: too few images to tell." in boxed(arrays).sure
     assert boxed(arrays).next.startswith("Draw more samples (--samples)")

@@ -73,7 +73,9 @@ def test_each_size_and_time_has_a_row() -> None:
     at = [row for row in table if row["t"] == 0.1]
     whole = size_table(at, 0.1)
     titles = [column.title for column in whole.columns]
-    shown = [[cell_text(cell, column.spec) for cell, column in zip(line, whole.columns, strict=True)] for line in whole.rows]
+    shown = [
+        [cell_text(cell, column.spec) for cell, column in zip(line, whole.columns, strict=True)] for line in whole.rows
+    ]
     assert titles[:3] == ["N", "network, training", "network, held-out"]
     assert [line[0] for line in shown] == ["2", "64", "1,000"]
     assert [line[1:3] for line in shown] == [["13.0 [8.9, 17.1]", "33.0 [28.9, 37.1]"]] * 3

@@ -76,7 +76,20 @@ def test_processes_leave_the_records_of_one(straight: Run, tmp_path: Path) -> No
 def test_cells_end_with_a_killed_sweep_which_resumes_at_once_and_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     # Steps enough that the cell would train on for longer than it takes to see that it is alone.
     request = replace(TINY, sizes=(2, 3), steps=800, samples=2)
-    words = ["sweep", "digits", "--preset", "mlp", "--sizes", "2,3", "--points", "2", "--samples", "2", "--steps", "800"]
+    words = [
+        "sweep",
+        "digits",
+        "--preset",
+        "mlp",
+        "--sizes",
+        "2,3",
+        "--points",
+        "2",
+        "--samples",
+        "2",
+        "--steps",
+        "800",
+    ]
     command = [sys.executable, "-m", "geomem", *words, "--workers", "2", "--out", str(tmp_path / "run")]
     cell = None
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as parent:

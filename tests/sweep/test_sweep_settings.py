@@ -85,9 +85,7 @@ def test_settings_say_what_each_cell_needs(digits: DataSet) -> None:
     assert (made.training.held_out, made.discard, made.threshold) == (359, 8, 15)
     assert (made.training.steps, made.training.shape, made.training.data[1]) == (7, (1, 8, 8), digits.fingerprint())
     assert made.times == times_of((), 0)
-    few = settings_for(
-        digits, SweepRequest("data", "paper", preset="mlp", hold_out=3, points=50, times=(0.5, 0.2))
-    )
+    few = settings_for(digits, SweepRequest("data", "paper", preset="mlp", hold_out=3, points=50, times=(0.5, 0.2)))
     assert (few.points, few.times, few.sizes) == (3, (0.2, 0.5), (500, 1000, 1794))
 
 
