@@ -6,17 +6,11 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
-from geomem.jobs.audit.summary import _Curves, _interpolated, _needed, _samples_at
 
 from geomem.findings.plain import plain
-<<<<<<< HEAD:tests/data/test_data_numbers.py
 from geomem.intervals import Interval, Rate
 from geomem.jobs.data.needed import Curves, _interpolated, needed_numbers, samples_at
 from geomem.jobs.data.words import number, samples_needed, sigma
-=======
-from geomem.jobs.audit.findings import number
-from geomem.measure import Interval, Rate
->>>>>>> b8cb74e114becd9dab0de4df8a942bf4478d5853:tests/audit/test_summary.py
 
 SIZES = np.array([16, 64, 256, 1024])
 
