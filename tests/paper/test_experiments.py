@@ -82,9 +82,9 @@ def test_records_are_what_the_parts_make_by_the_seed_alone(name: str, gallery: P
     assert not other[part].equals(saved[part])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "fig6"])
 def test_records_are_finite(name: str, gallery: Path) -> None:
-    """Alg. 3 alone may have no answer."""
+    """Alg. 3 alone may have no answer; and a sweep has numbers of the empirical score alone."""
     for part, arrays in records_of(Run.existing(gallery / name)).items():
         for key, values in arrays.data_vars.items():
             if np.issubdtype(values.dtype, np.floating) and key != "dimension":
