@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from folders import header_of
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -20,7 +21,6 @@ from geomem.training.checkpoint import load_training, save_training
 from geomem.training.denoising import ImageObjective, pipeline
 from geomem.training.loop import Training, steps
 from geomem.training.unet import NETWORKS
-from folders import header_of
 from models import TRAINING
 
 SHAPE = (1, 4, 4)
@@ -217,6 +217,7 @@ def test_diffusers_opens_the_model_and_draws(tmp_path, network, kind, shape):
     assert not np.array_equal(drawn[0], drawn[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "first"), [("small-unet", "diffusers"), ("mlp", "geomem.models.pixels")])
 def test_diffusers_alone_opens_it_and_a_perceptron_once_its_class_is_imported(tmp_path, network, first):
     """In a process that knows nothing else of geomem."""

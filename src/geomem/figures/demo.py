@@ -168,9 +168,7 @@ def loss_curves(curves: Sequence[tuple[str, xr.DataArray]], note: str) -> Figure
             mine = [(curve, size) for name, curve in curves if name == title for size in curve["size"].values]
             for (curve, size), shade in zip(mine, np.linspace(0.15, 0.85, len(mine)), strict=True):
                 line = curve.sel(size=size)
-                axis.plot(
-                    line["step"], line, "o-", ms=3, lw=1.4, color=colormaps["viridis"](shade), label=f"N = {size:,}"
-                )
+                axis.plot(line["step"], line, lw=1.4, color=colormaps["viridis"](shade), label=f"N = {size:,}")
             axis.set(xlabel="training steps", title=title, yscale="log")
             axis.legend()
         axes[0].set_ylabel("loss")

@@ -22,7 +22,9 @@ def readings_table(
     """
     values = found["dimension"].transpose(*over, "t", "reading", "score", "set", ...)
     heads = [f"{score}, {where}" for score in values["score"].values for where in values["set"].values]
-    columns = [*(Column(dim, "") for dim in over), Column("t", ".3g"), Column("reading", ""), *map(Column, heads)]
+    columns = [*(Column(dim, "") for dim in over), Column("t", ".3g"), Column("reading", "")]
+    # "z": what rounds to 0 has no sign.
+    columns += [Column(head, "z.1f") for head in heads]
     columns.append(Column("found", ""))
     # Theory has readings without a score, and so without a pull.
     measured = found["pull"].notnull() | found["dimension"].notnull().any("reading")

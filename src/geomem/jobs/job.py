@@ -53,6 +53,7 @@ class Stage:
         all_cores: Whether a part computed in this process may use all cores. Its last bits then depend on their number, so it
             is for stages of one part, which never leave this process.
         keep_going: Whether the other parts are computed, and a report is made, where one fails.
+        notice: What should be known before the parts are computed, as what they cost; None for nothing.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Stage:
     seconds: float | Callable[[], float] = 0.0
     all_cores: bool = False
     keep_going: bool = False
+    notice: Callable[[], str | None] = lambda: None
 
     @classmethod
     def single(cls, name: str, label: str, make: Callable[[], xr.Dataset], *, share: float = 1.0) -> "Stage":

@@ -3,6 +3,8 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +84,15 @@ class AuditJob(Job[AuditRequest, Inputs]):
             Stage.single("cost", "measuring the cost", work.cost, share=0.01),
         ]
         if request.drawn:
-            stages.append(Stage(_DRAWN, work.draws, _samples, 0.05, lambda: work.seconds(_DRAWN)))
+            drawn = partial(work.seconds, _DRAWN)
+            stages.append(Stage(_DRAWN, work.draws, _samples, 0.05, drawn, notice=work.notice))
         if request.drawn or inputs.samples is not None:
             stages.append(Stage.single(_COPIES, "comparing samples with the training data", work.copies, share=0.02))
         for name, share in ((EMPIRICAL, 0.2), (MODEL, 0.7)):
-            stages.append(
-                Stage(
-                    name,
-                    lambda name=name: work.spectra(name),  # type: ignore[misc]
-                    joined,
-                    share,
-                    lambda name=name: work.seconds(name),  # type: ignore[misc]
-                )
-            )
+            parts, seconds = partial(work.spectra, name), partial(work.seconds, name)
+            stages.append(Stage(name, parts, joined, share, seconds))
+        if not request.drawn:
+            stages[-2] = replace(stages[-2], notice=work.notice)
         return stages
 
     def report(self, run: Run) -> Report:

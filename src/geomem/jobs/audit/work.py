@@ -33,7 +33,6 @@ from geomem.records import Run
 from geomem.scores import EmpiricalScore
 from geomem.spectra import usual_batch
 from geomem.spectra.dimension import PRESETS, readings_for
-from geomem.terminal import say
 
 __all__ = ["Inputs", "Work", "joined", "points_at_once"]
 
@@ -234,11 +233,11 @@ class Work:
         return half
 
     def cost(self) -> xr.Dataset:
-        """What the spectra will cost. Long ones are announced."""
+        """What the spectra will cost."""
         middle = self.times[len(self.times) // 2]
         source, x = self._source(self.empirical), self._points_at(TRAINING, [0])[0]
         count = self.chosen["row"].size
-        made = cost_of(
+        return cost_of(
             self.model,
             probe=self.request.probe,
             points=count,
@@ -251,13 +250,17 @@ class Work:
             empirical=empirical_seconds(source, x, middle, directions=self.directions),
             empirical_points=count if self.held_out is not None else 2 * count,
         )
-        seconds = float(made["seconds"].sum())
-        if seconds > _ANNOUNCED:
-            say(
-                f"{int(made['evaluations'].sum()):,} evaluations of the model at {count} images and {len(self.times)} noise levels: "
-                f"about {duration(seconds)} on one core or GPU. Interrupted, the same command resumes."
-            )
-        return made
+
+    def notice(self) -> str | None:
+        """What the spectra will cost, where that is long."""
+        cost = self.run.load("cost")
+        seconds = float(cost["seconds"].sum())
+        if seconds <= _ANNOUNCED:
+            return None
+        return (
+            f"{int(cost['evaluations'].sum()):,} evaluations of the model at {self.chosen['row'].size} images and {len(self.times)} noise "
+            f"levels: about {duration(seconds)} on one core or GPU. Interrupted, the same command resumes."
+        )
 
     def seconds(self, stage: str) -> float:
         """Estimated seconds of a stage."""

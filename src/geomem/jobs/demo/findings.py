@@ -33,8 +33,7 @@ def findings(found: Numbers) -> Findings:
     """All findings, by key: "digits.lost.16", "digits.copies.16", "manifold.theory.training", ..."""
     out: list[Finding] = []
     for case, words in ((found.digits, DIGITS), (found.manifold, MANIFOLD)):
-        out += [*_kept(case, words), *_lost(case, words), _trend(case, words), *_beyond(case, words)]
-        out += _theory(case, words)
+        out += [*_lost(case, words), _trend(case, words), *_beyond(case, words), *_theory(case, words)]
     return Findings([*out, *_copies(found.copies), *_origin(found.origin)])
 
 
@@ -47,14 +46,15 @@ def verdict(found: Numbers) -> str:
     copied = [c.size for c in found.copies if c.more]
     if not lost and not copied:
         return "No network has lost dimensions at its training digits, and none draws copies of them"
-    parts = []
-    if lost:
-        parts.append(f"networks trained on {listed(lost)} digits have lost dimensions at their training digits")
-    if copied:
-        who = "they" if copied == lost else f"{'those' if len(copied) > 1 else 'the one'} trained on {listed(copied)}"
-        parts.append(f"{who} draw{'' if len(copied) > 1 or who == 'they' else 's'} copies")
-    sentence = " and ".join(parts) if copied == lost else "; ".join(parts)
-    return sentence[0].upper() + sentence[1:]
+    if not lost:
+        return f"Networks trained on {listed(copied)} digits draw copies of their training digits"
+    sentence = f"Networks trained on {listed(lost)} digits have lost dimensions at their training digits"
+    if copied == lost:
+        return f"{sentence} and draw copies of them"
+    if not copied:
+        return f"{sentence}; none draws copies"
+    who = f"those trained on {listed(copied)} draw" if len(copied) > 1 else f"the one trained on {copied[0]:,} draws"
+    return f"{sentence}; {who} copies"
 
 
 def short(found: Numbers, said: Findings) -> list[str]:
@@ -77,18 +77,6 @@ def listed(sizes: Sequence[int]) -> str:
     return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + f" and {shown[-1]}"
 
 
-def _kept(case: CaseNumbers, words: Words) -> list[Finding]:
-    """What the networks of the smallest and the largest training set keep."""
-    out = []
-    for row in (case.of(NETWORK)[0], case.of(NETWORK)[-1]):
-        for name, kept in (("training", row.training), ("held-out", row.held_out)):
-            text = (
-                f"At N = {row.size:,} the network keeps {kept:{_SPEC}} of {case.dim} dimensions at {name} {words.many}."
-            )
-            out.append(Finding(f"{words.key}.{name}.{row.size}", words.key, text, kept))
-    return out
-
-
 def _lost(case: CaseNumbers, words: Words) -> list[Finding]:
     return [
         Finding(f"{words.key}.lost.{row.size}", words.key, _gap(row, words), row.difference) for row in case.of(NETWORK)
@@ -104,7 +92,7 @@ def _gap(row: Row, words: Words) -> str:
     if gap.high < 0:
         more = Interval(-gap.value, -gap.high, -gap.low, gap.n)
         return f"{where}, training {words.many} have {more:{_SPEC}} dimensions more than held-out {words.many}."
-    return f"{where}, training and held-out {words.many} do not differ: {gap:{_SPEC}} dimensions lost."
+    return f"{where}, no loss shows at training {words.many}: {gap:{_SPEC}} dimensions."
 
 
 def _trend(case: CaseNumbers, words: Words) -> Finding:
@@ -127,18 +115,18 @@ def _trend(case: CaseNumbers, words: Words) -> Finding:
 def _beyond(case: CaseNumbers, words: Words) -> list[Finding]:
     """The network of the largest training set against the empirical score, like with like: by the same probe."""
     network, exact, probed = (case.of(score)[-1] for score in (NETWORK, EMPIRICAL, PROBED))
-    where = f"at held-out {words.many}, N = {network.size:,}"
+    at, where = f"At N = {network.size:,}", f"dimensions at held-out {words.many}"
     out = [
         Finding(
             f"{words.key}.empirical",
             words.key,
-            f"The empirical score keeps {probed.held_out:{_SPEC}} dimensions {where}, measured by the network's probe.",
+            f"{at}, the empirical score keeps {probed.held_out:{_SPEC}} {where}, measured by the network's probe.",
             probed.held_out,
         ),
         Finding(
             f"{words.key}.empirical.exact",
             words.key,
-            f"By its exact Jacobian there, the empirical score keeps {exact.held_out:{_SPEC}} dimensions.",
+            f"By its exact Jacobian, the empirical score keeps {exact.held_out:{_SPEC}} {where}.",
             exact.held_out,
         ),
     ]
@@ -149,11 +137,11 @@ def _beyond(case: CaseNumbers, words: Words) -> list[Finding]:
         )
     elif network.held_out.low > probed.held_out.high:
         text = (
-            f"The network keeps more than the empirical score's {probed.held_out:{_SPEC}} {where}: it generalizes, or has not "
-            "trained long enough to memorize."
+            f"{at}, the network keeps more than the empirical score's {probed.held_out:{_SPEC}} {where}: it generalizes, or has "
+            "not trained long enough to memorize."
         )
     else:
-        text = f"The network keeps no more than the empirical score's {probed.held_out:{_SPEC}} {where}."
+        text = f"{at}, the network keeps no more than the empirical score's {probed.held_out:{_SPEC}} {where}."
     value = float(case.gaussian) if case.hardly_trained else probed.held_out
     return [*out, Finding(f"{words.key}.beyond", words.key, text, value)]
 
@@ -189,17 +177,11 @@ def _copies(copies: Sequence[Copies]) -> list[Finding]:
 
 
 def _origin(found: OriginNumbers) -> list[Finding]:
-    """How far theory's singular values are off those of simulated data sets."""
-    names = {
-        "correlated": "the correlated theory",
-        "row": "the row form of Eq. 18",
-        "exact": "the exact score's spectrum",
-    }
+    """How far the correlated theory's singular values are off those of simulated data sets."""
+    ranges = {"below": ("Below the condensation time", found.below), "above": ("Above twice that", found.above)}
     out = []
-    for part, where in (("below", found.below), ("above", found.above)):
-        range_ = "below the condensation time" if part == "below" else "above twice the condensation time"
-        for name, words in names.items():
-            error = found.error(name, where)
-            text = f"Of {words}, {range_}: |ln(theory/simulation)| is {error:.2g} (median)."
-            out.append(Finding(f"manifold.origin.{name}.{part}", "origin", text, error))
+    for part, (words, where) in ranges.items():
+        error = found.error("correlated", where)
+        text = f"{words}, the correlated theory's singular values at the origin are off by |ln ratio| = {error:.2g} (median)."
+        out.append(Finding(f"manifold.origin.{part}", "origin", text, error))
     return out

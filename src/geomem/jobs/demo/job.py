@@ -87,7 +87,7 @@ def _stage(name: str, how: _Measured, request: DemoRequest, inputs: Cases, run: 
 
     def part(size: int) -> Part:
         def make(tell: object) -> xr.Dataset:
-            return how.make(Trained(case, size, network(case, size, run), _scale(request), request.seed))
+            return how.make(Trained(case, size, network(case, size, run, request.seed), _scale(request), request.seed))
 
         return Part(f"{name}_{size}", f"{how.label} · N = {size:,}", make, size**0.5)
 

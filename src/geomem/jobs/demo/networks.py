@@ -7,22 +7,19 @@ measure read the networks, and its loss curve as its record.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from geomem.jobs.demo.cases import Case
 from geomem.jobs.demo.settings import T_RANGE, CaseSettings
 from geomem.jobs.job import Part, Stage, Tell
 from geomem.records import Run
-from geomem.training import TrainConfig, TrainState, load_checkpoint, save_checkpoint, train
+from geomem.training import EnsembleObjective, EnsembleSettings, load_training, members, train_in
 
 __all__ = ["Stack", "network", "networks_stage", "stacks"]
 
 # Networks of a stack: two of the demo's size train in little more time than one.
 _STACKED = 2
-# Checkpoints of a stack, and values of its loss curve.
-_SAVES = 12
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,20 @@ class Stack:
         """Name of the checkpoint."""
         return f"{self.name}.safetensors"
 
+    def training(self, case: Case, seed: int) -> EnsembleSettings:
+        """How it is trained."""
+        return EnsembleSettings(
+            sizes=self.sizes,
+            dim=case.data.shape[1],
+            sigma_data=float(case.data.std(correction=0)),
+            steps=self.settings.steps,
+            hidden=self.settings.hidden,
+            batch_size=self.settings.batch_size,
+            t_min=T_RANGE[0],
+            t_max=T_RANGE[1],
+            seed=seed,
+        )
+
 
 def stacks(case: str, settings: CaseSettings) -> list[Stack]:
     """The stacks of one data set."""
@@ -60,7 +71,7 @@ def networks_stage(cases: Sequence[Case], run: Run, seed: int, *, share: float, 
     def part(case: Case, stack: Stack) -> Part:
         label = f"training networks · {case.name}, N = {' and '.join(f'{n:,}' for n in stack.sizes)}"
         cost = case.settings.steps * case.settings.hidden**2 * len(stack.sizes)
-        return Part(stack.name, label, lambda tell: _trained(stack, case.data, run, seed, tell), cost)
+        return Part(stack.name, label, lambda tell: _trained(stack, case, run, seed, tell), cost)
 
     def parts() -> list[Part]:
         return [part(case, stack) for case in cases for stack in stacks(case.name, case.settings)]
@@ -68,51 +79,30 @@ def networks_stage(cases: Sequence[Case], run: Run, seed: int, *, share: float, 
     return Stage("networks", parts, share=share, seconds=seconds)
 
 
-def network(case: Case, size: int, run: Run) -> nn.Module:
+def network(case: Case, size: int, run: Run, seed: int) -> nn.Module:
     """The network trained on the first `size` samples, with averaged weights, from its checkpoint.
 
     Raises:
         InputError: If the checkpoint is missing or damaged.
     """
     stack = next(stack for stack in stacks(case.name, case.settings) if size in stack.sizes)
-    state = load_checkpoint(run.path / stack.file)
-    return state.ensemble.member(stack.sizes.index(size), state.average)
+    return members(load_training(run.path / stack.file, stack.training(case, seed)))[stack.sizes.index(size)]
 
 
-def _trained(stack: Stack, data: Tensor, run: Run, seed: int, tell: Tell) -> xr.Dataset:
-    """Train a stack from where its last checkpoint left it; its loss curve."""
-    settings, path = stack.settings, run.path / stack.file
-    if path.exists():
-        state = load_checkpoint(path)
-    else:
-        config = TrainConfig(
-            stack.sizes,
-            steps=settings.steps,
-            hidden=settings.hidden,
-            batch_size=settings.batch_size,
-            t_min=T_RANGE[0],
-            t_max=T_RANGE[1],
-            seed=seed,
-        )
-        state = TrainState(config, data.shape[1], float(data.std(correction=0)))
-    every = max(1, settings.steps // _SAVES)
-    total, since = torch.zeros(len(stack.sizes)), state.step
-    for step in train(state, data):
-        total = total + step.loss
-        tell(step.step / settings.steps, "")
-        if step.step % every == 0 or step.step == settings.steps:
-            run.log(part=stack.name, step=step.step, loss=(total / (step.step - since)).tolist())
-            with run.writing(stack.file) as temporary:
-                save_checkpoint(temporary, state)
-            total, since = torch.zeros_like(total), step.step
-    return _curve(stack, run)
-
-
-def _curve(stack: Stack, run: Run) -> xr.Dataset:
-    """The losses that were logged; a stack that was killed between log and checkpoint has logged a step twice."""
-    logged = {line["step"]: line["loss"] for line in run.metrics() if line.get("part") == stack.name and "step" in line}
-    loss = {"units": "1", "long_name": "weighted squared error of the noise, mean over the steps since the last value"}
+def _trained(stack: Stack, case: Case, run: Run, seed: int, tell: Tell) -> xr.Dataset:
+    """Train a stack from where its checkpoint left it; its loss curve."""
+    train_in(
+        run,
+        stack.file,
+        stack.training(case, seed),
+        lambda state: EnsembleObjective(state, case.data),
+        tell=lambda at: tell(at.share, ""),
+        labels={"part": stack.name},
+    )
+    # A stack that was killed has logged some steps twice.
+    logged = {line["step"]: line["loss"] for line in run.metrics() if line.get("part") == stack.name and "loss" in line}
+    losses = [loss if isinstance(loss, list) else [loss] for loss in logged.values()]
+    words = {"units": "1", "long_name": "weighted squared error of the noise, mean over the steps since the last value"}
     return xr.Dataset(
-        {"loss": (("step", "size"), list(logged.values()), loss)},
-        coords={"step": list(logged), "size": list(stack.sizes)},
+        {"loss": (("step", "size"), losses, words)}, coords={"step": list(logged), "size": list(stack.sizes)}
     )

@@ -13,7 +13,7 @@ from geomem.findings.finding import Findings
 from geomem.findings.readings import readings_table
 from geomem.jobs.demo.findings import findings, listed, short, verdict
 from geomem.jobs.demo.measure import NETWORK, SCORES
-from geomem.jobs.demo.numbers import READ, CaseNumbers, Copies, Numbers, numbers, numbers_as_plain
+from geomem.jobs.demo.numbers import READ, CaseNumbers, Copies, Numbers, OriginNumbers, numbers, numbers_as_plain
 from geomem.jobs.job import Report
 from geomem.measure.observe import HELD_OUT, TRAINING
 from geomem.page import Box, Cell, Column, Page, Picture, Section, Table
@@ -65,7 +65,7 @@ def _sure(found: Numbers, config: Mapping[str, Any]) -> str:
 
 
 def _next(found: Numbers) -> str:
-    own = "With your own images, run geomem data DATA; with a model of yours, geomem audit MODEL --trained-on DATA --held-out DATA."
+    own = "Measure your own: geomem data DATA for images, geomem audit MODEL --trained-on DATA for a model."
     return f"Run geomem demo without --quick. {own}" if found.digits.hardly_trained else own
 
 
@@ -179,7 +179,27 @@ def _manifold(records: Records, found: Numbers, said: Findings, note: str) -> Se
         text=[f"Gaussian data in {case.dim} dimensions with variance {_variances(points)}, and none in the others."],
         findings=[f.text for name in ("manifold", "manifold.theory", "origin") for f in said.section(name)],
         pictures=[_by_size("manifold", case, note), _by_time("manifold", points, note), singular],
-        tables=[_scores_table("manifold_scores", case, "points")],
+        tables=[_scores_table("manifold_scores", case, "points"), _origin_table(found.origin)],
+    )
+
+
+def _origin_table(origin: OriginNumbers) -> Table:
+    names = {
+        "correlated": "correlated theory",
+        "row": "Eq. 18, row form",
+        "exact": "exact score's spectrum",
+        "network": "trained network",
+    }
+    columns = [Column("singular values", ""), Column("below t_c", ".2g"), Column("above 2 t_c", ".2g")]
+    rows: list[list[Cell]] = [
+        [words, origin.error(name, origin.below), origin.error(name, origin.above)] for name, words in names.items()
+    ]
+    return Table(
+        "manifold_origin",
+        columns,
+        rows,
+        f"At the origin, N = {origin.size:,}: |ln ratio| to the median over data sets, median over t and over the singular "
+        f"values that the manifold moves. The condensation time is t_c = {origin.condensation_time:.3g}.",
     )
 
 
@@ -213,7 +233,7 @@ def _training(records: Records, note: str) -> Section:
     picture = Picture(
         "losses",
         figures.loss_curves(curves, note),
-        f"Weighted squared error of the predicted noise, mean over the steps between two dots. It ends at {words}.",
+        f"Weighted squared error of the predicted noise, mean over the steps since the last value. It ends at {words}.",
         "Loss of each network against training steps.",
     )
     return Section("Training", pictures=[picture])

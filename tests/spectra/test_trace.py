@@ -67,7 +67,7 @@ def test_degrees_of_freedom_are_those_of_the_spectrum(name):
 @pytest.mark.parametrize("k", [2, 5, 11])
 def test_unbiased_with_an_honest_error(k):
     """Over many draws the mean is the trace, the mean squared error sigma^2/k (d-k)/(d-1), and `error` its estimate."""
-    score, t, draws = gaussian(), torch.tensor(0.3, dtype=torch.float64), 2500
+    score, t, draws = gaussian(), torch.tensor(0.3, dtype=torch.float64), 1000
     x, truth = points(1)[0], exact(torch.tensor(0.3, dtype=torch.float64))
     g = seeded(7)
     found = [trace(score, x, t, probes=k, generator=g) for _ in range(draws)]
@@ -86,7 +86,7 @@ def test_unbiased_with_an_honest_error(k):
 
 def test_z_scores_have_unit_variance():
     """Where k is large enough for the error to be known well; Student's t of k - 1 degrees has variance (k-1)/(k-3)."""
-    d, k, draws = 100, 40, 1500
+    d, k, draws = 100, 40, 800
     s = torch.linspace(0, 3, d, dtype=torch.float64)
     score, t = GaussianScore(s), torch.tensor(0.5, dtype=torch.float64)
     truth, g = -(1 / (s + t)).sum(), seeded(8)
@@ -96,18 +96,18 @@ def test_z_scores_have_unit_variance():
     assert float(z.var()) == pytest.approx((k - 1) / (k - 3), abs=4 * math.sqrt(2 / draws))
 
 
-@pytest.mark.parametrize("k", [4, 10])
-def test_better_than_independent_directions(k):
-    """By (d-k)/(d-1), what drawing without replacement gains."""
-    score, t, draws = gaussian(), 0.3, 2000
+def test_better_than_independent_directions():
+    """By (d-k)/(d-1), what drawing without replacement gains; few of many directions would not tell it from 1."""
+    score, t, k, draws = gaussian(), 0.3, 10, 1000
     x, truth, g = torch.zeros(D).double(), exact(torch.tensor(0.3, dtype=torch.float64)), seeded(9)
     ours = torch.stack([trace(score, x, t, probes=k, generator=g).value for _ in range(draws)]) - truth
-    q = torch.randn(draws, k, D, generator=g, dtype=torch.float64)
+    q = torch.randn(20 * draws, k, D, generator=g, dtype=torch.float64)
     q = q / q.norm(dim=-1, keepdim=True)
     products = torch.einsum("nki,ij,nkj->nk", q, score.jacobian(x, t), q)
     theirs = D * products.mean(1) - truth
     gain = float(ours.square().mean() / theirs.square().mean())
-    assert gain == pytest.approx((D - k) / (D - 1), rel=5 * 2 / math.sqrt(draws))
+    # The mean of squares of nearly normal numbers: sqrt(2/draws), to which the many independent ones add little.
+    assert gain == pytest.approx((D - k) / (D - 1), rel=5 * math.sqrt(2.1 / draws))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 4096])
@@ -228,7 +228,7 @@ def test_frames_are_orthonormal(d, k):
 
 def test_frames_favour_no_direction():
     """Entries of a uniform direction have mean 0 and squares 1/d, fourth powers 3/(d(d+2)); columns are alike."""
-    d, k, draws, g = 5, 3, 4000, seeded(2)
+    d, k, draws, g = 5, 3, 2000, seeded(2)
     q = torch.stack([random_frame(d, k, generator=g) for _ in range(draws)])
     margin = 5 / math.sqrt(draws)
     assert float(q.mean(0).abs().max()) < margin / math.sqrt(d)

@@ -1,8 +1,7 @@
 """A run's folder is whole or absent, resumed by its own settings alone, and never deleted by mistake."""
 
 import json
-import subprocess
-import sys
+import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -220,27 +219,22 @@ def test_home_is_expanded(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stopped", ["environment.json", "config.json"])
-def test_start_that_was_killed_can_be_started_again(stopped, tmp_path):
-    """Killed without a chance to clean up while the first files are written: the same command must go on."""
-    code = f"""
-import os
-from pathlib import Path
-from dataclasses import dataclass
-from geomem import records
+def test_start_that_was_killed_can_be_started_again(stopped, tmp_path, monkeypatch):
+    """Killed without a chance to clean up while the first files are written: the same command must go on.
 
-@dataclass
-class Settings:
-    seed: int = 0
+    What a kill leaves is the folder as it is just before the file appears under its name.
+    """
+    original, killed = Path.replace, tmp_path / "killed"
 
-original = Path.replace
-def replace(self, target):
-    if Path(target).name == {stopped!r}:
-        os._exit(9)
-    return original(self, target)
-Path.replace = replace
-records.Run.open({str(tmp_path / "run")!r}, "demo", Settings())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 9, done.stderr
-    again = Run.open(tmp_path / "run", "demo", Settings())
+    def replace(self, target):
+        if Path(target).name == stopped:
+            shutil.copytree(tmp_path / "run", killed)
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    Run.open(tmp_path / "run", "demo", Settings())
+    monkeypatch.undo()
+    assert stopped not in files(killed)
+    assert any(name.startswith(stopped) or stopped in name for name in files(killed))
+    again = Run.open(killed, "demo", Settings())
     assert (again.path / "config.json").exists()

@@ -14,7 +14,7 @@ from geomem.manifolds import LinearManifold
 from geomem.scores import EmpiricalScore, GaussianScore, NetworkScore
 from geomem.spectra import Spectrum, spectrum
 from geomem.spectra.dimension import (
-    ESTIMATORS,
+    READINGS,
     degrees_of_freedom,
     flipd,
     largest_gap,
@@ -187,10 +187,10 @@ def test_thresholds_read_one_spectrum_many_times():
 
 
 def everything(found):
-    return {name: rule(found) for name, rule in ESTIMATORS.items()}
+    return {name: rule(found) for name, rule in READINGS.items()}
 
 
-@pytest.mark.parametrize("rule", ESTIMATORS)
+@pytest.mark.parametrize("rule", READINGS)
 def test_batches_are_read_one_by_one(rule, generator):
     """A batch of spectra with and without gaps, some not finite, in any shape."""
     values = torch.stack(
@@ -204,10 +204,10 @@ def test_batches_are_read_one_by_one(rule, generator):
         ]
     )
     kappa = 1 - values / 10
-    whole = ESTIMATORS[rule](made(values.reshape(2, 3, 12), kappa.reshape(2, 3, 12)))
+    whole = READINGS[rule](made(values.reshape(2, 3, 12), kappa.reshape(2, 3, 12)))
     assert whole.value.shape == whole.index.shape == whole.status.shape == (2, 3)
     for i in range(6):
-        alone = ESTIMATORS[rule](made(values[i], kappa[i]))
+        alone = READINGS[rule](made(values[i], kappa[i]))
         assert alone.value.shape == ()
         np.testing.assert_equal(whole.value.flat[i], alone.value)
         assert whole.index.flat[i] == alone.index

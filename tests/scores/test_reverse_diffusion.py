@@ -103,7 +103,7 @@ def test_the_flow_s_error_falls_as_the_square_of_the_steps(generator):
 def test_empirical_score_ends_on_its_samples_and_the_exact_score_between_them(generator):
     """Samples of the empirical score are training points, each as often as the next (chi-squared, level 1e-4)."""
     data = torch.randn(8, 3, generator=generator, dtype=torch.float64)
-    n, t_min = 1600, 1e-4
+    n, t_min = 800, 1e-4
     start = data[torch.arange(n) % 8] + math.sqrt(T_MAX) * torch.randn(n, 3, generator=generator, dtype=torch.float64)
     down = levels(150, t_min)
     found = torch.cdist(reverse_diffusion(EmpiricalScore(data), start, down, generator=generator), data).min(1)
@@ -114,11 +114,10 @@ def test_empirical_score_ends_on_its_samples_and_the_exact_score_between_them(ge
     distance = torch.cdist(reverse_diffusion(exact, start, down, generator=generator), data).amin(1)
     assert float((distance < math.sqrt(t_min)).double().mean()) < 0.01
     # It forgets where it started: the flow keeps the nearest sample of most starts, the diffusion of an eighth or so.
-    again = torch.cdist(
-        reverse_diffusion(EmpiricalScore(data), start[:1].expand(n, 3), down, generator=generator), data
-    )
+    one = start[:1].expand(100, 3)
+    again = torch.cdist(reverse_diffusion(EmpiricalScore(data), one, down, generator=generator), data)
     assert len(again.argmin(1).unique()) == 8
-    assert len(torch.cdist(heun(EmpiricalScore(data), start[:1].expand(n, 3), down), data).argmin(1).unique()) == 1
+    assert len(torch.cdist(heun(EmpiricalScore(data), one[:2], down), data).argmin(1).unique()) == 1
 
 
 def test_noise_comes_from_its_generator_alone():
