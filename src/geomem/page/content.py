@@ -42,7 +42,7 @@ class Column:
     """Heading of a column, and how its numbers are shown (a format spec); CSV has them in full."""
 
     title: str
-    spec: str = ".1f"
+    spec: str = "z.1f"
 
 
 @dataclass(frozen=True)
