@@ -1,4 +1,4 @@
-"""The command line as its users meet it: in this process as a rule, and in one of its own where that is the point."""
+"""The command line as its users meet it, in this process or in one of its own."""
 
 import contextlib
 import io
@@ -14,39 +14,46 @@ from pathlib import Path
 from geomem.cli import main
 
 COMMAND = [sys.executable, "-m", "geomem"]
+# Python shows no other warnings by itself.
+UNSEEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
 def geomem(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A command in this process: its exit code, and what it printed."""
-    out, error, code = io.StringIO(), io.StringIO(), 0
-    shown = warnings.showwarning
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error), contextlib.chdir(cwd):
+    """What a command prints and its exit code, run here: starting Python and importing torch takes seconds."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),  # also puts back showwarning, which `main` replaces
+    ):
+        warnings.simplefilter("default")
+        for kind in UNSEEN:
+            warnings.simplefilter("ignore", kind)
+        try:
             main(arguments)
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    finally:
-        warnings.showwarning = shown
-    return subprocess.CompletedProcess([*arguments], code, out.getvalue(), error.getvalue())
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return subprocess.CompletedProcess([*COMMAND, *arguments], code, out.getvalue(), err.getvalue())
 
 
-def process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own."""
+def started(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, for what depends on being one."""
     return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=240)
 
 
 def stopped(*arguments: str, cwd: Path, when: Callable[[], bool], by: signal.Signals) -> tuple[int, str]:
-    """Exit code and standard error of a process that gets a signal once something has happened."""
+    """Exit code and standard error of a command that gets a signal once something has happened."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [*COMMAND, *arguments], cwd=cwd, stderr=subprocess.PIPE, text=True, env=environment
-    ) as running:
-        assert running.stderr is not None
-        while not when() and running.poll() is None:
+    ) as process:
+        assert process.stderr is not None
+        while not when() and process.poll() is None:
             time.sleep(0.002)
-        running.send_signal(by)
-        said = running.stderr.read()
-    return running.returncode, said
+        process.send_signal(by)
+        said = process.stderr.read()
+    return process.returncode, said
 
 
 def assert_refused(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:

@@ -49,7 +49,7 @@ def _train_reference(folder: Path) -> None:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """Run as users do, without annotations being checked, so that wrong input meets the library's own checks."""
+    """Run as users do, also in `make typecheck`, so that wrong input meets the library's own checks."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

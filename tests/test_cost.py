@@ -1,5 +1,7 @@
 """What spectra of a network cost: memory bounded before, the batch that fits, seconds measured."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,15 @@ from torch.profiler import ProfilerActivity, profile
 from geomem.errors import InputError
 from geomem.noise import t_from_sigma
 from geomem.scores import EmpiricalScore, GaussianScore, NetworkScore
-from geomem.spectra import MEMORY, PROBES, batch_within, measured_cost, spectrum
+from geomem.spectra import (
+    MEMORY,
+    PROBES,
+    batch_within,
+    decomposition_seconds,
+    measured_cost,
+    spectrum,
+    usual_batch,
+)
 from geomem.spectra.cost import _memory
 from laws import deviation
 from models import unet
@@ -138,16 +148,22 @@ def test_measured_cost_within_memory():
 def test_measured_cost_of_closed_forms():
     for score in (GaussianScore(torch.ones(3)), EmpiricalScore(torch.eye(3, dtype=torch.float64))):
         found = measured_cost(score, 1.0)
-        assert found.batch in (4, 16, 64, 256, 1024)
+        assert found.batch == 1024
         assert found.seconds > 0
 
 
-def test_slow_scores_are_tried_in_small_batches(monkeypatch):
-    """Where a batch takes more than a second no larger one is tried; the seconds are those of one score."""
+def test_the_usual_batch_depends_on_the_shape_alone():
+    for shape, batch in (((1, 8, 8), 512), ((1, 28, 28), 41), ((3, 64, 64), 4)):
+        score = GaussianScore(torch.ones(shape).flatten(), shape=shape)
+        assert usual_batch(score, MEMORY) == batch
+    assert usual_batch(network(), 3 * _memory(network(), torch.float32, "cpu")) == 3
+
+
+def test_slow_scores_are_timed_once(monkeypatch):
     now, asked = 0.0, []
 
     class Slow:
-        shape = (2,)
+        shape = (2**12,)
 
         def __call__(self, x, t):
             nonlocal now
@@ -157,8 +173,15 @@ def test_slow_scores_are_tried_in_small_batches(monkeypatch):
 
     monkeypatch.setattr("geomem.spectra.cost.perf_counter", lambda: now)
     found = measured_cost(Slow(), 1.0)
-    assert (found.batch, found.seconds) == (4, 0.5)
-    assert asked == [4, 4]
+    assert (found.batch, found.seconds) == (8, 0.5)
+    assert asked == [8]
+
+
+def test_decompositions_take_longer_in_more_dimensions(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("geomem.spectra.cost.perf_counter", lambda: float(next(ticks)))
+    assert decomposition_seconds(20) == 1
+    assert decomposition_seconds(2 * 384, vectors=True) == 8
 
 
 def test_hooks_are_taken_off():

@@ -9,7 +9,6 @@ import torch
 
 from geomem.errors import InputError, TrainingError
 from geomem.precision import one_thread
-from geomem.records import Run
 from geomem.scores import GaussianScore, NetworkScore
 from geomem.training import (
     PARAMETRISATIONS,
@@ -22,8 +21,6 @@ from geomem.training import (
     members,
     save_training,
     steps,
-    train_in,
-    train_together,
 )
 from geomem.training.gradients import Gradients
 from laws import deviation
@@ -256,51 +253,6 @@ def test_data_that_are_no_numbers_stop_training_before_harm():
 def test_wrong_configurations_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         Training(config(**changes))
-
-
-def test_runs_side_by_side_give_their_results_in_order():
-    threads, waits = torch.get_num_threads(), []
-    settings = [config(), config(sizes=(4,), seed=1), config(steps=12, prediction="noise")]
-    found = train_together(
-        [lambda stopped, c=c: (trained(c)[0], torch.get_num_threads()) for c in settings],
-        on_wait=lambda: waits.append(1),
-        workers=2,
-    )
-    assert waits
-    assert torch.get_num_threads() == threads
-    for asked, (state, own) in zip(settings, found, strict=True):
-        assert own == 1
-        assert same(state, trained(asked)[0])
-
-
-@pytest.mark.parametrize("error", [TrainingError, KeyboardInterrupt], ids=lambda e: e.__name__)
-def test_runs_side_by_side_stop_together(error, tmp_path):
-    """A failed run, or the user, stops all after a step; their states are saved and resume."""
-    folder, asked, at = Run.open(tmp_path / "run", "test", config()), config(steps=100_000), []
-    bad = torch.full_like(DATA, math.nan) if error is TrainingError else DATA
-
-    def run(file, data):
-        return lambda stopped: train_in(
-            folder,
-            file,
-            asked,
-            lambda state: EnsembleObjective(state, data),
-            tell=lambda progress: at.append(progress.step),
-            stopped=stopped,
-        )
-
-    def interrupt():
-        if error is KeyboardInterrupt and len(at) > 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(error):
-        train_together([run("a", DATA), run("b", bad)], on_wait=interrupt, workers=2)
-    state = load_training(folder.path / "a", asked)
-    assert state.step < 100_000
-    whole = Training(asked)
-    for _, step in zip(range(state.step), train(whole), strict=False):
-        assert step.step <= state.step
-    assert same(state, whole)
 
 
 def test_one_thread_inside_the_block_alone():

@@ -74,7 +74,7 @@ def _job(name: str, help_: str) -> Callable[..., None]:
     positional = [key for key, (_, said) in options(kind).items() if said.positional]
 
     def command(*given: Any, **values: Any) -> None:
-        values |= dict(zip(positional, given, strict=True))
+        values |= dict(zip(positional, given, strict=False))  # those left out have defaults
         request = kind(**{key: v for key, v in values.items() if key not in EXECUTION})
         _carry_out(request, Execution(**{key: v for key, v in values.items() if key in EXECUTION}))
 

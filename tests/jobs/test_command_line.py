@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import assert_refused, geomem, process
+from commands import assert_refused, geomem, started
 
 THEORY = ["theory", "--variances", "1x2,0.3x5", "--dim", "30", "--samples", "1000", "--quick"]
 
@@ -39,8 +39,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.slow
 def test_the_program_runs_as_a_module(tmp_path: Path) -> None:
-    assert_refused(process("audits", cwd=tmp_path), 2, "audits")
-    assert process(*THEORY, "--times", "0.1", cwd=tmp_path).returncode == 0
+    assert_refused(started("audits", cwd=tmp_path), 2, "audits")
+    assert started(*THEORY, "--times", "0.1", cwd=tmp_path).returncode == 0
 
 
 def test_theory_prints_a_table_and_leaves_record_and_figure(tmp_path: Path) -> None:

@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-import toy
 import xarray as xr
-from toy import ToyRequest
 
 from geomem.errors import GeomemError, InputError, OutputError
 from geomem.jobs import places, registry
 from geomem.jobs.again import redraw
 from geomem.jobs.engine import run
 from geomem.records import Run
+from jobs import toy
+from jobs.toy import ToyRequest
 
 
 @pytest.fixture(autouse=True)

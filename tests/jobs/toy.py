@@ -20,7 +20,7 @@ from geomem.records import Run
 from geomem.seeds import derived_generator
 
 # What a worker process is started with, in place of ("-m", "geomem.jobs.worker").
-WORKER = ("-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import toy; toy.work()")
+WORKER = ("-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); from jobs import toy; toy.work()")
 
 
 @dataclass(frozen=True)

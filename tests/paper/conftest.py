@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from tiny import TINY, make_tiny
-
-from geomem.paper import run
+from tiny import TINY, make_tiny, reproduce
 
 
 @pytest.fixture
@@ -28,7 +26,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
             make_tiny(patch)
             unfinished = folder.with_name("gallery.part")
             for name in TINY:
-                run(name, out=unfinished / name)
+                reproduce(name, out=unfinished / name)
             unfinished.rename(folder)
     return folder
 

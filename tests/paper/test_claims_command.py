@@ -2,11 +2,12 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
-from commands import assert_refused, geomem
-from geomem.paper import EXPERIMENTS
+from commands import assert_refused, geomem, stopped
 from geomem.paper.claims import CLAIMS, needs
+from geomem.paper.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,3 +62,20 @@ def test_claims_without_records_are_refused(tmp_path: Path) -> None:
     (tmp_path / "fig1").mkdir()
     (tmp_path / "fig1" / "config.json").write_text("{}")
     assert_refused(geomem("claims", "--records", ".", cwd=tmp_path), 2, "fig1")
+
+
+def test_an_interrupted_experiment_resumes(tmp_path: Path) -> None:
+    """Stopped after the first of several parts it says so; run again it keeps that part."""
+    first = tmp_path / "run" / "samples-50.nc"
+    code, said = stopped("reproduce", "fig10", "--out", "run", cwd=tmp_path, when=first.exists, by=signal.SIGINT)
+    assert code == 130, said
+    assert "interrupted; progress is saved" in said
+    assert "Traceback" not in said
+    assert {p.suffix for p in first.parent.iterdir()} <= {".json", ".jsonl", ".nc"}
+    assert [p.name for p in first.parent.glob("*.nc")] == ["samples-50.nc"]
+    made = first.stat().st_mtime_ns
+    result = geomem("reproduce", "fig10", "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert first.stat().st_mtime_ns == made
+    assert "fig10: samples-50\n" not in result.stderr
+    assert "fig10: samples-250" in result.stderr

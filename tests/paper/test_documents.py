@@ -3,18 +3,17 @@
 import json
 import re
 import shutil
-import signal
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from commands import geomem, stopped
+from commands import geomem
 from geomem.errors import InputError, OutputError
-from geomem.paper import EXPERIMENTS
 from geomem.paper.claims import CLAIMS
 from geomem.paper.document import _options, documents, stale, verdicts_of, write
 from geomem.paper.errata import ERRATA
+from geomem.paper.experiments import EXPERIMENTS
 from geomem.records import Run
 
 LINK = re.compile(r"\]\(([^)#]*)(#[^)]*)?\)")
@@ -133,7 +132,7 @@ def test_commands_in_the_gallery_make_the_same_run() -> None:
 
     for name, experiment in EXPERIMENTS.items():
         for scale in experiment.settings:
-            folder = " --data FOLDER" if experiment.reads and scale != "quick" else ""
+            folder = " --data FOLDER" if experiment.check_data and scale != "quick" else ""
             assert said(name, scale) == f" --scale {scale}{folder}"
     assert said("fig2", "full", seed=3) == " --scale full --seed 3"
     assert said("fig5", "full", seed=3, steps=1000) == " --scale full --seed 3 --steps 1000"
@@ -226,24 +225,6 @@ def test_the_check_fails_and_writes_nothing_and_without_it_all_is_written(own: P
     assert [line.split("  ")[-2].strip() for line in lines] == [s["verdict"] for s in stated]
     assert (errata.read_text(), claims.read_text()) == (right, before)
     assert readme.exists()
-
-
-def test_an_interrupted_experiment_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Stopped after the first of several parts it says so; asked again it keeps that part."""
-    first = tmp_path / "run" / "samples-50.nc"
-    code, said = stopped("reproduce", "fig10", "--out", "run", cwd=tmp_path, when=first.exists, by=signal.SIGINT)
-    assert code == 130, said
-    assert "interrupted; what was done is kept" in said
-    assert "Traceback" not in said
-    assert {p.suffix for p in first.parent.iterdir()} == {".json", ".nc"}
-    assert [p.name for p in first.parent.glob("*.nc")] == ["samples-50.nc"]
-    made = first.stat().st_mtime_ns
-    result = geomem("reproduce", "fig10", "--out", "run", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert first.stat().st_mtime_ns == made
-    assert "fig10: samples-50\n" not in result.stderr
-    assert "fig10: samples-250" in result.stderr
-    assert "".join(result.stdout.split()).endswith(f"Figure:{tmp_path / 'run' / 'fig10.png'}")
 
 
 def test_bars_in_cells_are_no_borders() -> None:

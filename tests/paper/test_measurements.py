@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from geomem.paper.run import records_of
 
 from geomem import theory
 from geomem.manifolds import LinearManifold
@@ -20,6 +19,7 @@ from geomem.paper.latent import LatentSettings, _distinct, _evenly, latent_parts
 from geomem.paper.order import OrderSettings, order_parts
 from geomem.paper.parameters import M7, M15, PLACES
 from geomem.paper.plane import PlaneSettings, plane_parts
+from geomem.paper.records import records_of
 from geomem.paper.reverse import ReverseSettings, reverse_parts
 from geomem.paper.scaling import ScalingSettings, _half_condensed, scaling_parts
 from geomem.paper.sizes import SizeSettings, simulated_parts
@@ -27,7 +27,7 @@ from geomem.records import Run
 from geomem.scores import EmpiricalScore, NetworkScore
 from geomem.seeds import derived_generator
 from geomem.spectra import spectrum
-from geomem.training import load_checkpoint
+from geomem.training import load_training, members
 
 NOTHING = SimpleNamespace()
 
@@ -132,16 +132,17 @@ def test_what_is_measured_is_the_average_of_the_weights_beside_the_samples_that_
     """From the checkpoint and the seed: every network at the origin, the first samples and new points."""
     folder = Run.existing(gallery / "fig16")
     settings = networks.NetworkSettings(**{f.name: folder.config[f.name] for f in fields(networks.NetworkSettings)})
-    state, saved = load_checkpoint(folder.path / "m15.safetensors"), folder.load("m15")
-    assert state.step == settings.steps == saved.attrs["steps"]
     manifold = LinearManifold.subspaces(30, M15)
     data = manifold.sample(5000, generator=derived_generator(0, "data"))
+    state, saved = load_training(folder.path / "m15.safetensors", settings.training(data)), folder.load("m15")
+    assert state.step == settings.steps == saved.attrs["steps"]
+    trained = members(state)
     new = manifold.sample(settings.points, generator=derived_generator(0, "held-out"))
     points = torch.cat([torch.zeros(1, 30), data[: settings.points], new])
     t = torch.tensor(settings.times, dtype=torch.float64)
     groups = [torch.arange(5), torch.arange(5, 15), torch.arange(15, 30)]
     for i, n in enumerate(settings.sizes):
-        scores = {"network": NetworkScore(state.ensemble.member(i, state.average), (30,))}
+        scores = {"network": NetworkScore(trained[i], (30,))}
         scores["empirical"] = EmpiricalScore(data[:n])
         for name, score in scores.items():
             found = networks._spectra(score, points, t, groups, settings)
@@ -149,8 +150,7 @@ def test_what_is_measured_is_the_average_of_the_weights_beside_the_samples_that_
                 np.testing.assert_array_equal(values, saved[key].sel(size=n, score=name), err_msg=f"{name} {n} {key}")
     assert saved["variance"].values.tolist() == pytest.approx([1.0, 0.3, 0.0])
     assert saved["count"].values.tolist() == [5, 10, 15]
-    weights = state.ensemble.member(0), state.ensemble.member(0, state.average)
-    assert not torch.equal(*(w.leave.weight for w in weights))
+    assert not torch.equal(trained[0].leave.weight, state.network.member(0).leave.weight)
 
 
 def test_participation_ratios_go_from_one_sample_to_all() -> None:

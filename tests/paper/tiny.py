@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
-from geomem.paper import EXPERIMENTS
+from geomem.jobs import engine
+from geomem.jobs.job import Result
+from geomem.jobs.progress import Progress
+from geomem.paper.experiments import EXPERIMENTS
 from geomem.paper.images import ImageSweep
+from geomem.paper.request import ReproduceRequest
 
 NETWORKS: dict[str, Any] = {"steps": 20, "hidden": 16, "batch_size": 16, "points": 3}
 SPECTRA: dict[str, Any] = {"sizes": (50, 200), "times": (0.3, 0.01, 1e-5), "realizations": 3}
@@ -45,7 +49,16 @@ def make_tiny(patch: pytest.MonkeyPatch) -> None:
         patch.setitem(EXPERIMENTS, name, replace(experiment, settings=settings))
 
 
-def settings_of(name: str, **changes: Any) -> Any:
+def reproduce(
+    name: str, *, out: Path | None = None, force: bool = False, progress: Progress | None = None, **options: Any
+) -> Result:
+    """Carry out `geomem reproduce`, in this process: others would not have the tiny settings."""
+    result = engine.run(ReproduceRequest(name, **options), out=out, force=force, workers=1, progress=progress)
+    assert result is not None
+    return result
+
+
+def quick_settings(name: str, **changes: Any) -> Any:
     """The settings of the quick scale with some changes."""
     return replace(EXPERIMENTS[name].settings["quick"], **changes)
 

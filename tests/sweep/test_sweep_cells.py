@@ -110,10 +110,10 @@ def test_a_cell_that_fails_is_named_and_does_not_affect_the_others_and_is_alone_
 def test_a_cell_resumes_with_the_model_that_it_has_trained(
     straight: Result, copied: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geomem.training import loop
+    from geomem.training import run as training_run
 
     copied.remove(NAMES[0])
-    monkeypatch.setattr(loop, "Training", None)  # nothing is trained anew
+    monkeypatch.setattr(training_run, "Training", None)  # nothing is trained anew
     swept(copied.path)
     same(Run.existing(straight.folder), copied, NAMES[0])
 

@@ -64,7 +64,9 @@ def test_the_command_leaves_page_summary_tables_and_pictures(finished: Path) -> 
         assert sentence in page.replace("&#39;", "'").replace("\N{NO-BREAK SPACE}", " ")
     assert set(summary["findings"]) >= {"dimension.first", "dimension.last", "copies.none", "blind", "alg3"}
     assert "How to read this page" in page
-    assert "geomem sweep digits --sizes 2,20" in page  # the line that repeats it
+    (again,) = [line for line in page.splitlines() if line.startswith("<pre>geomem sweep ")]
+    for words in (" digits", " --sizes 2,20", " --preset mlp", " --steps 30", " --out run"):
+        assert words in again
     assert "None" not in page
 
 

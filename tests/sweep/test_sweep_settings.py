@@ -11,6 +11,7 @@ import pytest
 
 from geomem.data import DataSet, load
 from geomem.errors import InputError
+from geomem.jobs.parsing import parse_seeds, seeds_text
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.jobs.sweep.settings import SweepSettings, cell_name, paper_sizes, reading_of, settings_for, times_of
 from geomem.training.images import divided
@@ -195,3 +196,18 @@ def test_data_that_are_no_images_or_lie_on_another_scale_are_refused() -> None:
         settings_for(DataSet("rows", "array", rng.normal(size=(50, 7))), asked(2))
     with pytest.raises(InputError, match="-1 to 1"):
         settings_for(DataSet("bytes", "array", rng.uniform(0, 255, (50, 8, 8)).astype(np.float32)), asked(2))
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("1", (0,)), ("3", (0, 1, 2)), ("0,7", (0, 7)), (" 4 , 2 ", (4, 2)), ("0,0", (0, 0)), ("5,", (5,))],
+)
+def test_seeds_are_a_number_of_them_or_a_list(text: str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == seeds
+    assert parse_seeds(seeds_text(seeds)) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1,-1", "5,,", "a", "1.5", "1;2", "1:3"])
+def test_text_that_is_no_seeds_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"--seeds: .*{text!r}"):
+        parse_seeds(text)

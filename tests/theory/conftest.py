@@ -35,12 +35,11 @@ class Simulated:
     own: np.ndarray  # (sets,) weight of the first sample
     power: np.ndarray  # (sets,) sum of squared weights, Y
     mean: np.ndarray  # (sets, m)
-    covariance: np.ndarray  # (sets, m, m)
+    covariance: np.ndarray  # (sets, m, m), or (sets, 0, 0) where it was not asked for
 
 
-def _weights(y: np.ndarray, x: np.ndarray, t: float) -> np.ndarray:
-    """softmax(-|x-y|^2/2t) over samples, for samples (k, N, m) and positions (m,) or (k, m)."""
-    logits = (np.einsum("knm,km->kn", y, np.broadcast_to(x, (y.shape[0], y.shape[2]))) - 0.5 * np.sum(y**2, -1)) / t
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Weights over the last axis."""
     w = np.exp(logits - logits.max(-1, keepdims=True))
     return np.asarray(w / w.sum(-1, keepdims=True))
 
@@ -60,7 +59,7 @@ def simulate() -> Callable[..., list[Simulated]]:
     `x` (d,) or None for the origin; `planted` puts the position among the samples (and "own" draws it from the data).
     """
 
-    def run(variances, n, times, count, seed, x=None, planted=False) -> list[Simulated]:
+    def run(variances, n, times, count, seed, x=None, planted=False, covariance=True) -> list[Simulated]:
         s = variances[variances > 0]
         at = np.zeros(s.size) if x is None else np.asarray(x)[variances > 0]
         rows: list[list[tuple[np.ndarray, ...]]] = [[] for _ in times]
@@ -69,19 +68,17 @@ def simulate() -> Callable[..., list[Simulated]]:
                 at = y[:, 0]
             elif planted:
                 y[:, 0] = at
+            position = np.broadcast_to(at, (y.shape[0], s.size))
+            # -|x-y|^2/2 but for a term without y, which the weights do not have.
+            energy = (y @ position[:, :, None])[..., 0] - 0.5 * np.sum(y**2, -1)
             for row, t in zip(rows, times, strict=True):
-                w = _weights(y, at, t)
-                mean = np.einsum("kn,kni->ki", w, y)
-                second = np.matmul((y * w[..., None]).transpose(0, 2, 1), y)
-                row.append(
-                    (
-                        np.broadcast_to(at, mean.shape),
-                        w[:, 0],
-                        np.sum(w**2, -1),
-                        mean,
-                        second - mean[:, :, None] * mean[:, None],
-                    )
-                )
+                w = _softmax(energy / t)
+                mean = (w[:, None] @ y)[:, 0]
+                spread = np.empty((len(y), 0, 0))
+                if covariance:
+                    second = np.matmul((y * w[..., None]).transpose(0, 2, 1), y)
+                    spread = second - mean[:, :, None] * mean[:, None]
+                row.append((position, w[:, 0], np.sum(w**2, -1), mean, spread))
         return [Simulated(*(np.concatenate(part) for part in zip(*row, strict=True))) for row in rows]
 
     return run
@@ -93,14 +90,13 @@ def smoothed() -> Callable[..., np.ndarray]:
 
     def run(variances, n, t, count, seed) -> np.ndarray:
         s = variances[variances > 0]
+        # The origin, then sqrt t along each axis.
+        positions = np.sqrt(t) * np.vstack([np.zeros(s.size), np.eye(s.size)])
         blocks = []
         for y in _data(s, n, count, seed):
-            origin = np.einsum("kn,kni->ki", _weights(y, np.zeros(s.size), t), y)
-            columns = [
-                (np.einsum("kn,kni->ki", _weights(y, e * np.sqrt(t), t), y) - origin) / np.sqrt(t)
-                for e in np.eye(s.size)
-            ]
-            blocks.append(np.stack(columns, -1) - np.eye(s.size))
+            logits = (positions @ y.transpose(0, 2, 1) - 0.5 * np.sum(y**2, -1)[:, None]) / t
+            means = _softmax(logits) @ y
+            blocks.append((means[:, 1:] - means[:, :1]).transpose(0, 2, 1) / np.sqrt(t) - np.eye(s.size))
         return np.concatenate(blocks)
 
     return run

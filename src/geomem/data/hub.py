@@ -85,8 +85,8 @@ def from_table(where: str, table: Any, preparation: Preparation) -> DataSet:
             raise InputError(f"{where}: {names[i]} holds no image; choose other data.")
         return image
 
-    images, notes = prepare_all(where, names, read, preparation)
-    return DataSet(where, "Hugging Face images", images, notes=notes)
+    values, notes = prepare_all(where, names, read, preparation)
+    return DataSet(where, "Hugging Face images", values, notes=notes)
 
 
 def _downloaded(path: str) -> bool:

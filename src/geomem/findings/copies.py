@@ -10,7 +10,7 @@ from geomem.figures.copies import closest_pairs
 from geomem.findings.finding import Finding
 from geomem.intervals import Rate
 from geomem.measure.copies import RATIO, rate_of_copies, ratios, verdict
-from geomem.page import Box, Column, Picture, Section, Table
+from geomem.page import Box, Cell, Column, Picture, Section, Table
 
 __all__ = [
     "SECTION",
@@ -151,7 +151,7 @@ def copies_section(
 
 def rates_table(copies: xr.Dataset, numbers: Numbers) -> Table:
     """Samples and control side by side: how many are copies, and how near they lie to the training data."""
-    rows = []
+    rows: list[list[Cell]] = []
     for name, rate, side in (
         ("generated samples", numbers["generated"], copies["distance"].values),
         (
@@ -177,7 +177,7 @@ def rates_table(copies: xr.Dataset, numbers: Numbers) -> Table:
 def closest_table(copies: xr.Dataset, unit: str) -> Table:
     """Every sample with its nearest training datum, the relatively closest first."""
     order = np.argsort(copies["ratio"].values, kind="stable")
-    rows = [
+    rows: list[list[Cell]] = [
         [
             str(copies["sample_label"].values[i]),
             str(copies["neighbour_label"].values[i]),

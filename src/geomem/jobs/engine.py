@@ -79,7 +79,7 @@ def run(
     with folder.alone(), ExitStack() as stack:
         stages = job.stages(request, inputs, folder)
         told = Stages(progress, {stage.name: stage.share for stage in stages})
-        work = _Work(folder, told, request, workers, on, stack)
+        work = _Work(folder, told, request, workers, on, stack, say)
         failed: list[places.Outcome] = []
         for stage in stages:
             failed += work.stage(stage)
@@ -140,9 +140,16 @@ class _Work:
     """Computes the parts of stages, where they are not saved already."""
 
     def __init__(
-        self, run: Run, told: Stages, request: Request, workers: int | None, on: str, stack: ExitStack
+        self,
+        run: Run,
+        told: Stages,
+        request: Request,
+        workers: int | None,
+        on: str,
+        stack: ExitStack,
+        say: Callable[[str], None],
     ) -> None:
-        self.run, self.told, self.request = run, told, request
+        self.run, self.told, self.request, self.say = run, told, request, say
         self.workers, self.on, self.stack = workers, on, stack
         self._place: places.Local | places.Ray | None = None
 
@@ -153,6 +160,9 @@ class _Work:
             return []
         parts = stage.parts()
         missing = [part for part in parts if not self.run.has(part.name)]
+        notice = stage.notice() if missing else None
+        if notice is not None:
+            self.say(notice)
         failed = self._compute(stage, parts, missing) if missing else []
         if stage.join is not None and not failed:
             self.run.save(stage.name, stage.join([self.run.load(part.name) for part in parts]))
@@ -194,7 +204,8 @@ class _Work:
         if stage.all_cores or (self.on == "local" and len(missing) == 1):
             return None
         if self.on == "local":
-            usual = places.usual_workers() if stage.seconds > _LONG_SECONDS else 1
+            seconds = stage.seconds() if callable(stage.seconds) else stage.seconds
+            usual = places.usual_workers() if seconds > _LONG_SECONDS else 1
             if (self.workers or usual) == 1:
                 return None
         if not self.request.portable:
@@ -204,13 +215,10 @@ class _Work:
                 "workers, on: a score that is given as an object stays in this process; give a model's folder."
             )
         if self._place is None:
-            local = self.on == "local"
-            place = (
-                places.Local(self.run, self.request, self.workers)
-                if local
-                else places.Ray(self.run, self.request, self.on)
-            )
-            self._place = self.stack.enter_context(place)
+            if self.on == "local":
+                self._place = self.stack.enter_context(places.Local(self.run, self.request, self.workers))
+            else:
+                self._place = self.stack.enter_context(places.Ray(self.run, self.request, self.on))
         return self._place
 
 

@@ -48,19 +48,22 @@ class Stage:
         parts: Names the parts; called when the stages before are saved.
         join: Makes one record of the parts', in their order, which then replaces them; None keeps theirs.
         share: Share of the whole job's time.
-        seconds: About how long all parts take in one process. Long stages are spread over processes by default.
+        seconds: About how long all parts take in one process, or what says so once the stages before are saved. Long stages are
+            spread over processes by default.
         all_cores: Whether a part computed in this process may use all cores. Its last bits then depend on their number, so it
             is for stages of one part, which never leave this process.
         keep_going: Whether the other parts are computed, and a report is made, where one fails.
+        notice: What should be known before the parts are computed, as what they cost; None for nothing.
     """
 
     name: str
     parts: Callable[[], Sequence[Part]]
     join: Join | None = None
     share: float = 1.0
-    seconds: float = 0.0
+    seconds: float | Callable[[], float] = 0.0
     all_cores: bool = False
     keep_going: bool = False
+    notice: Callable[[], str | None] = lambda: None
 
     @classmethod
     def single(cls, name: str, label: str, make: Callable[[], xr.Dataset], *, share: float = 1.0) -> "Stage":

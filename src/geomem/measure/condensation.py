@@ -57,7 +57,8 @@ def half_time_at(train: Tensor, points: Tensor) -> float:
     0.1369
     """
     largest = float(train.to(torch.float64).var(0, correction=0).max())
-    return half_time_of(EmpiricalScore(train).posterior(points, t_min=_SMALLEST * max(largest, np.finfo(float).tiny)))
+    t_min = _SMALLEST * max(largest, np.finfo(float).tiny)
+    return half_time_of(EmpiricalScore(train).posterior(points, t_min=t_min))
 
 
 def half_time_of(posterior: Posterior) -> float:

@@ -13,6 +13,9 @@ from geomem.theory.rem import decreasing_root
 
 __all__ = ["half_weight_times"]
 
+# Distances that are held at once.
+_DISTANCES = 2**26
+
 
 def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """For each of the training rows, the time at which it holds half of the posterior's weight at itself; its neighbour.
@@ -21,9 +24,8 @@ def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[
     """
     train, out, neighbours = data.train, [], []
     score = EmpiricalScore(train)
-    for chosen in torch.as_tensor(rows).split(max(1, 2**26 // train.shape[0])):
-        posterior = score.posterior(train[chosen], t_min=smallest_time(data), exclude=chosen)
-        squares = posterior.squares
+    for chosen in torch.as_tensor(rows).split(max(1, _DISTANCES // train.shape[0])):
+        squares = score.posterior(train[chosen], t_min=smallest_time(data), exclude=chosen).squares
         neighbours.append(squares.argmin(1).numpy())
         near = squares.clamp_min(torch.finfo(torch.float64).tiny)
         bound = 2 * math.log(max(2, train.shape[0] - 1))

@@ -1,9 +1,11 @@
-"""What a trained model is asked at points of its data, and the empirical score of the same data beside it.
+"""Where a model is measured: K training images and K held-out ones, in pairs that look alike.
 
-K images that it was trained on, and as many that it never saw, each paired with one of the others so that the squared
-distances within pairs are least: their dimensions are correlated, so that their difference scatters less than that of two means. Both scores are seen by the same probe along the same directions.
+The pairs are the assignment of least total squared distance. Dimensions within a pair are correlated, so the mean of their
+differences scatters less than the difference of two means.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,162 +16,113 @@ from torch import Tensor
 
 from geomem.data import DataSet
 from geomem.errors import InputError
-from geomem.jobs.audit.settings import ModelSettings
 from geomem.measure.copies import neighbour_distances
+from geomem.measure.observe import HELD_OUT, TRAINING
 from geomem.models.model import Model
-from geomem.noise import ddpm_times
-from geomem.scores.sampling import heun, noise_levels
-from geomem.seeds import derived_generator, derived_seed
-from geomem.spectra.dimension import PRESETS
+from geomem.seeds import derived_seed
 
-__all__ = [
-    "LEFT_OUT",
-    "SETS",
-    "Points",
-    "drawn",
-    "grid",
-    "points",
-    "preset_time",
-    "some_images",
-]
+__all__ = ["Points", "chosen_points", "some_images"]
 
-SETS = ("training", "held-out")
-# Where nothing is held out: training images for an empirical score that lacks the very image.
-LEFT_OUT = "left out"
-# Factors of the time at which half of the weights at held-out points fall on one sample, at which spectra are taken.
-_AROUND, _QUICKLY = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5), (0.1, 10**-0.5, 1.0)
-# Draws of noise behind a denoising error, rows from which principal axes come and a linear filter is judged, directions of
-# each kind that are shown.
-_NOISE, _FITTED, _SHOWN = 16, 3200, 3
-# Control images looked through for each that is needed.
-_POOL = 4
-# Principal axes along which a direction is kept or lost: those with more than this share of t, so many at most.
-_SMALL, _AXES = 0.02, 384
-# Standard deviations of the noise that sampling starts from, where the data are forgotten, and ends with (Karras et al. 2022).
-_SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
-
-
-def grid(model: Model, settings: ModelSettings, half: float, *, quick: bool) -> NDArray[np.float64]:
-    """Times at which spectra are taken, ascending: those asked for or around `half`, and the preset's; the model's own levels."""
-    low, high = model.reach
-    asked = settings.times or tuple(half * factor for factor in (_QUICKLY if quick else _AROUND))
-    chosen = [float(np.clip(t, low, high)) for t in asked]
-    of_preset = preset_time(model, settings)
-    if of_preset is not None:
-        chosen.append(of_preset)
-    return np.unique([model.nearest(t) for t in chosen])
-
-
-def preset_time(model: Model, settings: ModelSettings) -> float | None:
-    """The time of the preset's step, in the model's own schedule or in DDPM's; None without a preset."""
-    if settings.preset is None:
-        return None
-    own = getattr(model.score, "times", None)
-    times = ddpm_times() if own is None else own
-    return model.nearest(float(np.clip(times[min(PRESETS[settings.preset].step, len(times) - 1)], *model.reach)))
+# Held-out images looked through for each that is needed, and at least.
+_POOL, _LEAST = 4, 64
+# Rows from which principal axes come and a linear filter is judged.
+_FITTED = 3200
 
 
 @dataclass(frozen=True)
 class Points:
-    """Where scores are probed.
+    """Where scores are measured.
 
     Attributes:
-        rows: Row numbers in the training data and in the images never seen, by set.
+        rows: Row numbers in the training data and in the held-out data, by set.
         images: Points (k, *shape) by set.
-        nearest: Distance (k,) of each to the nearest training image that is another, by set.
+        nearest: Distance (k,) of each to the nearest training image other than itself, by set.
         partner: For each training point, the place of its held-out partner; its own where nothing is held out.
-        near_copies: Images never seen that were passed over, because training images lie as near as duplicates do.
+        near_copies: Held-out images that were passed over, because training images lie as near as near duplicates do.
+        candidates: Held-out rows that are no near copies, of which the first are the points.
     """
 
-    rows: dict[str, NDArray[np.int64]]
-    images: dict[str, Tensor]
-    nearest: dict[str, NDArray[np.float64]]
+    rows: Mapping[str, NDArray[np.int64]]
+    images: Mapping[str, Tensor]
+    nearest: Mapping[str, NDArray[np.float64]]
     partner: NDArray[np.int64]
     near_copies: int
+    candidates: NDArray[np.int64]
+
+    @property
+    def flat(self) -> dict[str, NDArray[np.float64]]:
+        """Points (k, d) by set, float64."""
+        return {name: x.flatten(1).to(torch.float64).numpy() for name, x in self.images.items()}
+
+    def distances(self) -> tuple[float, float]:
+        """Root mean squared distance within pairs, and of a training image from any held-out one."""
+        a, b = self.flat.values()
+        squares = np.square(np.linalg.norm(a[:, None] - b, axis=-1))
+        within = squares[np.arange(len(a)), self.partner]
+        return math.sqrt(float(within.mean())), math.sqrt(float(squares.mean()))
+
+    def twins(self) -> NDArray[np.int64]:
+        """For each held-out point, the place of the held-out point nearest to it."""
+        held_out = torch.from_numpy(self.flat[HELD_OUT])
+        return np.asarray(torch.cdist(held_out, held_out).fill_diagonal_(math.inf).argmin(1).numpy())
 
 
-def points(
+def chosen_points(
     model: Model,
-    real: DataSet,
+    training: DataSet,
     distinct: NDArray[np.int64],
     keep: NDArray[np.int64],
-    unseen: DataSet | None,
-    settings: ModelSettings,
+    held_out: DataSet | None,
+    count: int,
     *,
     near: float,
     seed: int,
 ) -> Points:
-    """The same number of training rows, among `keep`, and of rows never seen, drawn by the seed, and their pairs.
+    """The same number of training rows, among `keep`, and of held-out rows, drawn by the seed, and their pairs.
 
     Args:
         model: The model.
-        real: Training data.
-        distinct: Its distinct rows.
+        training: Its training data.
+        distinct: Their distinct rows.
         keep: Those of them that may be drawn.
-        unseen: Images never seen; None for none.
-        settings: How many.
-        near: Distance below which an image never seen is a near copy of a training image.
+        held_out: Data that it was not trained on; None for none.
+        count: How many of each at most.
+        near: Distance below which a held-out image is a near copy of a training image.
         seed: Seed of the draw.
 
     Raises:
-        InputError: If nearly all images never seen are near copies.
+        InputError: If nearly all held-out images are near copies.
     """
-    count = settings.points if unseen is None else min(settings.points, len(unseen))
-    first = _some(keep, count, seed, SETS[0])
-    known = model.images(real, distinct).flatten(1)
-    images = {SETS[0]: model.images(real, first)}
+    wanted = count if held_out is None else min(count, len(held_out))
+    first = _drawn(keep, wanted, seed, TRAINING)
+    known = model.encode(training, distinct).flatten(1)
+    images = {TRAINING: model.encode(training, first)}
     own = np.searchsorted(distinct, first)
-    nearest = {SETS[0]: neighbour_distances(images[SETS[0]].flatten(1), known, own=own)[0][:, 0]}
-    if unseen is None:
-        return Points({SETS[0]: first}, images, nearest, np.arange(first.size), 0)
-    pool = _some(np.arange(len(unseen)), _POOL * first.size, seed, SETS[1])
-    far = neighbour_distances(model.images(unseen, pool).flatten(1), known)[0][:, 0]
+    nearest = {TRAINING: neighbour_distances(images[TRAINING].flatten(1), known, own=own)[0][:, 0]}
+    if held_out is None:
+        return Points({TRAINING: first}, images, nearest, np.arange(first.size), 0, np.arange(0))
+    pool = _drawn(np.arange(len(held_out)), max(_LEAST, _POOL * first.size), seed, HELD_OUT)
+    far = neighbour_distances(model.encode(held_out, pool).flatten(1), known)[0][:, 0]
     fine = far > near
     second = pool[fine][: first.size]
     if second.size < 2:
         raise InputError(
-            f"--control: {int(np.sum(~fine))} of {pool.size} images of {unseen.name} are near copies of training images (nearer than "
-            f"{near:.3g}); give images that the model has not seen."
+            f"--held-out: {int(np.sum(~fine))} of {pool.size} images of {held_out.name} are near copies of training images "
+            f"(nearer than {near:.3g}); give images that the model was not trained on."
         )
-    rows = {SETS[0]: first[: second.size], SETS[1]: second}
-    images = {SETS[0]: images[SETS[0]][: second.size], SETS[1]: model.images(unseen, second)}
-    nearest = {SETS[0]: nearest[SETS[0]][: second.size], SETS[1]: far[fine][: second.size]}
-    a, b = (images[name].flatten(1).to(torch.float64) for name in SETS)
+    rows = {TRAINING: first[: second.size], HELD_OUT: second}
+    images = {TRAINING: images[TRAINING][: second.size], HELD_OUT: model.encode(held_out, second)}
+    nearest = {TRAINING: nearest[TRAINING][: second.size], HELD_OUT: far[fine][: second.size]}
+    a, b = (images[name].flatten(1).to(torch.float64) for name in (TRAINING, HELD_OUT))
     partner = linear_sum_assignment(torch.cdist(a, b).square().numpy())[1]
-    return Points(rows, images, nearest, partner, int(np.sum(~fine)))
+    return Points(rows, images, nearest, partner, int(np.sum(~fine)), pool[fine])
 
 
-def _some(rows: NDArray[np.int64], count: int, seed: int, name: str) -> NDArray[np.int64]:
-    order = np.random.default_rng(derived_seed(seed, f"model, {name}")).permutation(rows.size)
+def some_images(model: Model, training: DataSet, keep: NDArray[np.int64], seed: int) -> Tensor:
+    """At most 3,200 of the training images (n, *shape), drawn by the seed, for principal axes and linear filters."""
+    return model.encode(training, _drawn(keep, _FITTED, seed, "axes"))
+
+
+def _drawn(rows: NDArray[np.int64], count: int, seed: int, purpose: str) -> NDArray[np.int64]:
+    order = np.random.default_rng(derived_seed(seed, f"model, {purpose}")).permutation(rows.size)
     return np.asarray(rows[order[:count]])
-
-
-def some_images(model: Model, real: DataSet, keep: NDArray[np.int64], seed: int) -> Tensor:
-    """At most 3,200 of the training images (n, *shape), drawn by the seed, for axes and linear denoisers."""
-    return model.images(real, _some(keep, _FITTED, seed, "axes"))
-
-
-def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int) -> Tensor:
-    """The samples of these numbers by the model's flow in `steps` levels, each from its own noise around the data's mean (d,).
-
-    Returns:
-        Samples (n, *shape), float32, not clipped.
-
-    Raises:
-        InputError: If they are not finite.
-    """
-    low, high = model.reach
-    levels = noise_levels(steps, t_min=max(low, _SIGMA_MIN**2), t_max=min(high, _SIGMA_MAX**2))
-    known = sorted({model.nearest(t) for t in levels.tolist()}, reverse=True)
-    noise = [
-        torch.randn(model.score.shape, generator=derived_generator(seed, "drawn", i), dtype=torch.float64)
-        for i in numbers
-    ]
-    x = mean.reshape(model.score.shape) + known[0] ** 0.5 * torch.stack(noise)
-    start = x.to(model.dtype).to(model.device)
-    out = heun(model.score, start, torch.tensor(known, dtype=torch.float64))
-    if not bool(torch.isfinite(out).all()):
-        raise InputError(
-            f"--model: {model.name} draws samples that are not finite (NaN or infinity); its weights may be damaged."
-        )
-    return out.float().cpu()

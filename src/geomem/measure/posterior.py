@@ -58,10 +58,10 @@ def posterior_cell(
     `dimension` takes survival as 0); over (set, t, direction) the median `survival` over points, and over (set, seen, t,
     direction) survival `along` principal axes.
     """
-    index = torch.as_tensor(rows)
-    part, z = data.train[index], data.coordinates(data.train[index])[:, :COORDINATES]
+    part = data.train[torch.as_tensor(rows)]
+    score, z = EmpiricalScore(part), data.coordinates(part)[:, :COORDINATES]
     by_set = [
-        _Set(data, part, z, x, times, spectra, planted).measured()
+        _Set(data, score, z, x, times, spectra, planted).measured()
         for x, planted in ((part[:points], True), (data.held_out[:points], False))
     ]
     return xr.concat(by_set, xr.Variable("set", list(SETS)), join="outer")
@@ -73,20 +73,20 @@ class _Set:
     def __init__(
         self,
         data: Prepared,
-        part: Tensor,
+        score: EmpiricalScore,
         z: Tensor,
         x: Tensor,
         times: NDArray[np.float64],
         spectra: int,
         planted: bool,
     ) -> None:
-        self.data, self.part, self.z, self.x, self.times, self.planted = data, part, z, x, times, planted
+        self.data, self.part, self.z, self.x, self.times, self.planted = data, score.data, z, x, times, planted
         self.seen = min(spectra, x.shape[0])
         self.recorded = min(_RECORDED, data.dim, data.variances.size)
-        score = EmpiricalScore(part)
-        self.posterior = self.others = score.posterior(x, t_min=float(times[0]))
+        t_min = float(times[0])
+        self.posterior = self.others = score.posterior(x, t_min=t_min)
         if planted:
-            self.others = score.posterior(x, t_min=float(times[0]), exclude=torch.arange(x.shape[0]))
+            self.others = score.posterior(x, t_min=t_min, exclude=torch.arange(x.shape[0]))
 
     def measured(self) -> xr.Dataset:
         """Everything at every time."""
@@ -153,10 +153,9 @@ def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
     k = spanned(data.variances, t)
     z = data.coordinates(data.train)[:, :k]
     axes = data.axes[:, :k].numpy()
-    parts = []
+    score, parts = EmpiricalScore(data.train), []
     for name, x in rows.items():
-        posterior = EmpiricalScore(data.train).posterior(x, t_min=t)
-        log_w = posterior.log_weights(t)
+        log_w = score.posterior(x, t_min=t).log_weights(t)
         guess = (log_w.exp().to(data.train.dtype) @ data.train).to(torch.float64).numpy() + data.mean.numpy()
         for i in range(x.shape[0]):
             samples, w, shift = moments(z, log_w[i], negligible=_NEGLIGIBLE)

@@ -191,7 +191,7 @@ def _options(run: Run, experiment: Experiment) -> str:
         held = json.loads(json.dumps(asdict(settings)))
         other = {key for key, value in held.items() if run.config[key] != value}
         if other <= ({"seed", "steps"} if experiment.with_steps else {"seed"}):
-            folder = " --data FOLDER" if experiment.reads and scale != "quick" else ""
+            folder = " --data FOLDER" if experiment.check_data and scale != "quick" else ""
             return f" --scale {scale}{folder}" + "".join(f" --{key} {run.config[key]}" for key in sorted(other))
     return " (with settings of its own)"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from geomem.errors import InputError
 from geomem.jobs.job import Stage
 from geomem.jobs.sweep.cells import current, open_sweep, sweep_stage
-from geomem.jobs.sweep.numbers import rows
+from geomem.jobs.sweep.numbers import reference_time, rows
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.paper.experiment import Experiment, Records
 from geomem.paper.image_claims import CLAIMS
@@ -151,7 +151,8 @@ def drawn_images(records: Records, settings: Any, note: str) -> "Figure":
     from geomem.figures.sweep import image_figure
 
     sweeps = {name: current(arrays) for name, arrays in records.items()}
-    return image_figure(sweeps, {name: rows(arrays) for name, arrays in sweeps.items()}, note)
+    times = {name: reference_time(arrays) for name, arrays in sweeps.items()}
+    return image_figure(sweeps, {name: rows(arrays) for name, arrays in sweeps.items()}, times, note)
 
 
 EXPERIMENTS = (

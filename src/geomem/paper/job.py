@@ -82,8 +82,8 @@ class ReproduceJob(Job[ReproduceRequest, Chosen]):
         return Chosen(experiment, settings, data)
 
     def facts(self, request: ReproduceRequest, inputs: Chosen) -> Mapping[str, Any]:
-        """The experiment's settings, all that its records depend on."""
-        return asdict(inputs.settings)
+        """The experiment's own name, and its settings: all that its records depend on."""
+        return {"name": inputs.experiment.name, **asdict(inputs.settings)}
 
     def notice(self, request: ReproduceRequest, inputs: Chosen) -> str | None:
         """How long it takes, where that is long."""

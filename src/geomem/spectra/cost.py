@@ -1,5 +1,6 @@
-"""What the spectra of a large network cost, known before they are computed: memory and time of one evaluation, measured."""
+"""What spectra cost, known before they are computed: memory and time of one evaluation, and of the linear algebra."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,15 +12,21 @@ from torch import Tensor, nn
 from geomem.errors import InputError
 from geomem.precision import full_precision
 from geomem.scores.base import Score
+from geomem.spectra.exact import dense_spectrum
 
-__all__ = ["MEMORY", "Cost", "batch_within", "measured_cost"]
+__all__ = ["MEMORY", "Cost", "batch_within", "decomposition_seconds", "measured_cost", "usual_batch"]
 
 # Bytes that evaluations may hold at once where nothing else is asked for.
 MEMORY = 2**31
 # Most scores evaluated at once: beyond, nothing is gained by more.
 _LARGEST = 4096
-# Batch sizes that are tried, and seconds after which a larger one is not.
-_TRIED, _LONG = (4, 16, 64, 256, 1024), 1.0
+# Values of the points in a batch that a processor's caches hold, and points in a batch of a GPU.
+_CACHED, _ON_GPU = 2**15, 1024
+_FEWEST = 4
+# Seconds after which a measurement is not repeated.
+_LONG = 1.0
+# Largest matrix whose decomposition is timed; larger ones take longer by the cube of their side.
+_SIDE = 384
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Cost:
     """Of evaluating a score.
 
     Attributes:
-        batch: Scores evaluated at once, the fastest within the memory.
+        batch: Scores evaluated at once.
         seconds: Of one score in such a batch.
         memory: Bytes that one score in a batch needs at most.
     """
@@ -35,6 +42,20 @@ class Cost:
     batch: int
     seconds: float
     memory: int
+
+
+def usual_batch(score: Score, memory: int, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> int:
+    """How many scores to evaluate at once: about what is fastest, within `memory` bytes.
+
+    It depends on the score's shape and the device alone, not on how busy the machine is: last bits of a network's results
+    depend on the batch.
+
+    Raises:
+        InputError: If not even one fits.
+    """
+    d = math.prod(score.shape)
+    fast = _ON_GPU if torch.device(device).type == "cuda" else min(_ON_GPU, max(_FEWEST, _CACHED // d))
+    return min(fast, batch_within(score, memory, dtype=dtype, device=device))
 
 
 def batch_within(score: Score, memory: int, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> int:
@@ -61,7 +82,7 @@ def _fitting(needed: int, memory: int) -> int:
 def measured_cost(
     score: Score, t: float, *, memory: int = MEMORY, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> Cost:
-    """The fastest batch within a memory budget, and the seconds that one score takes in it.
+    """The usual batch within a memory budget, and the seconds that one score takes in it.
 
     Args:
         score: Any score.
@@ -73,17 +94,22 @@ def measured_cost(
     Raises:
         InputError: If one evaluation alone needs more memory.
     """
-    needed = _memory(score, dtype, device)
-    largest, best = _fitting(needed, memory), Cost(1, float("inf"), needed)
+    batch = usual_batch(score, memory, dtype=dtype, device=device)
+    x = torch.zeros(batch, *score.shape, dtype=dtype, device=device)
     with full_precision():
-        for batch in sorted({min(size, largest) for size in _TRIED}):
-            x = torch.zeros(batch, *score.shape, dtype=dtype, device=device)
-            took = min(_timed(score, x, t) for _ in range(2))  # the first also pays for what is set up once
-            if took / batch < best.seconds:
-                best = Cost(batch, took / batch, best.memory)
-            if took > _LONG:
-                break
-    return best
+        took = _timed(score, x, t)
+        if took < _LONG:  # the first also pays for what is set up once
+            took = min(took, _timed(score, x, t))
+    return Cost(batch, took / batch, _memory(score, dtype, device))
+
+
+def decomposition_seconds(dim: int, *, vectors: bool = False) -> float:
+    """Seconds that the spectrum of one Jacobian in `dim` dimensions takes once it is known, on this machine's processor."""
+    side = min(dim, _SIDE)
+    j = torch.randn(1, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    start = perf_counter()
+    dense_spectrum(j, torch.ones(1, dtype=torch.float64), "exact", None, vectors=vectors)
+    return (perf_counter() - start) * (dim / side) ** 3
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ from geomem.training.ensemble import Ensemble
 from geomem.training.loop import Objective, Settings, Training, TrainingStep, steps
 from geomem.training.mlp import PARAMETRISATIONS, ResidualMLP
 from geomem.training.nested import EnsembleObjective, EnsembleSettings, members
-from geomem.training.parallel import train_together
 from geomem.training.presets import PRESETS, TrainingPreset, TrainSettings
 from geomem.training.run import TrainingProgress, train_in
 
@@ -30,5 +29,4 @@ __all__ = [
     "save_training",
     "steps",
     "train_in",
-    "train_together",
 ]

@@ -8,7 +8,6 @@ Nothing random outlives a step, so a run resumed at step k needs no generator's 
 """
 
 import math
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from geomem.errors import InputError, TrainingError
 from geomem.seeds import derived_seed
 
 __all__ = ["Objective", "Settings", "Training", "TrainingStep", "steps"]
-
-_BUILDING = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +136,7 @@ class Training:
         return network.eval()
 
     def _built(self) -> nn.Module:
-        # PyTorch's initializers know only the global generator, which all threads share.
-        with _BUILDING, torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # PyTorch's initializers know only the global generator
             torch.manual_seed(derived_seed(self.settings.seed, "init"))
             return self.settings.build()
 

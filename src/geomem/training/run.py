@@ -58,7 +58,6 @@ def train_in(
     *,
     tell: Callable[[TrainingProgress], None] = lambda progress: None,
     labels: Mapping[str, Any] | None = None,
-    stopped: Callable[[], bool] = lambda: False,
     accelerator: "Accelerator | None" = None,
 ) -> Training:
     """Train to the last step, from where the checkpoint in the run's folder stands.
@@ -72,7 +71,6 @@ def train_in(
         objective: Makes the loss and gradients of a state.
         tell: Called about once a second.
         labels: Put into every line of the log.
-        stopped: Whether to stop before the next step, as by a signal.
         accelerator: Of several processes, which stop at the same step; the first alone logs, to its trackers too, and
             saves.
 
@@ -103,7 +101,7 @@ def train_in(
     try:
         with _signals() as received:
             for step in steps(state, objective(state)):
-                interrupted = _any_of(accelerator, bool(received) or stopped())
+                interrupted = _any_of(accelerator, bool(received))
                 if interrupted:
                     break
                 if not main:

@@ -1,328 +1,233 @@
-"""The audit's page: the finding first, then pictures, tables, settings."""
+"""The page of an audited model: the verdict, what supports it, and what folds."""
 
-import math
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
 
+from geomem.data.layout import image_shape
 from geomem.figures import audit as figures
-from geomem.figures.pictures import local_directions
-from geomem.jobs.audit.findings import samples_needed
-from geomem.jobs.audit.model_findings import unit_of
-from geomem.jobs.audit.model_page import model_sections
-from geomem.page.page import Picture, Section, Table, write_page
+from geomem.findings.copies import copies_section
+from geomem.findings.finding import Findings
+from geomem.findings.readings import readings_table
+from geomem.jobs.audit.findings import DIMENSIONS, IMAGES, SETTING, short_of
+from geomem.jobs.audit.numbers import Numbers
+from geomem.jobs.audit.words import box_of
+from geomem.jobs.data.request import DataRequest
+from geomem.jobs.reading import Reading
+from geomem.jobs.request import options
+from geomem.measure.paired import EMPIRICAL, LEFT_OUT, MODEL
+from geomem.page import Cell, Column, Page, Picture, Section, Table
 from geomem.records import Run
 
-__all__ = ["audit_page"]
+__all__ = ["page_of"]
 
-_PAGE = "index.html"
-# Principal directions in the table at each end of their order.
-_ENDS = 8
-# Options of the command that repeats a run, and the settings that they come from.
-_OPTIONS = ("samples", "control", "size", "mode", "array", "limit", "t")
+# Training images that the page lists; the CSV file has all.
+_LISTED = 10
+_HOW = (
+    "Noise of variance t is added to an image, and a diffusion model estimates where the image came from. Survival, the eigenvalues of "
+    "I + tJ with J the Jacobian of its score, is the variance of what the model still finds possible, over that of the noise. It is 0 "
+    "for a direction that is pinned, by the data's manifold or by memory, and 1 for one that is free.",
+    "The resolved dimension counts survivals above ½. A model that generalizes has as many dimensions at images that it was trained on "
+    "as at others. One that memorizes has fewer: around a training image it knows that image alone. The empirical score is what "
+    "perfect memorization of the same images would be.",
+    "Training and held-out images are compared in pairs that look alike. The share lost is the mean difference within pairs over the "
+    "held-out mean. It is judged at one noise level, the reference t, at which the empirical score loses most; that follows from the "
+    "data alone.",
+    "Memorizing: samples copy training images, or more than half is lost, by the whole 95% interval. Generalizing: a tenth is lost at "
+    "most, by the whole interval, and a tenth of the images at most have less than half of their partner's dimensions. Losing dimensions: "
+    "something is lost, by the whole interval. Undecided: anything else.",
+    "Intervals are 95% over images, not over trainings. A tenth and a half are conventions. Dimensions of single images are noisy; trust "
+    "their mean more than their order.",
+)
 
 
-def audit_page(run: Run, arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any]) -> Path:
-    """Write the figures and index.html into the run's folder; the page's path.
-
-    Args:
-        run: A complete run of the audit.
-        arrays: Its arrays by name.
-        summary: What `audit.summary.summarise` made of them.
-
-    Raises:
-        OutputError: If the folder cannot be written.
-    """
-    config, environment = run.config, run.environment()
-    note = f"geomem {environment['geomem']} audit {Path(config['data']).name}, commit {environment['commit']}, seed {config['seed']}"
-    found, unit = summary["findings"], unit_of(summary)
-    of_data = [
-        _data(arrays, found["data"]),
-        _condensation(arrays, summary, note),
-        _dimensions(arrays, summary, note, unit),
-        _needed(arrays, summary, note),
-        _isolated(arrays, summary, note, unit),
+def page_of(run: Run, records: Mapping[str, xr.Dataset], numbers: Numbers, findings: Findings) -> Page:
+    """The page of a finished run."""
+    unit, note = numbers["unit"], run.note()
+    sections = [
+        _images(records, numbers, findings, note),
+        _dimensions(records, numbers, findings, note),
+        *_copies(records, numbers, note),
+        _readings(records, numbers),
+        Section("The data alone", _of_data(run, numbers)),
+        Section("How to read this page", _HOW),
+        Section("What was measured", findings=[f.text for f in findings.section(SETTING)]),
     ]
-    if summary["model"] is not None:
-        # What follows speaks of a model without limits, not of this one.
-        of_data = [replace(s, heading=f"Of the data alone: {s.heading[0].lower()}{s.heading[1:]}") for s in of_data]
-    sections = [*model_sections(arrays, summary, note), *_samples(arrays, summary, note), *of_data]
-    write_page(
-        run,
-        _PAGE,
-        title=summary["title"],
-        lead=_lead(summary, config, unit),
-        short=found["short"],
-        sections=[s for s in sections if s.findings or s.pictures or s.tables],
-        again=_again(run),
-        method="audit",
+    return Page(
+        box_of(numbers),
+        short_of(findings),
+        sections,
+        _levels_table(numbers),
+        _dimension_picture(numbers, findings, note),
+        f"{numbers['model']['name']}, trained on {numbers['data']['n']:,} {unit}s from {numbers['data']['source']}. Intervals are 95%, over "
+        f"{unit}s. t is the variance of the added noise, in data units squared.",
     )
-    return run.path / _PAGE
 
 
-def _lead(summary: Mapping[str, Any], config: Mapping[str, Any], unit: str) -> str:
-    data = summary["data"]
-    subsets = "one random subset" if config["repeats"] == 1 else f"{config['repeats']} random subsets"
-    scale = "pixels scaled to [−1, 1]" if data["pixels"] else "values as they are"
-    return (
-        f"{data['source']}: {data['training']:,} {unit}s as training data, {data['held_out']:,} kept apart, {scale}. The "
-        "empirical score, which a model without limits would learn from these data, was examined at up to "
-        f"{config['points']} training and {config['points']} held-out points ({config['spectra']} of each for spectra) and, for "
-        f"fewer samples, in {subsets} of each size. Intervals are 95%: over points and subsets, by "
-        "resampling, unless another is named; all of the data are one data set, so there they are over points alone. Numbers "
-        "of rows, variances and distances describe these very data and have no interval; ranks, survivals in pictures (of single "
-        "points) and curves drawn without bands are estimates without one."
-        + (
-            f" Principal axes and the plug-in covariance come from the first {data['fitted']:,} training {unit}s."
-            if data["fitted"] < data["training"]
-            else ""
+def _compared(numbers: Numbers) -> str:
+    """What training images are compared with."""
+    return "held-out" if numbers["held_out"] else f"without the {numbers['unit']}"
+
+
+def _levels_table(numbers: Numbers) -> Table:
+    """By noise variance: dimensions of the model, what it has lost, and what perfect memorization would lose."""
+    unit, other = numbers["unit"], _compared(numbers)
+    columns = [
+        Column("t", ".3g"),
+        Column("training", "z.1f"),
+        Column(other, "z.1f"),
+        Column("lost", "z.1f"),
+        Column("lost (%)", "z.0f"),
+        Column("empirical score (%)", "z.0f"),
+    ]
+    rows: list[list[Cell]] = []
+    for row in numbers["levels"]:
+        m = row["model"]
+        fractions = [_hundred(row[source]["fraction"]) for source in (MODEL, EMPIRICAL)]
+        rows.append([row["t"], m["training"], m["compared"], m["dimensions"], *fractions])
+    caption = (
+        f"Mean dimension of the model at training and held-out {unit}s by noise variance, and what is lost; last, what perfect memorization "
+        f"(the empirical score) would lose. The verdict is taken at t = {numbers['reference_t']:.3g}. Negative: more at training {unit}s."
+    )
+    if not numbers["held_out"]:
+        caption = (
+            f"Mean dimension of the model at training {unit}s by noise variance, beside that of the empirical score without the {unit} it "
+            "is evaluated at; last, what perfect memorization would lack of that."
         )
+    return Table("levels", columns, rows, caption)
+
+
+def _denoising_table(numbers: Numbers) -> Table:
+    columns = [
+        Column("t", ".3g"),
+        Column("training", ".3g"),
+        Column("held-out", ".3g"),
+        Column("held-out less training, in pairs", "z.3g"),
+        Column("linear filter", ".3g"),
+    ]
+    rows: list[list[Cell]] = []
+    for row in numbers["levels"]:
+        fit = row["denoising"]
+        rows.append([row["t"], fit["training"], fit["held_out"], fit["gap"], fit["linear"]])
+    caption = f"Squared denoising error by noise variance, summed over the values of an {numbers['unit']}, mean over {numbers['unit']}s."
+    return Table("denoising", columns, rows, caption.replace("an sample", "a sample"))
+
+
+def _hundred(share: Any) -> Any:
+    """A share with its interval, in percent; None where it is not known."""
+    if share.low == float("-inf"):
+        return None
+    return type(share)(100 * share.value, 100 * share.low, 100 * share.high, share.n)
+
+
+def _dimension_picture(numbers: Numbers, findings: Findings, note: str) -> Picture:
+    unit = numbers["unit"]
+    right = (
+        f"the share of its dimensions at held-out {unit}s that each has lost at training {unit}s; dotted at a tenth and a half, which "
+        "separate the verdicts."
+        if numbers["held_out"]
+        else f"the share of the dimensions of an empirical score without the {unit} that each lacks at training {unit}s."
+    )
+    return Picture(
+        "dimension",
+        figures.dimension_against_time(
+            numbers["levels"], numbers["reference_t"], numbers["reading"].replace("_", " "), numbers["held_out"], note
+        ),
+        f"Left: mean dimension of the model (solid) and of the empirical score (dashed), with 95% bands. Right: {right} The vertical line "
+        "is the reference t.",
+        "Dimension and share lost against noise variance. " + findings["training"].text,
     )
 
 
-def _samples(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str) -> list[Section]:
-    copies = summary["copies"]
-    if copies is None:
-        return []
-    unit = unit_of(summary)
+def _images(records: Mapping[str, xr.Dataset], numbers: Numbers, findings: Findings, note: str) -> Section:
+    """Which training images have lost most."""
+    unit, images, shape = numbers["unit"], numbers["images"], tuple(numbers["model"]["shape"])
     pictures = []
-    if summary["data"]["pictures"]:
+    if image_shape(shape) is not None and "kept" in records[MODEL]:
+        shown = f"At t = {numbers['reference_t']:.3g}, in each row: a training image with its dimension, the denoised image E[y|x], "
+        partner = "its held-out partner, " if numbers["held_out"] else ""
         pictures.append(
             Picture(
-                "closest_pairs",
-                figures.closest_pairs(arrays["copies"], _shape(summary), note),
-                "The samples that are relatively closest to one training image (above), and that image (below); the number is the "
-                "distance to it over the distance to the second nearest. Below 0.33 counts as a copy.",
-                "Ten generated samples, each above the training image nearest to it. "
-                + summary["findings"]["samples"][0],
+                "images",
+                figures.lost_images(records["points"], records[MODEL], images, shape, note),
+                f"{shown}{partner}and directions that the model keeps there and has lost, each with its survival.",
+                "Training images where most and least is lost, with directions kept and lost there.",
             )
         )
-    rows = [
-        [pair["sample"], f"{pair['ratio']:.3f}", pair["training"], f"{pair['distance']:.3g}"]
-        for pair in copies["closest"]
-    ]
-    table = Table(["sample", "d₁/d₂ (below 0.33: copy)", f"nearest training {unit}", "distance d₁"], rows)
-    return [Section("Copies among the samples", (), pictures, [table])]
-
-
-def _data(arrays: Mapping[str, xr.Dataset], found: Sequence[str]) -> Section:
-    """The data in sentences, and the first duplicates by name."""
-    duplicates = arrays["duplicates"]
-    rows = [
-        [str(a), "equals", str(b), "0"]
-        for a, b in zip(duplicates["repeated_label"].values, duplicates["original_label"].values, strict=True)
-    ]
-    rows += [
-        [str(a), "is near", str(b), f"{d:.3g}"]
-        for (a, b), d in zip(duplicates["pair_label"].values, duplicates["distance"].values, strict=False)
-    ]
-    head = ["duplicate", "", "of", "distance"]
-    return Section("The data", found, tables=[Table(head, rows)] if rows else [])
-
-
-def _condensation(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str) -> Section:
-    c = summary["condensation"]
-    picture = Picture(
-        "effective_samples",
-        figures.effective_samples(arrays["posterior"], arrays["theory"], c["half"].value, note),
-        "Left: how many samples the score at a held-out point stands on (1 over the mean of Σw²); the dotted line is where that "
-        "is 2 for all of the data. Right: the weight of a training point at itself, measured and predicted with a Gaussian "
-        "of the same covariance.",
-        "Effective samples at held-out points and own weight at training points against noise variance, by number of samples. "
-        + summary["findings"]["condensation"][0],
-    )
-    names = {"none": "no correction (infinite rank)", "plug-in": "Σ (s/(s+t))² of the covariance"}
-    rows = [
-        [
-            names.get(name, f"Σκ² at 2t, {name}"),
-            "∞" if math.isinf(g["rank"]) else f"{g['rank']:.3g}",
-            "none: needs a rank above 2" if math.isnan(g["t_c"].value) else f"{g['t_c']:.3g}",
+    if numbers["held_out"]:
+        columns = [
+            Column(f"training {unit}"),
+            Column("dimension", "z.1f"),
+            Column(f"held-out {unit} it is paired with"),
+            Column("its dimension", "z.1f"),
+            Column("held-out less training", "z.1f"),
         ]
-        for name, g in c["guesses"].items()
-    ]
-    return Section(
-        "When a score condenses onto single samples",
-        summary["findings"]["condensation"],
-        [picture],
-        [Table(["rank taken as", "rank", "condensation time t_c"], rows)],
-    )
-
-
-def _dimensions(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str, unit: str) -> Section:
-    dims, cells = summary["dimensions"], arrays["posterior"]
-    found = summary["findings"]["dimensions"]
-    outside = float(cells["outside"].sel(size=cells["size"].max()).max())
-    pictures = [
-        Picture(
-            "dimension_by_size",
-            figures.dimension_by_size(dims["rows"], dims["t"], note),
-            f"Directions with survival above ½ at t = {dims['t']:.3g}, with 95% intervals.",
-            "Resolved dimension against the number of training samples. " + found[0],
-        ),
-        Picture(
-            "dimension_by_time",
-            figures.dimension_by_time(cells, arrays["theory"], arrays["data"]["variance"].values, note),
-            "Mean resolved dimension against the noise variance: solid measured, dashed predicted. Dotted: directions in which the "
-            "data vary by more than t, which a Gaussian of their covariance would keep.",
-            "Resolved dimension against noise variance for three numbers of samples, at training and held-out points.",
-        ),
-        Picture(
-            "survival",
-            figures.survival_spectra(cells, dims["t"], note),
-            "Survival of the ordered directions (eigenvalues of I + tJ), median over points. Above ½ a direction counts as "
-            "resolved; above 1 the point lies between several groups of samples.",
-            "Ordered survival spectra at three noise variances, for the fewest and the most samples.",
-        ),
-    ]
-    if summary["data"]["pictures"]:
-        pictures.append(
-            Picture(
-                "local_directions",
-                local_directions(arrays["directions"], _shape(summary), note),
-                f"At t = {dims['t']:.3g}, in each row: a point, what the score makes of it (E[y|x]), the directions that survive there "
-                "most, and those lost along which the data vary most, each with its survival. Empty places: no more such.",
-                "One training and four held-out points with directions kept and lost there, as images.",
-            )
+        rows = [[r["image"], r["dimension"], r["partner"], r["compared"], r["lost"]] for r in images]
+        caption = (
+            f"Every training {unit} that was measured, most lost first. The interval is what two held-out neighbors differ by; negative "
+            "numbers: it has more dimensions than its partner."
         )
-    if summary["directions"]:
-        pictures.append(
-            Picture(
-                "directions",
-                figures.directions(arrays["data"], summary["directions"], _shape(summary), note),
-                f"Principal directions of the data in which they vary by more than t = {dims['t']:.3g}: above, those that survive "
-                f"at the most held-out {unit}s; below, those that survive at the fewest. A Gaussian would keep all of them.",
-                "Directions shown as images: " + _shares(summary["directions"]),
-            )
+    else:
+        columns = [
+            Column(f"training {unit}"),
+            Column("dimension", "z.1f"),
+            Column("empirical score without it", "z.1f"),
+        ]
+        rows = [[r["image"], r["dimension"], r["compared"]] for r in images]
+        caption = (
+            f"Every training {unit} that was measured, fewest dimensions against the empirical score without it first."
         )
-    pictures.append(
-        Picture(
-            "predictions",
-            figures.predictions(arrays["theory"], note),
-            "Predicted by theory with a Gaussian of the data's covariance, up to 64 times more samples than there are "
-            f"(mean of {arrays['theory'].sizes['draw']} drawn spectra; a heuristic).",
-            "Predicted resolved dimension at held-out points against noise variance, one line for each number of samples.",
-        )
-    )
-    head = ["N", "training", "held-out", "held-out less training", "theory, training", "theory, held-out"]
-    keys = ("training", "held_out", "difference", "theory_training", "theory_held_out")
-    rows = [[f"{row['size']:,}", *(f"{row[k]:.2f}" for k in keys)] for row in dims["rows"]]
-    note_outside = (
-        f"Spectra were computed in the leading principal coordinates; what lies outside holds up to {outside:.2g} degrees of "
-        "freedom at a point, spread over many directions, and is not counted as resolved."
-    )
+    table = Table("images", columns, rows, caption, shown=_LISTED)
     return Section(
-        "Dimensions kept and lost", [*found, note_outside], pictures, [Table(head, rows), *_directions(summary)]
+        f"Which {unit}s have lost dimensions", (), [f.text for f in findings.section(IMAGES)], pictures, [table]
     )
 
 
-def _directions(summary: Mapping[str, Any]) -> list[Table]:
-    """The principal directions of the picture with intervals: those that survive at most points, then at fewest."""
-    rows = summary["directions"]
-    shown = rows if len(rows) <= 2 * _ENDS else [*rows[:_ENDS], *rows[-_ENDS:]]
-    cells = [
-        [str(row["direction"]), f"{row['variance']:.3g}", str(row["held_out"]), str(row["training"])] for row in shown
-    ]
-    head = ["principal direction", "variance", "survives at held-out points", "at training points"]
-    return [Table(head, cells)] if cells else []
-
-
-def _needed(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str) -> Section:
-    needed = summary["needed"]
-    picture = Picture(
-        "samples_needed",
-        figures.samples_needed(needed, arrays["posterior"], arrays["theory"], summary["condensation"]["by_size"], note),
-        "Left: samples for which one direction survives on average at a held-out point. Right: samples for which the score at "
-        "held-out points condenses at t; the green line, ln N less the weights' entropy, needs no subsampling but is right only "
-        "far below the dotted line, which is all of the data.",
-        "Number of samples against noise variance, by subsampling and by theory. "
-        + " ".join(summary["findings"]["needed"]),
-    )
-    head = ["t", "by subsampling", "by theory (Gaussian)"]
-    rows = [
-        [f"{row['t']:.3g}", *(samples_needed(row, name, " *") for name in ("subsampling", "theory"))]
-        for row in needed["rows"]
-    ]
-    notes = [
-        "* extrapolated, in logarithms, by the slope of the (at most three) largest sizes: beyond the data, or what theory looked at."
-    ]
-    notes = notes if any(cell.endswith("*") for row in rows for cell in row) else []
-    return Section(
-        "How many samples would be needed", [*summary["findings"]["needed"], *notes], [picture], [Table(head, rows)]
-    )
-
-
-def _isolated(arrays: Mapping[str, xr.Dataset], summary: Mapping[str, Any], note: str, unit: str) -> Section:
-    memorized = arrays["memorized"]
+def _dimensions(records: Mapping[str, xr.Dataset], numbers: Numbers, findings: Findings, note: str) -> Section:
     pictures = []
-    if summary["data"]["pictures"]:
+    if numbers["reading"] == "resolved":
         pictures.append(
             Picture(
-                "isolated",
-                figures.isolated(memorized, _shape(summary), note),
-                "Training images by the noise variance up to which they hold half of the weight at themselves: a model without "
-                "limits returns the isolated ones even from much noise.",
-                "The most and the least isolated training images, each with its nearest training image below.",
+                "spectra",
+                figures.model_spectra([records[MODEL], records[EMPIRICAL]], note),
+                f"Survival of the ordered directions, median over {numbers['unit']}s: solid the model, dashed the empirical score. A "
+                "direction counts above the dotted line.",
+                "Ordered survival of the model and of the empirical score at each noise variance.",
             )
         )
-    times = memorized["half_weight_time"].values[memorized["end"].values]
-    labels = memorized["label"].values
-    half = len(times) // 2
-    rows = [
-        [str(labels[i]), f"{times[i]:.3g}", str(labels[half + i]), f"{times[half + i]:.3g}"]
-        for i in range(min(half, 10))
+    found = [f.text for f in findings.section(DIMENSIONS)]
+    return Section("Dimensions kept and lost", (), found, pictures, [_denoising_table(numbers)])
+
+
+def _copies(records: Mapping[str, xr.Dataset], numbers: Numbers, note: str) -> list[Section]:
+    if numbers["copies"] is None:
+        return []
+    shape = tuple(numbers["data"]["shape"])
+    shown = shape if image_shape(shape) is not None else None
+    return [copies_section(records["copies"], numbers["copies"], shown, note, numbers["unit"])]
+
+
+def _readings(records: Mapping[str, xr.Dataset], numbers: Numbers) -> Section:
+    """Every reading of every score."""
+    found = xr.concat([records[name].drop_attrs(deep=False) for name in (MODEL, EMPIRICAL)], "score", join="outer")
+    text = [
+        "Gap rules (largest gap, second difference, normal bundle) look for a drop in the singular values. Where the data have no gap, they "
+        "answer seldom or with nearly all dimensions; the column “found” says at how many points they answered."
     ]
-    found = [
-        f"Of {summary['memorized']['ranked']:,} training {unit}s that were ranked, these hold half of the weight at themselves the "
-        "longest and the shortest. The times are exact for these data and have no interval."
+    if numbers["preset_t"] is not None:
+        text.append(f"The preset reads Alg. 3 at t = {numbers['preset_t']:.3g}.")
+    if LEFT_OUT in found["score"].values:
+        text.append(f"left-out: the empirical score without the {numbers['unit']} that it is evaluated at.")
+    return Section("Every reading of the dimension", text, tables=[readings_table(found)])
+
+
+def _of_data(run: Run, numbers: Numbers) -> list[str]:
+    """The command that says what the data alone tell."""
+    how = {name: run.config[name] for name in options(Reading)}
+    command = DataRequest(data=str(run.config["trained_on"]), **how).command_line("geomem data")
+    return [
+        f"Duplicates, which {numbers['unit']}s a model memorizes first, and how many would be needed: these follow from the data alone. "
+        "The command is",
+        command,
     ]
-    return Section(
-        f"Which {unit}s are memorized first and last",
-        found,
-        pictures,
-        [Table(["most isolated", "up to t", "least isolated", "up to t"], rows)],
-    )
-
-
-def _shares(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The first and the last direction with their shares and intervals."""
-    parts = [f"no. {row['direction']} survives at {row['held_out']} of held-out points" for row in (rows[0], rows[-1])]
-    return "; ".join(dict.fromkeys(parts)) + "."
-
-
-def _shape(summary: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(summary["data"]["shape"])
-
-
-def _again(run: Run) -> str:
-    """The command that repeats the run."""
-    config = run.config
-    words = ["geomem", "audit", str(config["data"])]
-    for option in _OPTIONS:
-        if config[option] is not None:
-            words += [f"--{option}", str(config[option])]
-    if config["split"] != "train":
-        words += ["--split", str(config["split"])]
-    if config["model"] is not None:
-        words += _of_model(config["model"])
-    if config["sizes"]:
-        words += ["--sizes", ",".join(map(str, config["sizes"]))]
-    if config["held_out"] is not None:
-        words += ["--held-out", str(config["held_out"])]
-    words += ["--seed", str(config["seed"])]
-    words += ["--quick"] if config["quick"] else []
-    return shlex.join([*words, "--out", run.path.name])
-
-
-def _of_model(asked: Mapping[str, Any]) -> list[str]:
-    """The options of a model."""
-    words = ["--model", asked["path"]]
-    for option in ("scheduler", "label", "points", "preset", "directions"):
-        if asked[option] is not None:
-            words += [f"--{option}", str(asked[option])]
-    words += ["--times", ",".join(repr(t) for t in asked["times"])] if asked["times"] else []
-    words += ["--probe", asked["probe"]] if asked["probe"] != "orthonormal" else []
-    return [*words, "--draws", str(asked["draws"])]

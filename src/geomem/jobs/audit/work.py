@@ -1,344 +1,368 @@
-"""The stages of an audit, each saved when it is done."""
+"""The records of an audit, each made from the request, the inputs and the records before it."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from time import perf_counter
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
-from geomem.data import DataSet, Split, nested_split
-from geomem.data.duplicates import distinct_rows, near_duplicates
+from geomem.data import DataSet
+from geomem.data.duplicates import distinct_rows
+from geomem.data.rows import divided, hold_out_count
 from geomem.errors import InputError
-from geomem.jobs.audit.settings import AuditSettings, kept_apart, steps_of_sizes
-from geomem.jobs.progress import Stages
-from geomem.measure.copies import neighbour_distances, ratios
-from geomem.measure.posterior import (
-    Prepared,
-    condensation,
-    half_weight_times,
-    information_needed,
-    local_directions,
-    posterior_cell,
-    predicted,
-    prepare,
-)
+from geomem.jobs.audit.cost import DRAWS, STEPS, cost_of, empirical_seconds
+from geomem.jobs.audit.request import AuditRequest
+from geomem.jobs.job import Part, Tell
+from geomem.jobs.progress import duration
+from geomem.measure.condensation import half_time_at
+from geomem.measure.copies import compared
+from geomem.measure.directions import Axes
+from geomem.measure.levels import noise_levels, preset_level
+from geomem.measure.observe import TRAINING, Source, observe
+from geomem.measure.paired import EMPIRICAL, LEFT_OUT, MODEL, sides
+from geomem.measure.points import Points, chosen_points, some_images
+from geomem.measure.verdict import most_telling
+from geomem.models import Model, drawn
+from geomem.precision import full_precision
 from geomem.records import Run
-from geomem.seeds import derived_seed
+from geomem.scores import EmpiricalScore
+from geomem.spectra import usual_batch
+from geomem.spectra.dimension import PRESETS, readings_for
 
-__all__ = ["ARRAYS", "SHARES", "Piece", "Work"]
+__all__ = ["Inputs", "Work", "joined", "points_at_once"]
 
-# Share of the whole time that each stage takes, measured on 60,000 images of 28x28 pixels.
-SHARES = {
-    "duplicates": 0.1,
-    "condensation": 0.03,
-    "data": 0.0,
-    "posterior": 0.73,
-    "theory": 0.11,
-    "directions": 0.01,
-    "memorized": 0.02,
-    "copies": 0.0,  # none were given there
-}
-# The arrays of a finished audit; those of copies only where samples were given.
-ARRAYS = ("duplicates", "data", "condensation", "posterior", "theory", "directions", "memorized")
-_CELLS = "posterior"
-# Pictures on the page: images ranked at each end, principal directions, directions at a point, closest pairs.
-_ENDS, _DIRECTIONS, _SHOWN, _PAIRS = 10, 96, 3, 10
-# Duplicates of each kind that are named.
-_NAMED = 10
-# Rows of the data that serve as the control where no other was given.
-_CONTROLS = 5000
+# Samples that are drawn and saved at once.
+_DRAWN = 16
+# Held-out images at which the condensation of the training data is measured.
+_CONDENSING = 64
+# Axes along which directions are kept or lost, at most, see `measure.directions`.
+_AXES = 384
+# Most points of a set in a part, and squared dimensions up to which there are several.
+_TOGETHER, _SMALL = 8, 2**15
+# Seconds that are announced on a line of their own, which a progress bar does not replace.
+_ANNOUNCED = 60.0
+_T = {"units": "data units squared", "long_name": "noise variance"}
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A part of a stage that is saved by itself, so that a killed run loses one at most.
+class Inputs:
+    """What a request names, loaded: the model, its training data, held-out data, and samples."""
 
-    Attributes:
-        name: Under which it is saved.
-        label: What is being done, for people.
-        cost: Its share of the stage, in any unit.
-        make: Makes it.
-    """
-
-    name: str
-    label: str
-    cost: float
-    make: Callable[[], xr.Dataset]
+    model: Model
+    training: DataSet
+    held_out: DataSet | None
+    samples: DataSet | None
 
 
 class Work:
-    """The stages of an audit: each is made once, from what the earlier ones saved, and skipped where its arrays are there."""
+    """Makes the records; what several need is computed once in a process."""
 
-    def __init__(
-        self,
-        folder: Run,
-        settings: AuditSettings,
-        real: DataSet,
-        made: DataSet | None,
-        other: DataSet | None,
-        stage: Stages,
-    ) -> None:
-        self.folder, self.settings, self.stage = folder, settings, stage
-        self.real, self.made, self.other = real, made, other
-
-    def all(self) -> None:
-        """Every stage in order."""
-        self.make("duplicates", "looking for duplicates", self._duplicates)
-        self.make("condensation", "when the score condenses", self._condensation)
-        self.make("data", "describing the data", self._described)
-        self._cells()
-        self.make("theory", "what theory predicts", self._theory)
-        self.make(
-            "directions", "which directions are kept and lost", lambda: local_directions(self.data, self._focus, _SHOWN)
+    def __init__(self, run: Run, request: AuditRequest, inputs: Inputs) -> None:
+        self.run, self.request = run, request
+        self.model, self.training, self.held_out, self.samples = (
+            inputs.model,
+            inputs.training,
+            inputs.held_out,
+            inputs.samples,
         )
-        self.make("memorized", "ranking training points", self._ranked)
-        if self.made is not None:
-            self.compare(self.made)
+        self.memory = int(request.memory * 2**30)
+        self.directions = request.directions_of(math.prod(inputs.model.shape))
+        # With few random directions, the Jacobian along principal axes would cost more than all else.
+        self.shown = self.directions is None or not request.quick
+        self.readings = readings_for(None if request.preset is None else PRESETS[request.preset])
 
-    def compare(self, made: DataSet) -> None:
-        """Look for copies among samples."""
-        self.make("copies", "comparing samples with the data", lambda: self._compared(made))
+    # --- what records are made from ---
 
-    def make(self, name: str, label: str, make: Callable[[], xr.Dataset]) -> None:
-        """One stage: made and saved unless its arrays are there."""
-        if not self.folder.has(name):
-            self.stage.begin(name, label)
-            start = perf_counter()
-            self.folder.save(name, make())
-            self.folder.log(stage=name, seconds=round(perf_counter() - start, 2))
-        self.stage.done(name)
+    @cached_property
+    def distinct(self) -> NDArray[np.int64]:
+        """Distinct training rows: a limit on the audit is none on what the model was trained on."""
+        return distinct_rows(self.training)[0]
 
     @cached_property
     def duplicates(self) -> xr.Dataset:
-        """What the first stage saved."""
-        return self.folder.load("duplicates")
+        """Their record."""
+        return self.run.load("duplicates")
 
     @cached_property
     def keep(self) -> NDArray[np.int64]:
-        """Rows that are used: distinct, and no more than the limit."""
+        """Training rows that are used: distinct, and no more than the limit."""
         return np.asarray(self.duplicates["row"].values)
 
     @cached_property
-    def split(self) -> Split:
-        """Training rows and rows kept apart, as places in `keep`."""
-        n, apart = self.keep.size, kept_apart(self.keep.size, self.settings.held_out)
-        group = self.duplicates["group"].values
-        # A held-out row must not have its near duplicate in training.
-        alone = np.bincount(group, minlength=n)[group] == 1
-        if alone.sum() < apart:
+    def chosen(self) -> xr.Dataset:
+        """The record `points`."""
+        return self.run.load("points")
+
+    @cached_property
+    def times(self) -> list[float]:
+        """Noise variances."""
+        return [float(t) for t in self.chosen["t"].values]
+
+    @cached_property
+    def some(self) -> Tensor:
+        """Training images from which principal axes come."""
+        return some_images(self.model, self.training, self.keep, self.request.seed)
+
+    @cached_property
+    def axes(self) -> Axes:
+        """Their principal axes."""
+        return Axes.of(self.some)
+
+    @cached_property
+    def batch(self) -> int:
+        """Evaluations of the model at once."""
+        return usual_batch(self.model.score, self.memory, dtype=self.model.dtype, device=self.model.device)
+
+    @cached_property
+    def empirical(self) -> EmpiricalScore:
+        """The score of all distinct training rows."""
+        return self._without(-1)
+
+    def _without(self, row: int) -> EmpiricalScore:
+        """The score of all distinct training rows but one."""
+        images = self.model.encode(self.training, self.distinct[self.distinct != row])
+        return EmpiricalScore(images.to(torch.float64).to(self.model.device))
+
+    def _source(self, score: EmpiricalScore) -> Source:
+        return Source(score, self.request.probe, self.model.device, 4096)
+
+    def _points_at(self, name: str, places: list[int]) -> Tensor:
+        source = self.training if name == TRAINING else self.held_out
+        assert source is not None
+        return self.model.encode(source, self.chosen["row"].sel(set=name).values[places])
+
+    # --- records ---
+
+    def points(self) -> xr.Dataset:
+        """Where and at which noise variances scores are measured, and how well a linear filter denoises there."""
+        request, model = self.request, self.model
+        near, seed = float(self.duplicates.attrs["threshold"]), request.seed
+        chosen = chosen_points(
+            model, self.training, self.distinct, self.keep, self.held_out, request.points, near=near, seed=seed
+        )
+        half = self._half(chosen)
+        times = noise_levels(model, half, times=request.times, preset=request.preset, quick=request.quick)
+        preset = preset_level(model, request.preset)
+        # A filter judged at the very images it was fitted to would look better than it is.
+        middle = len(self.some) // 2
+        filter_, rest = Axes.of(self.some[:middle]), self.some[middle:]
+        names, flat = list(chosen.rows), chosen.flat
+        mean = self.axes.mean.numpy()
+        units = {"units": "data units"}
+        out = xr.Dataset(
+            {
+                "row": (("set", "point"), np.stack([chosen.rows[name] for name in names]), {"long_name": "row"}),
+                "label": (("set", "point"), np.array([self._labels(name, chosen) for name in names])),
+                "picture": (("set", "point", "value"), np.stack([flat[name] for name in names]), units),
+                "nearest": (
+                    ("set", "point"),
+                    np.stack([chosen.nearest[name] for name in names]),
+                    {**units, "long_name": "distance to the nearest other training image"},
+                ),
+                "centre": (
+                    ("set", "point"),
+                    np.stack([np.linalg.norm(flat[name] - mean, axis=1) for name in names]),
+                    {**units, "long_name": "distance from the mean training image"},
+                ),
+                "linear_error": ("t", [filter_.linear_error(rest, t) for t in times], {"units": _T["units"]}),
+            },
+            coords={"set": names, "t": ("t", times, _T)},
+            attrs={
+                "half": half,
+                "near_copies": chosen.near_copies,
+                **({} if preset is None else {"preset_t": preset}),
+                **self._described(),
+            },
+        )
+        if self.held_out is None:
+            return out
+        within, between = chosen.distances()
+        out["partner"] = ("point", chosen.partner, {"long_name": "held-out point paired with a training point"})
+        out["twin"] = ("point", chosen.twins(), {"long_name": "held-out point nearest to a held-out point"})
+        return out.assign_attrs(pair_distance=within, random_distance=between)
+
+    def _described(self) -> dict[str, object]:
+        """What the page says of model and data."""
+        model, training = self.model, self.training
+        available = self.keep.size if self.held_out is None else min(self.keep.size, len(self.held_out))
+        return {
+            "shape": np.asarray(model.shape),
+            "name": model.name,
+            "words": model.words,
+            "parameters": model.parameters,
+            "source": training.name,
+            "n": len(training),
+            "distinct": self.distinct.size,
+            "data_shape": np.asarray(training.shape),
+            "pictures": int(training.image_shape is not None),
+            "notes": [*training.notes, *(self.held_out.notes if self.held_out is not None else ())],
+            "available": available,
+        }
+
+    def _labels(self, name: str, chosen: Points) -> list[str]:
+        source = self.training if name == TRAINING else self.held_out
+        assert source is not None
+        return [source.label(int(row)) for row in chosen.rows[name]]
+
+    def _half(self, chosen: Points) -> float:
+        """Noise variance at which half of the weights at held-out points fall on one training image.
+
+        Without held-out data, a fifth of the training data stands in for them.
+
+        Raises:
+            InputError: If there is none.
+        """
+        if self.held_out is not None:
+            train, points = self.training.rows(self.distinct), self.held_out.rows(chosen.candidates[:_CONDENSING])
+        else:
+            count = hold_out_count(self.training, self.keep.size, None)
+            split = divided(self.training, self.duplicates, count, seed=self.request.seed)
+            train = self.training.rows(self.keep[split.order])
+            points = self.training.rows(self.keep[split.held_out[:_CONDENSING]])
+        half = half_time_at(train, points)
+        if not math.isfinite(half):
             raise InputError(
-                f"{self.real.name}: only {int(alone.sum()):,} of {n:,} distinct samples have no near duplicate, too few to keep "
-                f"{apart:,} apart; ask for fewer with --held-out, or take the near duplicates out."
-            )
-        return nested_split(n, (n - apart,), held_out=apart, seed=self.settings.seed, eligible=alone)
-
-    @cached_property
-    def data(self) -> Prepared:
-        """The chosen rows, centred, with their principal axes."""
-        train, held_out = (self.real.rows(self.keep[part]) for part in (self.split.order, self.split.held_out))
-        return prepare(train, held_out)
-
-    @property
-    def points(self) -> int:
-        """Points of each set that are looked at."""
-        return min(self.settings.points, self.split.held_out.size)
-
-    @cached_property
-    def sizes(self) -> tuple[int, ...]:
-        """Numbers of training samples: those asked for and all, or fourfold steps."""
-        return steps_of_sizes(self.split.order.size, self.settings.sizes)
-
-    @cached_property
-    def times(self) -> NDArray[np.float64]:
-        """Times around the one that the findings speak of, log-spaced."""
-        half = float(self.folder.load("condensation")["half"])
-        if not np.isfinite(half):
-            raise InputError(
-                f"{self.real.name}: at no noise level do half of the weights at held-out points fall on one sample; these data "
+                f"{self.training.name}: at no noise level do half of the weights at held-out points fall on one sample; these data "
                 "are so nearly alike that there is nothing to audit."
             )
-        asked = self.settings.t
-        middle = half if asked is None else asked
-        first, last = min(middle, half) / self.settings.reach, max(middle, half) * self.settings.reach
-        step = self.settings.reach ** (1 / self.settings.steps)
-        below, above = (int(np.ceil(np.log(r) / np.log(step) - 1e-9)) for r in (middle / first, last / middle))
-        return np.asarray(middle * step ** np.arange(-below, above + 1))
+        return half
 
-    def _duplicates(self) -> xr.Dataset:
-        rows, first = distinct_rows(self.real)
-        limit, seed = self.settings.limit, self.settings.seed
-        if limit is not None:
-            rows = np.sort(np.random.default_rng(derived_seed(seed, "limit")).permutation(rows)[:limit])
-        near = near_duplicates(self.real.rows(rows), seed=seed)
-        repeated = np.flatnonzero(first != np.arange(first.size))
-        units = {"units": "data units"}
-        return xr.Dataset(
-            {
-                "row": ("kept", rows, {"long_name": "row of the data that is used"}),
-                "group": (
-                    "kept",
-                    near.group,
-                    {"long_name": "first of those joined by near duplicates, as place in row"},
-                ),
-                "pair": (("pairs", "end"), rows[near.pairs], {"long_name": "rows of near duplicates, nearest first"}),
-                "distance": ("pairs", near.distance, units),
-                "repeated": ("repeats", repeated, {"long_name": "rows equal to an earlier one"}),
-                "original": ("repeats", first[repeated], {"long_name": "the earlier row"}),
-                "repeated_label": ("named", self._labels(repeated[:_NAMED])),
-                "original_label": ("named", self._labels(first[repeated[:_NAMED]])),
-                "pair_label": (("named_pairs", "end"), self._labels(rows[near.pairs[:_NAMED]])),
-            },
-            attrs={"threshold": near.threshold, "typical": near.typical},
+    def cost(self) -> xr.Dataset:
+        """What the spectra will cost."""
+        middle = self.times[len(self.times) // 2]
+        source, x = self._source(self.empirical), self._points_at(TRAINING, [0])[0]
+        count = self.chosen["row"].size
+        return cost_of(
+            self.model,
+            probe=self.request.probe,
+            points=count,
+            levels=len(self.times),
+            directions=self.directions,
+            axes=self.axes.above(0.0, _AXES).variances.size if self.shown else 0,
+            shown=self.shown,
+            draws=self.request.drawn,
+            memory=self.memory,
+            empirical=empirical_seconds(source, x, middle, directions=self.directions),
+            empirical_points=count if self.held_out is not None else 2 * count,
         )
 
-    def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.str_]:
-        """Names of rows, in an array of the same shape."""
-        names = [self.real.label(int(row)) for row in rows.flat]
-        return np.array(names, dtype=str).reshape(rows.shape)
-
-    def _condensation(self) -> xr.Dataset:
-        # One training row of each group of near duplicates.
-        group = self.duplicates["group"].values
-        alone = (group == np.arange(group.size))[self.split.order]
-        return condensation(self.data, self.points, min(self.settings.spectra, self.points), alone)
-
-    def _described(self) -> xr.Dataset:
-        """What the page shows of the data themselves: numbers of rows, plug-in variances, principal directions."""
-        real, data, duplicates = self.real, self.data, self.duplicates
-        shown = min(_DIRECTIONS, data.variances.size)
-        pairs = duplicates["pair"].values
-        return xr.Dataset(
-            {
-                "training": ("place", self.keep[self.split.order], {"long_name": "training rows in nested order"}),
-                "held_out": ("apart", self.keep[self.split.held_out], {"long_name": "rows kept apart"}),
-                "variance": ("component", data.variances, {"units": "data units squared"}),
-                "direction": (("shown", "value"), data.axes[:, :shown].T.numpy(), {"units": "1"}),
-                "mean": ("value", data.mean.numpy(), {"units": "data units"}),
-            },
-            attrs={
-                "source": real.name,
-                "kind": real.kind,
-                "n": len(real),
-                "used": self.keep.size,
-                "shape": np.asarray(real.shape),
-                "dim": real.dim,
-                "pixels": int(real.pixels),
-                "pictures": int(real.image_shape is not None),
-                "fitted": data.fitted,
-                "focus": float(self.times[np.argmin(abs(np.log(self.times / self._focus)))]),
-                "asked_t": float(self.settings.t or 0.0),
-                "exact_rows": duplicates.sizes["repeats"],
-                "exact_groups": len(np.unique(duplicates["original"].values)),
-                "near_pairs": len(pairs),
-                "near_rows": len(np.unique(pairs)),
-                "near_threshold": duplicates.attrs["threshold"],
-                "typical_distance": duplicates.attrs["typical"],
-                "notes": list(real.notes),
-            },
+    def notice(self) -> str | None:
+        """What the spectra will cost, where that is long."""
+        cost = self.run.load("cost")
+        seconds = float(cost["seconds"].sum())
+        if seconds <= _ANNOUNCED:
+            return None
+        return (
+            f"{int(cost['evaluations'].sum()):,} evaluations of the model at {self.chosen['row'].size} images and {len(self.times)} noise "
+            f"levels: about {duration(seconds)} on one core or GPU. Interrupted, the same command resumes."
         )
 
-    @property
-    def _focus(self) -> float:
-        return self.settings.t or float(self.folder.load("condensation")["half"])
+    def seconds(self, stage: str) -> float:
+        """Estimated seconds of a stage."""
+        return float(self.run.load("cost")["seconds"].sel(stage=stage))
 
-    def gather(self, name: str, pieces: Sequence[Piece], join: Callable[[list[xr.Dataset]], xr.Dataset]) -> None:
-        """A stage of pieces, joined and saved as one when all are there."""
-        if not self.folder.has(name):
-            whole, finished = sum(piece.cost for piece in pieces), 0.0
-            for piece in pieces:
-                if not self.folder.has(piece.name):
-                    self.stage.begin(name, piece.label, finished / whole)
-                    start = perf_counter()
-                    self.folder.save(piece.name, piece.make())
-                    self.folder.log(stage=piece.name, seconds=round(perf_counter() - start, 2))
-                finished += piece.cost
-            self.folder.save(name, join([self.folder.load(piece.name) for piece in pieces]))
-            for piece in pieces:
-                self.folder.remove(piece.name)
-        self.stage.done(name)
+    def draws(self) -> Sequence[Part]:
+        """Samples of the model, sixteen a part."""
+        count, seed = self.request.drawn, self.request.seed
 
-    def _cells(self) -> None:
-        """The posterior for every size and subset."""
-        n, sizes = self.split.order.size, sorted(self.sizes, reverse=True)
-        seeds = [derived_seed(self.settings.seed, "subset", k) for k in range(1, self.settings.repeats)]
-        orders = [np.arange(n), *(np.random.default_rng(seed).permutation(n) for seed in seeds)]
+        def make(numbers: range, tell: Tell) -> xr.Dataset:
+            parts = [numbers[i : i + self.batch] for i in range(0, len(numbers), self.batch)]
+            with full_precision():
+                images = torch.cat([drawn(self.model, self.axes.mean, STEPS, part, seed=seed) for part in parts])
+            return xr.Dataset({"image": (("sample", "value"), images.flatten(1).numpy(), {"units": "data units"})})
 
-        def cell(size: int, k: int) -> xr.Dataset:
-            points, spectra = self.points, min(self.settings.spectra, self.points)
-            made = posterior_cell(self.data, orders[k][:size], self.times, points, spectra)
-            return made.expand_dims(size=[size], subset=[k])
+        out = []
+        for first in range(0, count, _DRAWN):
+            numbers = range(first, min(first + _DRAWN, count))
+            label = f"drawing samples · {numbers[-1] + 1} of {count}"
+            out.append(Part(f"drawn_{first}", label, partial(make, numbers), len(numbers)))
+        return out
 
-        def joined(parts: list[xr.Dataset]) -> xr.Dataset:
-            out = xr.combine_by_coords(parts, join="outer", combine_attrs="override")
-            assert isinstance(out, xr.Dataset)
-            return out
+    def copies(self) -> xr.Dataset:
+        """Copies of training images among samples."""
+        made = self.samples or self._drawn()
+        return compared(self.training, made, self.held_out, self.duplicates, seed=self.request.seed)
 
-        pieces = []
-        for size in sizes:
-            for k in range(1 if size == n else self.settings.repeats):
-                label = f"posterior of {size:,} samples" + (f", subset {k + 1}" if size < n else "")
-                pieces.append(Piece(f"{_CELLS}_{size}_{k}", label, size, partial(cell, size, k)))
-        self.gather(_CELLS, pieces, joined)
+    def _drawn(self) -> DataSet:
+        images = self.run.load("drawn")["image"].values
+        note = f"They were drawn from {self.model.name} by its probability-flow ODE, in {STEPS} steps, and not clipped."
+        made = DataSet("samples of the model", "drawn", images.reshape(-1, *self.model.shape), notes=(note,))
+        return made.arranged(self.training)
 
-    def _theory(self) -> xr.Dataset:
-        parts = predicted(self.data, self.sizes, self.times, self.points, self.settings.seed)
-        joined: xr.Dataset = xr.concat(list(parts), "size")
-        return joined.assign(nats=information_needed(self.data, self.times, self.points))
-
-    def _ranked(self) -> xr.Dataset:
-        """Half-weight times of training points, and pictures of those at both ends with their nearest neighbours."""
-        rows = self.keep[self.split.order]
-        chosen = np.arange(min(self.settings.ranked, rows.size))
-        times, nearest = half_weight_times(self.data, chosen)
-        order = np.argsort(-times)
-        half = min(_ENDS, order.size // 2)
-        ends = np.concatenate([order[:half], order[::-1][:half]])
-        return xr.Dataset(
-            {
-                "half_weight_time": ("ranked", times, {"units": "data units squared"}),
-                "row": ("ranked", rows[chosen], {"long_name": "row of the data"}),
-                "end": ("shown", ends, {"long_name": "place in ranked: the most isolated, then the least isolated"}),
-                "picture": (("shown", "value"), self.real.rows(rows[chosen[ends]]).numpy(), {"units": "data units"}),
-                "neighbour": (("shown", "value"), self.real.rows(rows[nearest[ends]]).numpy(), {"units": "data units"}),
-                "label": ("shown", [self.real.label(int(i)) for i in rows[chosen[ends]]]),
-            }
+    def spectra(self, stage: str) -> Sequence[Part]:
+        """Spectra of one of the two scores, one part for a training image and its held-out one; several where they are small."""
+        count, step = self.chosen.sizes["point"], points_at_once(math.prod(self.model.shape))
+        make = self._of_model if stage == MODEL else self._of_empirical
+        what = (
+            f"spectra of the {'model' if stage == MODEL else 'empirical score'}, about {duration(self.seconds(stage))}"
         )
+        parts = []
+        for first in range(0, count, step):
+            places = list(range(first, min(first + step, count)))
+            label = f"{what} · {places[-1] + 1} of {count}"
+            parts.append(Part(f"{stage}_{first}", label, partial(make, places), len(places)))
+        return parts
 
-    def _compared(self, made: DataSet) -> xr.Dataset:
-        """Nearest and second-nearest training rows of samples and of their control, and the closest pairs as pictures."""
-        # One row of each group of near duplicates: two of them at the same distance would hide a copy.
-        places = np.unique(self.duplicates["group"].values)
-        unused = np.setdiff1d(distinct_rows(self.real)[0], self.keep)  # a limit on the audit is none on copies
-        rows = np.sort(np.concatenate([self.keep[places], unused]))
-        reference = self.real.rows(rows).numpy()
-        samples = made.rows(slice(None)).numpy().astype(reference.dtype)
-        distance, neighbour = neighbour_distances(samples, reference)
-        if self.other is not None:
-            control, _ = neighbour_distances(self.other.rows(slice(None)).numpy().astype(reference.dtype), reference)
-            kind = f"real samples from {self.other.name}"
-        else:
-            rng = np.random.default_rng(derived_seed(self.settings.seed, "control"))
-            own = np.sort(rng.permutation(rows.size)[:_CONTROLS])
-            control, _ = neighbour_distances(reference[own], reference, own=own)
-            kind = "rows of the data, each compared with all others"
-        ratio = ratios(distance)
-        closest = np.argsort(ratio, kind="stable")[:_PAIRS]
-        pictured = neighbour[closest, 0]
-        units = {"units": "data units"}
-        return xr.Dataset(
-            {
-                "distance": (("sample", "rank"), distance, units),
-                "control": (("held_out", "rank"), control, units),
-                "neighbour": (("sample", "rank"), rows[neighbour], {"long_name": "row of the data"}),
-                "ratio": ("sample", ratio, {"units": "1"}),
-                "closest": ("pair", closest, {"long_name": "number of the sample"}),
-                "sample_label": ("pair", [made.label(int(i)) for i in closest]),
-                "neighbour_label": ("pair", [self.real.label(int(i)) for i in rows[pictured]]),
-                "picture": (("pair", "value"), samples[closest], units),
-                "original": (("pair", "value"), reference[pictured], units),
-            },
-            attrs={"control_kind": kind, "notes": list(made.notes)},
+    def _of_empirical(self, places: list[int], tell: Tell) -> xr.Dataset:
+        if self.held_out is not None:
+            return self._observed({EMPIRICAL: self._source(self.empirical)}, places, tell)
+        # Each image has a score of its own, of all others.
+        parts = []
+        for k, i in enumerate(places):
+            row = int(self.chosen["row"].sel(set=TRAINING).values[i])
+            sources = {EMPIRICAL: self._source(self.empirical), LEFT_OUT: self._source(self._without(row))}
+            parts.append(self._observed(sources, [i], lambda share, label: None))
+            tell((k + 1) / len(places), "")
+        return xr.concat(parts, "point")
+
+    def _of_model(self, places: list[int], tell: Tell) -> xr.Dataset:
+        model = Source(self.model.score, self.request.probe, self.model.device, self.batch)
+        shown = (self.focus, self.axes) if self.shown else None
+        return self._observed({MODEL: model}, places, tell, shown=shown).assign_attrs(focus=self.focus)
+
+    def _observed(
+        self,
+        sources: dict[str, Source],
+        places: list[int],
+        tell: Tell,
+        *,
+        shown: tuple[float, Axes] | None = None,
+    ) -> xr.Dataset:
+        found = observe(
+            sources,
+            {str(name): self._points_at(str(name), places) for name in self.chosen["set"].values},
+            self.times,
+            readings=self.readings,
+            directions=self.directions,
+            draws=DRAWS,
+            shown=shown,
+            seed=self.request.seed,
+            memory=self.memory,
+            tell=lambda share: tell(share, ""),
         )
+        return found.assign_coords(point=places)
+
+    @cached_property
+    def focus(self) -> float:
+        """The reference t: where the empirical score loses most at its training images."""
+        partner = self.chosen["partner"].values if self.held_out is not None else np.arange(self.chosen.sizes["point"])
+        return self.times[most_telling(*sides(self.run.load(EMPIRICAL), partner))]
+
+
+def points_at_once(dim: int) -> int:
+    """Points of each set in a part: one, or some where they take less time than saving them.
+
+    >>> points_at_once(16), points_at_once(64), points_at_once(784)
+    (8, 8, 1)
+    """
+    return min(_TOGETHER, max(1, _SMALL // dim**2))
+
+
+def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Parts as one record, over points."""
+    return xr.concat(parts, "point")

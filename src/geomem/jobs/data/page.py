@@ -23,19 +23,18 @@ def page_of(run: Run, records: Mapping[str, xr.Dataset], numbers: Numbers, findi
     material = Material(records, numbers, findings, run.note())
     sections, lead = [*sections_of(material), how_to_read()], _lead(numbers, run.config["extent"])
     if numbers["copies"] is None:
-        picture, table = dimensions_picture(material), dimensions_table(material)
+        table = dimensions_table(material)
         box = _box(numbers, str(run.config["data"]), bool(run.config["quick"]))
-        return Page(box, _short(findings), sections, table, picture, lead)
+        return Page(box, _short(findings), sections, table, dimensions_picture(material), lead)
     shape = material.shape if material.pictures else None
     copies = copies_section(records["copies"], numbers["copies"], shape, material.note, material.unit)
-    table, *tables = copies.tables
-    picture = next(iter(copies.pictures), None)
+    rates, *tables = copies.tables
     return Page(
         copies_box(numbers["copies"], material.unit),
         _short(findings),
         [replace(copies, pictures=(), tables=tables), *sections],
-        table,
-        picture,
+        rates,
+        next(iter(copies.pictures), None),
         lead,
     )
 

@@ -12,7 +12,7 @@ from geomem.data import DataSet, Split
 from geomem.data.rows import divided, hold_out_count
 from geomem.errors import InputError
 from geomem.jobs.data.request import SMALLEST, DataRequest
-from geomem.jobs.job import Part
+from geomem.jobs.job import Part, Tell
 from geomem.measure.condensation import condensation
 from geomem.measure.isolated import half_weight_times
 from geomem.measure.posterior import posterior_cell
@@ -27,8 +27,8 @@ __all__ = ["Extent", "Inputs", "Work", "extent_of", "joined", "posterior_seconds
 _ENDS, _DIRECTIONS = 10, 96
 # Training-set sizes by default, each a fourth of the next.
 _SIZES, _STEP = 6, 4
-# Seconds of one core: a weight of a sample at a point, a point's survival for each sample and squared coordinate.
-_WEIGHT_SECONDS, _SPECTRUM_SECONDS = 4e-8, 1e-10
+# Seconds of one core, measured: a weight of a sample at a point; a spectrum, a row behind it, and a product of two of its coordinates.
+_WEIGHT_SECONDS, _SPECTRUM_SECONDS, _ROW_SECONDS, _PRODUCT_SECONDS = 1e-7, 3e-4, 4e-7, 2e-11
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Work:
         seeds = [derived_seed(self.request.seed, "subset", k) for k in range(1, repeats)]
         orders = [np.arange(n), *(np.random.default_rng(seed).permutation(n) for seed in seeds)]
 
-        def cell(size: int, k: int) -> xr.Dataset:
+        def cell(size: int, k: int, tell: Tell) -> xr.Dataset:
             made = posterior_cell(self.data, orders[k][:size], self.times, self.points, self.spectra)
             return made.expand_dims(size=[size], subset=[k])
 
@@ -202,8 +202,7 @@ class Work:
                 label = f"posterior over {size:,} samples" + (
                     f", subset {k + 1} of {repeats}" if size < n and repeats > 1 else ""
                 )
-                make = partial(cell, size, k)
-                parts.append(Part(f"posterior_{size}_{k}", label, lambda tell, make=make: make(), size))
+                parts.append(Part(f"posterior_{size}_{k}", label, partial(cell, size, k), size))
         return parts
 
     def theory(self) -> xr.Dataset:
@@ -233,12 +232,11 @@ class Work:
         )
 
 
-def posterior_seconds(rows: int, dim: int, extent: Extent) -> float:
-    """About how long the posterior takes for `rows` rows of all sizes and subsets."""
-    coordinates = min(dim, COORDINATES)
-    times, points = 2 * extent.steps + 1, 2 * extent.points
-    a_time = rows * (points * _WEIGHT_SECONDS + 2 * extent.spectra * coordinates**2 * _SPECTRUM_SECONDS)
-    return times * a_time
+def posterior_seconds(cells: Sequence[int], dim: int, extent: Extent) -> float:
+    """About how long the posterior takes on one core, for these numbers of rows, one a cell."""
+    each = _ROW_SECONDS + min(dim, COORDINATES) ** 2 * _PRODUCT_SECONDS
+    spectra = 2 * extent.spectra * sum(_SPECTRUM_SECONDS + n * each for n in cells)
+    return (2 * extent.steps + 1) * (spectra + 2 * extent.points * sum(cells) * _WEIGHT_SECONDS)
 
 
 def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -12,7 +12,7 @@ from geomem.jobs.job import Part, Stage, Tell
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.jobs.sweep.settings import SweepSettings, cell_name, settings_for
 from geomem.jobs.train.model import MODEL, accelerator_in, losses, train_model
-from geomem.models.model import opened
+from geomem.models import opened
 from geomem.records import Run
 from geomem.training.images import divided, tensor_of
 
@@ -63,8 +63,8 @@ def sweep_stage(
         return [
             Part(
                 prefix + cell_name(size, seed),
-                f"training and measuring · {prefix}N = {size:,}, seed {seed}",
-                _maker(sweep, run, prefix + cell_name(size, seed), size, seed),
+                _label(prefix, size, seed),
+                _maker(sweep, run, prefix, size, seed),
             )
             for size, seed in settings.cells
         ]
@@ -79,21 +79,25 @@ def sweep_stage(
     )
 
 
-def _maker(sweep: Sweep, run: Run, name: str, size: int, seed: int) -> Callable[[Tell], xr.Dataset]:
+def _label(prefix: str, size: int, seed: int) -> str:
+    return f"training and measuring · {prefix.replace('-', ' ')}N = {size:,}, seed {seed}"
+
+
+def _maker(sweep: Sweep, run: Run, prefix: str, size: int, seed: int) -> Callable[[Tell], xr.Dataset]:
     def make(tell: Tell) -> xr.Dataset:
-        return _cell(sweep, run, name, size, seed, tell)
+        return _cell(sweep, run, prefix, size, seed, tell)
 
     return make
 
 
-def _cell(sweep: Sweep, run: Run, name: str, size: int, seed: int, tell: Tell) -> xr.Dataset:
+def _cell(sweep: Sweep, run: Run, prefix: str, size: int, seed: int, tell: Tell) -> xr.Dataset:
     """Train and measure one cell; a model that it has left already is measured as it is."""
     from geomem.jobs.sweep.measure import measured
 
     settings, data = sweep.settings, sweep.data
     training = replace(settings.training, size=size, seed=seed, split_seed=seed)
-    label = f"training and measuring · N = {size:,}, seed {seed}"
-    own = Run.open(run.path / CELLS / name, _CELL, training)
+    label = _label(prefix, size, seed)
+    own = Run.open(run.path / CELLS / (prefix + cell_name(size, seed)), _CELL, training)
     with own.alone():
         train_model(own, data, training, accelerator_in(own.path), lambda share, _: tell(share / 2, label))
         found = losses(own)["loss"].values

@@ -42,7 +42,7 @@ def accelerator_in(folder: Path, tracker: str | None = None) -> "Accelerator":
     from accelerate import Accelerator
 
     return Accelerator(
-        cpu=not torch.cuda.is_available(),  # several processes on processors are told apart by this alone
+        cpu=not torch.cuda.is_available(),  # only this tells several processes on CPUs apart
         mixed_precision="no",
         log_with=tracker,
         project_dir=str(folder.expanduser().resolve()),
@@ -60,7 +60,7 @@ def train_model(
         settings: How to train.
         accelerator: See `accelerator_in`.
         tell: Called with the share of the steps that is done, and where training stands.
-        tracked: Whether accelerate's tracker is told as well.
+        tracked: Whether accelerate's tracker logs as well.
 
     Raises:
         InputError: If the checkpoint is damaged, or of another training.

@@ -1,0 +1,141 @@
+"""What `geomem audit` is asked for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from geomem.errors import InputError
+from geomem.jobs.parsing import parse_times, times_text
+from geomem.jobs.reading import Reading, data_option
+from geomem.jobs.request import option, options
+
+__all__ = ["AuditRequest"]
+
+_MEASURING, _MODEL = "What is measured", "The model"
+# Samples drawn where the user does not say how many, and with --quick.
+_DRAWS = (128, 32)
+# Most dimensions in which all directions are measured by default, and how many random directions beyond; and with --quick.
+_DIRECTIONS = {False: (4096, 512), True: (256, 64)}
+
+
+@dataclass(frozen=True)
+class AuditRequest(Reading):
+    """Is this model memorizing its training data?
+
+    Compares the dimensions of the model at images that it was trained on with those at held-out images, and its samples with its
+    training data. In Python MODEL may be any score.
+    """
+
+    model: Any = option(  # noqa: RUF009 - a field like the others
+        help="Diffusers folder, or a model's id on the hub, as google/ddpm-cifar10-32.", positional=True, path=True
+    )
+    trained_on: str = data_option("All data that the model was trained on")
+    held_out: str | None = data_option(
+        "Data of the same kind that it was not trained on, without which nothing can be called lost", None
+    )
+    samples: str | None = data_option("Samples of the model, in place of drawing some", None)
+    scheduler: str | None = option(
+        None, help="Folder or file of a scheduler to read instead of the model's own.", path=True, group=_MODEL
+    )
+    label: int | None = option(None, help="Class of a class-conditional model.", group=_MODEL)
+    points: int = option(32, help="Training images, and held-out images, to measure at.", least=2, group=_MEASURING)
+    times: tuple[float, ...] = option(
+        (),
+        help="Noise variances, as 0.1,1; by default around the one where the training data condense.",
+        read=parse_times,
+        write=times_text,
+        above=0,
+        group=_MEASURING,
+    )
+    preset: str | None = option(
+        None,
+        help="Data set whose thresholds of Alg. 3, and noise level, the paper states: mnist, cifar10 or celeba.",
+        choices="geomem.spectra.dimension:PRESETS",
+        group=_MEASURING,
+    )
+    probe: str = option(
+        "orthonormal",
+        help="How the Jacobian is measured; antithetic is the paper's Alg. 2.",
+        choices="geomem.spectra:PROBES",
+        group=_MEASURING,
+    )
+    directions: int | None = option(
+        None,
+        help="Number of random directions; by default all, and 512 beyond 4,096 dimensions (64 beyond 256 with --quick).",
+        least=2,
+        group=_MEASURING,
+    )
+    draws: int | None = option(
+        None, help="Samples to draw and compare; 0 for none. [default: 128; 32 with --quick]", least=0, group=_MEASURING
+    )
+    seed: int = option(0, help="Random seed.", least=0, group=_MEASURING)
+    quick: bool = option(False, help="A rough answer: fewer noise levels, samples and directions.", group=_MEASURING)
+    memory: float = option(2.0, help="Memory budget of evaluations (GiB).", above=0, recorded=False, group=_MODEL)
+    device: str | None = option(
+        None,
+        help="Device of the model: cpu, cuda or cuda:1; a GPU by default where there is one.",
+        recorded=False,
+        group=_MODEL,
+    )
+
+    def check(self) -> None:
+        """Refuse options that do not go together."""
+        if self.draws == 1:
+            raise InputError("--draws: 1 sample says nothing; draw a hundred or more, or none with 0.")
+        if self.draws and self.samples is not None:
+            raise InputError("--draws: samples were given with --samples; leave one of the two out.")
+        if self.directions is not None and self.probe != "orthonormal":
+            raise InputError("--directions: random directions are orthonormal; leave --probe out.")
+        if self.device is not None and self.device.split(":")[0] not in ("cpu", "cuda"):
+            raise InputError(f"--device: {self.device!r} cannot be used; spectra need float64: cpu, cuda or cuda:1.")
+        if not isinstance(self.model, str) and (self.scheduler is not None or self.label is not None):
+            raise InputError("scheduler, label: are for models that are opened from a folder; bind them in the score.")
+
+    @property
+    def drawn(self) -> int:
+        """Samples to draw; 0 where samples were given."""
+        if self.samples is not None:
+            return 0
+        return _DRAWS[self.quick] if self.draws is None else self.draws
+
+    def directions_of(self, dim: int) -> int | None:
+        """Random directions in so many dimensions; None for all.
+
+        Raises:
+            InputError: For more than there are.
+        """
+        if self.directions is None:
+            most, some = _DIRECTIONS[self.quick]
+            return some if dim > most and self.probe == "orthonormal" else None
+        if self.directions > dim:
+            raise InputError(f"--directions: the model's images have {dim:,} dimensions, got {self.directions:,}.")
+        return None if self.directions == dim else self.directions
+
+    def recorded(self) -> dict[str, Any]:
+        """The options that results depend on; a score given in Python by the name of its class."""
+        held = super().recorded()
+        return held if isinstance(self.model, str) else {**held, "model": _in_python(self.model)}
+
+    def command_line(self, command: str, *, out: str = "") -> str:
+        """The command that asks for the same; for a score given in Python, the request to write there."""
+        if not str(self.model).startswith("<"):
+            return super().command_line(command, out=out)
+        chosen = {
+            name: getattr(self, name)
+            for name, (field, said) in options(AuditRequest).items()
+            if said.recorded and getattr(self, name) != field.default
+        }
+        chosen["model"] = _Word(self.model)
+        return f"geomem.run(AuditRequest({', '.join(f'{k}={v!r}' for k, v in chosen.items())}), out={out!r})"
+
+
+class _Word(str):
+    """Text that is shown without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _in_python(score: object) -> str:
+    return f"<{type(score).__name__}>"

@@ -1,0 +1,39 @@
+"""Samples of a model, by its probability-flow ODE."""
+
+import torch
+from torch import Tensor
+
+from geomem.errors import InputError
+from geomem.models.model import Model
+from geomem.scores.sampling import heun, noise_levels
+from geomem.seeds import derived_generator
+
+__all__ = ["drawn"]
+
+# Standard deviations of the noise that sampling starts from, where the data are forgotten, and ends with (Karras et al. 2022).
+_SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
+
+
+def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int) -> Tensor:
+    """The samples of these numbers, by Heun's method on `steps` noise levels, each from its own noise around the mean (d,).
+
+    Returns:
+        Samples (n, *shape), float32, not clipped.
+
+    Raises:
+        InputError: If they are not finite.
+    """
+    low, high = model.reach
+    levels = noise_levels(steps, t_min=max(low, _SIGMA_MIN**2), t_max=min(high, _SIGMA_MAX**2))
+    known = sorted({model.nearest(t) for t in levels.tolist()}, reverse=True)
+    noise = [
+        torch.randn(model.shape, generator=derived_generator(seed, "drawn", i), dtype=torch.float64) for i in numbers
+    ]
+    x = mean.reshape(model.shape) + known[0] ** 0.5 * torch.stack(noise)
+    start = x.to(model.dtype).to(model.device)
+    out = heun(model.score, start, torch.tensor(known, dtype=torch.float64))
+    if not bool(torch.isfinite(out).all()):
+        raise InputError(
+            f"{model.name}: draws samples that are not finite (NaN or infinity); its weights may be damaged."
+        )
+    return out.float().cpu()

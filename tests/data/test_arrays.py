@@ -1,0 +1,257 @@
+"""Arrays are read value for value, and whatever cannot be is refused in words that help."""
+
+import gc
+import io
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+from geomem.data import dataset, digits, load
+from geomem.errors import InputError
+from inputs import lock, pictures, refused, saved
+
+RNG = np.random.default_rng(0)
+ALL_BYTES = np.arange(256, dtype=np.uint8).reshape(2, 128)
+COLOUR = RNG.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+
+
+def test_bytes_are_read_on_the_scale_of_models(tmp_path):
+    data = load(saved(tmp_path / "a.npy", ALL_BYTES))
+    assert data.pixels
+    assert data.values.dtype == np.uint8
+    rows = data.rows(slice(None)).numpy()
+    assert rows.dtype == np.float32
+    assert (rows.min(), rows.max()) == (-1.0, 1.0)
+    np.testing.assert_allclose(rows, ALL_BYTES / 127.5 - 1, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["<f8", ">f8", "<f4", ">f4", "<f2", ">f2", "i1", "<i2", ">i2", "<i8", ">i8", "<u2", ">u4", "<u8"]
+)
+def test_other_numbers_are_read_as_they_are(tmp_path, dtype):
+    values = (RNG.uniform(0, 100, (4, 2, 3))).astype(dtype)
+    data = load(saved(tmp_path / "a.npy", values))
+    assert not data.pixels
+    rows = data.rows([2, 0]).numpy()
+    assert rows.dtype == (np.float64 if values.dtype.itemsize == 8 or dtype == ">u4" else np.float32)
+    np.testing.assert_array_equal(rows, values[[2, 0]].reshape(2, 6))
+
+
+@pytest.mark.parametrize("dtype", ["i4", "u4"])
+def test_large_whole_numbers_are_not_rounded(tmp_path, dtype):
+    values = np.array([[100_000_001, 3]], dtype)
+    np.testing.assert_array_equal(load(saved(tmp_path / "a.npy", values)).rows([0]), values)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_stays_on_disk(tmp_path, order):
+    values = np.asarray(RNG.normal(size=(3, 4, 5)), order=order)
+    path = saved(tmp_path / "A.npy", values).rename(tmp_path / "A.NPY")
+    data = load(str(path))
+    assert isinstance(data.values, np.memmap)
+    assert not data.values.flags.writeable
+    assert (data.name, data.kind) == (str(path), "array")
+    np.testing.assert_array_equal(data.values, values)
+
+
+def test_npz_gives_the_one_array_of_samples_or_the_named_one(tmp_path):
+    a, b = RNG.normal(size=(3, 4)), RNG.normal(size=(2, 5))
+    np.savez_compressed(tmp_path / "one.npz", labels=np.arange(3), images=a)
+    np.savez(tmp_path / "two.npz", a=a, b=b)
+    data = load(tmp_path / "one.npz")
+    assert data.name == f"{tmp_path / 'one.npz'}[images]"
+    np.testing.assert_array_equal(data.values, a)
+    np.testing.assert_array_equal(load(tmp_path / "two.npz", array="b").values, b)
+    refused(tmp_path / "two.npz", "holds a, b; name the one array to use with --array")
+    refused(tmp_path / "two.npz", "holds no array 'c'; it holds a, b", array="c")
+
+
+def test_digits_come_by_name_unless_there_is_such_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = load("digits")
+    np.testing.assert_array_equal(data.values, digits())
+    assert data.rows(slice(0, 2)).shape == (2, 64)
+    pictures(tmp_path / "digits", a=COLOUR)
+    np.testing.assert_array_equal(load("digits").values, COLOUR[None])
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved(tmp_path / "a.npy", ALL_BYTES)
+    np.testing.assert_array_equal(load("~/a.npy").values, ALL_BYTES)
+
+
+# What is refused
+
+
+def test_missing_path_says_what_can_be_read(tmp_path):
+    refused(tmp_path / "nothing.npy", "does not exist. Data may be .npy or .npz", "hf:owner/name", "digits")
+
+
+def test_name_too_long_for_a_file_is_refused():
+    refused("a" * 5000, "file name too long")
+
+
+def test_home_of_nobody_is_refused():
+    refused("~no-such-user-here/a.npy")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.bin"])
+def test_unreadable_file_is_refused(tmp_path, name, monkeypatch):
+    (tmp_path / name).write_bytes(b"what is in it does not matter")
+    refused(lock(monkeypatch, tmp_path / name), "may not be read (permission denied)")
+
+
+def npz(save):
+    content = io.BytesIO()
+    save(content, x=RNG.integers(0, 256, (9, 4, 4), dtype=np.uint8))
+    return content.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # test_damaged_npz_is_closed is about these
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_file_cut_short_anywhere_is_refused(tmp_path, name):
+    content = npz(np.savez_compressed) if name == "a.npz" else saved(tmp_path / name, ALL_BYTES).read_bytes()
+    for length in [*range(0, len(content), 7), len(content) - 1]:
+        (tmp_path / name).write_bytes(content[:length])
+        refused(tmp_path / name)
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    refused(tmp_path / name, "is not a whole NumPy file", "save it again")
+
+
+def test_damaged_npz_is_refused(tmp_path):
+    content = bytearray(npz(np.savez))
+    content[len(content) // 3] ^= 255
+    (tmp_path / "a.npz").write_bytes(content)
+    refused(tmp_path / "a.npz", "is not a whole NumPy file", "save it again")
+
+
+def test_damaged_npz_is_closed(tmp_path):
+    (tmp_path / "a.npz").write_bytes(npz(np.savez)[:-9])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        refused(tmp_path / "a.npz")
+        gc.collect()
+    assert not seen
+
+
+def test_damaged_compressed_npz_is_refused(tmp_path):
+    content = bytearray(npz(np.savez_compressed))
+    start = content.index(b"x.npy") + 5 + 20  # after the local header's extra field
+    content[start : start + 8] = b"\xff" * 8
+    (tmp_path / "a.npz").write_bytes(content)
+    refused(tmp_path / "a.npz", "is not a whole NumPy file", "save it again")
+
+
+def test_damaged_npy_header_is_refused(tmp_path):
+    path = saved(tmp_path / "a.npy", ALL_BYTES)
+    path.write_bytes(path.read_bytes().replace(b"}", b" ", 1))
+    refused(path, "is not a whole NumPy file")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_content_of_the_other_kind_of_array_file_is_read_or_refused(tmp_path, name, unchecked):
+    with (tmp_path / name).open("wb") as file:
+        np.save(file, ALL_BYTES) if name == "a.npz" else np.savez(file, x=ALL_BYTES)
+    try:
+        data = load(tmp_path / name)
+    except InputError:
+        return
+    np.testing.assert_array_equal(data.values, ALL_BYTES)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_text_under_an_array_s_name_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("1, 2, 3\n4, 5, 6\n")
+    refused(tmp_path / name, "save")
+
+
+OBJECTS = np.array([[{}, 1], [2, 3]], object)
+SPOKEN = ("holds Python objects (a pickle), which can run code", "save an array of numbers with numpy.save")
+
+
+def test_npz_of_objects_is_refused_for_what_it_is(tmp_path):
+    np.savez(tmp_path / "a.npz", x=OBJECTS)
+    refused(tmp_path / "a.npz", *SPOKEN)
+    refused(tmp_path / "a.npz", *SPOKEN, array="x")
+
+
+def test_npy_of_objects_is_refused_for_what_it_is(tmp_path):
+    refused(saved(tmp_path / "a.npy", OBJECTS, allow_pickle=True), *SPOKEN)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_pickle_by_another_name_is_refused_and_never_run(tmp_path, name):
+    ran = tmp_path / "ran"
+    (tmp_path / name).write_bytes(pickle.dumps(type("Evil", (), {"__reduce__": lambda self: (ran.touch, ())})()))
+    refused(tmp_path / name, "numpy.save")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("name", ["a.pkl", "a.pickle", "a.pt", "a.pth", "a.joblib"])
+def test_pickles_are_refused_and_never_run(tmp_path, name):
+    ran = tmp_path / "ran"
+    (tmp_path / name).write_bytes(pickle.dumps(type("Evil", (), {"__reduce__": lambda self: (ran.touch, ())})()))
+    refused(tmp_path / name, "pickle", "which can run code when", "numpy.save")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.zeros(3), "has shape (3,); an array of samples (n, d) or images (n, height, width[, channels]) is needed"),
+        (np.array(1.0), "has shape (); an array of samples"),
+        (np.zeros((0, 3)), "holds no samples (shape (0, 3))"),
+        (np.zeros((3, 0)), "zero columns"),
+        (np.zeros((2, 3), "c8"), "type complex64; numbers are needed"),
+        (np.zeros((2, 3), "U3"), "type <U3; numbers are needed"),
+        (np.zeros((2, 3), "S2"), "type |S2; numbers are needed"),
+        (np.zeros((2, 3), "?"), "type bool; numbers are needed"),
+        (np.zeros((2, 3), "M8[s]"), "type datetime64[s]; numbers are needed"),
+        (np.zeros((2, 3), "f4,i4"), "numbers are needed"),
+        (np.array([[1, 2], [3, np.nan], [np.nan, 0]]), "row 1 holds a value that is not finite"),
+        (np.array([[[1.0]], [[1.0]], [[np.inf]]]), "row 2 holds a value that is not finite"),
+        (np.array([[-np.inf, 2]], np.float16), "row 0 holds a value that is not finite (NaN or infinity); leave such"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_values_that_are_no_samples_are_refused(tmp_path, values, words, name):
+    if name == "a.npy":
+        refused(saved(tmp_path / name, values), words)
+    else:  # a second array of samples, so that the name decides
+        np.savez(tmp_path / name, x=values, y=ALL_BYTES)
+        refused(tmp_path / name, "[x]", words, array="x")
+
+
+def test_whole_npz_is_not_called_damaged(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.array([[1, np.nan]]))
+    assert "not a whole NumPy file" not in refused(tmp_path / "a.npz", "row 0 holds a value", array="x")
+
+
+def test_row_beyond_the_first_block_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "_BLOCK", 4 * 8 * 3)
+    values = np.zeros((11, 3))
+    values[9, 1] = np.nan
+    refused(saved(tmp_path / "a.npy", values), "row 9 holds")
+
+
+@pytest.mark.parametrize("options", [{"size": 4}, {"mode": "gray"}])
+def test_arrays_are_not_prepared(tmp_path, options):
+    refused(saved(tmp_path / "a.npy", ALL_BYTES), "--size, --mode and --background are for image files", **options)
+    np.savez(tmp_path / "a.npz", ALL_BYTES)
+    refused(tmp_path / "a.npz", "--size, --mode and --background are for image files", **options)
+    refused("digits", "--size, --mode and --background are for image files", **options)
+
+
+def test_array_s_name_is_refused_where_arrays_have_none(tmp_path):
+    refused(saved(tmp_path / "a.npy", ALL_BYTES), "--array", array="x")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.mat", "a", "a.png"])
+def test_unknown_kind_of_file_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("1, 2")
+    refused(
+        tmp_path / name, "is not a kind of file that can be read. Data may be .npy or .npz arrays, a folder of images"
+    )

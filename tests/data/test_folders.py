@@ -1,0 +1,212 @@
+"""Folders of images are read pixel for pixel, prepared only as asked, and never flipped."""
+
+import gc
+import struct
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from geomem.data import Preparation, load
+from geomem.errors import InputError
+from inputs import lock, pictures, refused
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+GREY = RNG.integers(0, 256, (5, 6), dtype=np.uint8)
+
+
+def test_folder_is_read_below_in_the_order_of_paths_under_its_files_names(tmp_path):
+    images = {f"{i:02}": RNG.integers(0, 256, (4, 7), dtype=np.uint8) for i in range(30)}
+    pictures(tmp_path / "b", **images)
+    pictures(tmp_path / "a" / "deep", z=GREY[:4, :4].repeat(2, 1)[:, :7])
+    Image.fromarray(GREY[:4, :4].repeat(2, 1)[:, :7]).save(tmp_path / "c.BMP")
+    (tmp_path / "notes.txt").write_text("no image")
+    data = load(tmp_path)
+    assert list(data.files) == ["a/deep/z.png", *(f"b/{i:02}.png" for i in range(30)), "c.BMP"]
+    assert data.label(1) == "b/00.png"
+    np.testing.assert_array_equal(data.values[1:31], list(images.values()))
+    assert (data.kind, data.name) == ("images", str(tmp_path))
+
+
+def test_images_are_known_by_their_names(tmp_path):
+    names = ["a.png", "b.JPG", "c.jpeg", "d.bmp", "e.gif", "f.webp", "g.tif", "h.tiff", "i.ppm", "j.pgm", "k.pbm"]
+    for name in [*names, "l.txt", "png"]:
+        Image.fromarray(GREY).save(tmp_path / name, "PNG")
+    (tmp_path / "m.png").mkdir()
+    assert list(load(tmp_path).files) == names
+
+
+@pytest.mark.parametrize("image", [GREY, COLOUR], ids=["grey", "colour"])
+def test_pixels_are_kept_grey_or_colour_without_flips(tmp_path, image):
+    np.testing.assert_array_equal(load(pictures(tmp_path, a=image, b=image[::-1])).values, [image, image[::-1]])
+
+
+def test_palette_becomes_colour_and_one_bit_grey(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putdata([1, 0])
+    bits = Image.new("1", (2, 1))
+    bits.putdata([1, 0])
+    np.testing.assert_array_equal(load(pictures(tmp_path / "p", a=image)).values[0, 0], [[200, 100, 50], [10, 20, 30]])
+    np.testing.assert_array_equal(load(pictures(tmp_path / "1", a=bits)).values, [[[255, 0]]])
+
+
+def test_transparent_pixels_are_composited_on_white(tmp_path):
+    image = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]], np.uint8)
+    np.testing.assert_array_equal(
+        load(pictures(tmp_path / "rgba", a=image)).values[0, 0], [[10, 20, 30], [255] * 3, [204] * 3]
+    )
+    grey = Image.fromarray(np.array([[[10, 255], [10, 0], [0, 51]]], np.uint8), "LA")
+    np.testing.assert_array_equal(load(pictures(tmp_path / "la", a=grey)).values, [[[10, 255, 204]]])
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.putdata([1, 0])
+    pictures(tmp_path / "p")
+    palette.save(tmp_path / "p" / "a.png", transparency=1)
+    np.testing.assert_array_equal(load(tmp_path / "p").values[0, 0], [[255] * 3, [10, 20, 30]])
+
+
+def test_transparent_pixels_get_the_background_that_is_chosen_and_are_counted(tmp_path):
+    image = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [100, 100, 100, 51]]], np.uint8)
+    folder = pictures(tmp_path / "rgba", a=image, b=np.full((1, 3, 4), 255, np.uint8))
+    black = load(folder, background="black")
+    np.testing.assert_array_equal(black.values[0, 0], [[10, 20, 30], [0] * 3, [20] * 3])
+    assert black.notes == ("1 image has transparent pixels; they were composited on black (see --background).",)
+    ignored = load(folder, background="ignore")
+    np.testing.assert_array_equal(ignored.values[0, 0], image[0, :, :3])
+    assert "their alpha channel was ignored" in ignored.notes[0]
+    assert load(pictures(tmp_path / "opaque", b=np.full((1, 3, 4), 255, np.uint8))).notes == ()
+    with pytest.raises(InputError, match="--background: must be one of white, black, ignore, got 'red'"):
+        Preparation(background="red")
+
+
+DEEP = np.array([[0, 257, 65535], [32768, 1000, 33024]], np.uint16)
+SCALED = [[0, 1, 255], [128, 4, 128]]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_sixteen_bits_are_scaled(tmp_path, name):
+    Image.fromarray(DEEP).save(tmp_path / name)
+    np.testing.assert_array_equal(load(tmp_path).values, [SCALED])
+
+
+def test_sixteen_bits_with_the_most_significant_byte_first_are_scaled(tmp_path):
+    pixels = DEEP.astype(">u2").tobytes()
+    short, long = 3, 4
+    tags = [(256, long, 3), (257, long, 2), (258, short, 16 << 16), (259, short, 1 << 16), (262, short, 1 << 16)]
+    tags += [(273, long, 8), (277, short, 1 << 16), (278, long, 2), (279, long, len(pixels))]
+    entries = b"".join(struct.pack(">HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = b"MM\0*" + struct.pack(">I", 8 + len(pixels))
+    (tmp_path / "a.tif").write_bytes(head + pixels + struct.pack(">H", len(tags)) + entries + bytes(4))
+    np.testing.assert_array_equal(load(tmp_path).values, [SCALED])
+
+
+def test_floating_point_images_are_not_cut_off(tmp_path):
+    Image.fromarray(np.array([[0.0, 0.25], [0.5, 1.0]], np.float32)).save(tmp_path / "a.tif")
+    try:
+        values = load(tmp_path).values
+    except InputError:
+        return
+    assert len(np.unique(values)) == 4
+
+
+def test_cameras_orientation_is_obeyed(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(COLOUR).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(load(tmp_path).values, [np.rot90(COLOUR, -1)])
+
+
+def test_damaged_metadata_are_passed_over_or_refused(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "a.png", exif=b"Exif\0\0this is no metadata")
+    try:
+        values = load(tmp_path).values
+    except InputError as error:
+        assert "a.png" in str(error)  # noqa: PT017
+        return
+    np.testing.assert_array_equal(values, [COLOUR])
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_size_cuts_out_the_largest_centred_square_and_averages(tmp_path, upright):
+    """Margins of another colour would tint the corners if any of them came in, and a smaller square would miss some."""
+    image = np.full((8, 14, 3), (255, 0, 0), np.uint8)
+    image[:, 3:11] = np.kron(np.array([[10, 50], [90, 200]]), np.ones((4, 4)))[..., None]
+    image[0, 3:11] += 4  # a quarter of the upper squares, at the very edge
+    if upright:
+        image = image.swapaxes(0, 1)
+    expected = np.array([[11, 51], [90, 200]])
+    values = load(pictures(tmp_path, a=image), size=2).values
+    np.testing.assert_array_equal(values[0], np.stack([expected.T if upright else expected] * 3, -1))
+
+
+def test_mode_brings_images_to_one_kind_and_size_to_one_shape(tmp_path):
+    pictures(tmp_path, a=COLOUR, b=GREY)
+    luminance = np.asarray(Image.fromarray(COLOUR).convert("L"))
+    np.testing.assert_array_equal(load(tmp_path, mode="gray").values, [luminance, GREY])
+    np.testing.assert_array_equal(load(tmp_path, mode="rgb").values, [COLOUR, np.stack([GREY] * 3, -1)])
+    pictures(tmp_path, c=np.zeros((9, 4), np.uint8))
+    assert load(tmp_path, mode="gray", size=3).shape == (3, 3)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_files_are_closed(tmp_path, whole):
+    Image.fromarray(GREY).save(tmp_path / ("a.gif" if whole else "a.png"))
+    if not whole:
+        (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-40])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        load(tmp_path) if whole else refused(tmp_path)
+        gc.collect()
+    assert not seen
+
+
+def test_unreadable_image_is_refused(tmp_path, monkeypatch):
+    pictures(tmp_path, a=GREY, b=GREY)
+    lock(monkeypatch, tmp_path / "b.png")
+    refused(tmp_path, "b.png: may not be read (permission denied)")
+
+
+@pytest.mark.parametrize("content", [(), ("notes.txt", "a.csv")])
+def test_folder_without_images_is_refused(tmp_path, content):
+    for name in content:
+        (tmp_path / name).write_text("no image")
+    refused(tmp_path, "holds no image files", "PNG", "idx3-ubyte", "CIFAR-10")
+
+
+def test_text_under_an_image_s_name_is_refused(tmp_path):
+    pictures(tmp_path, a=GREY)
+    (tmp_path / "b.png").write_text("no image")
+    refused(tmp_path, "b.png: has an image's name, but is not an image", "take it out of the folder")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # test_files_are_closed is about these
+@pytest.mark.parametrize("name", ["b.png", "b.jpg", "b.bmp", "b.tif", "b.webp"])
+def test_damaged_image_is_refused(tmp_path, name):
+    Image.fromarray(RNG.integers(0, 256, (5, 6, 3), dtype=np.uint8)).save(tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) * 2 // 3])
+    pictures(tmp_path, a=COLOUR)
+    refused(tmp_path, f"{name}: ", "take it out of the folder")
+
+
+def test_mixed_sizes_are_refused(tmp_path):
+    pictures(tmp_path, a=GREY, b=GREY, c=GREY[:4])
+    refused(tmp_path, "mixes sizes: a.png has 6x5 pixels, c.png has 6x4; bring them to one with --size")
+
+
+def test_mixed_channels_are_refused(tmp_path):
+    pictures(tmp_path, a=GREY, b=COLOUR)
+    refused(tmp_path, "mixes channels: a.png is gray, b.png is colour; choose one with --mode gray or --mode rgb")
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "words"),
+    [(0, None, "--size: must be at least 1 pixel, got 0"), (None, "grey", "--mode: must be gray or rgb, got 'grey'")],
+)
+def test_preparation_that_makes_no_sense_is_refused(size, mode, words):
+    with pytest.raises(InputError, match=words):
+        Preparation(size, mode)
+    assert Preparation(1, "rgb").size == 1
