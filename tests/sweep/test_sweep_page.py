@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sweep_records import made
 
 from commands import assert_refused, geomem
 from geomem.jobs.again import redraw
@@ -15,6 +14,7 @@ from geomem.jobs.sweep.settings import SweepSettings, cell_name
 from geomem.records import Run
 from geomem.spectra import Spectrum
 from geomem.spectra.dimension import READINGS, DimensionEstimate, degrees_of_freedom
+from sweep.records import made
 
 COMMAND = [
     *("sweep", "digits", "--preset", "mlp", "--sizes", "2,20", "--seeds", "1", "--steps", "30", "--points", "2"),

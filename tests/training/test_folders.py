@@ -5,11 +5,11 @@ import sys
 from dataclasses import replace
 
 import pytest
-from folders import files, leftovers
 
 from geomem.errors import OutputError
 from geomem.records import Run
 from models import TRAINING
+from training.folders import files, leftovers
 
 SETTINGS = replace(TRAINING, steps=8)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from folders import QUICK, kept, pictures, quick, state_of
 
 from geomem.records import Run
 from geomem.training.checkpoint import load_training
 from geomem.training.presets import TrainSettings
+from training.folders import QUICK, kept, pictures, quick, state_of
 
 
 @pytest.mark.parametrize(
