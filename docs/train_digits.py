@@ -2,7 +2,7 @@
 
 python docs/train_digits.py IMAGES FOLDER [STEPS] [SEED]
 
-leaves FOLDER/training.npy, the images it was trained on, FOLDER/unseen.npy, images it was not, and FOLDER/model, the pipeline.
+leaves FOLDER/training.npy, the images it was trained on, FOLDER/unseen.npy, images it was not trained on, and FOLDER/model, the pipeline.
 """
 
 import sys
@@ -64,5 +64,6 @@ if __name__ == "__main__":
     more = [int(word) for word in sys.argv[3:]]
     train(images[UNSEEN:][:count], out / "model", steps=more[0] if more else 1500, seed=more[1] if len(more) > 1 else 0)
     print(
-        f"saved {out / 'model'}, trained on {out / 'training.npy'}; {out / 'unseen.npy'} holds digits that it never saw"
+        f"saved {out / 'model'}\naudit it with\ngeomem audit {out / 'model'} --trained-on {out / 'training.npy'} --held-out "
+        f"{out / 'unseen.npy'} --quick"
     )

@@ -53,7 +53,7 @@ def test_palette_becomes_colour_and_one_bit_grey(tmp_path):
     np.testing.assert_array_equal(load(pictures(tmp_path / "1", a=bits)).values, [[[255, 0]]])
 
 
-def test_transparent_pixels_are_laid_on_white(tmp_path):
+def test_transparent_pixels_are_composited_on_white(tmp_path):
     image = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]], np.uint8)
     np.testing.assert_array_equal(
         load(pictures(tmp_path / "rgba", a=image)).values[0, 0], [[10, 20, 30], [255] * 3, [204] * 3]
@@ -66,6 +66,20 @@ def test_transparent_pixels_are_laid_on_white(tmp_path):
     pictures(tmp_path / "p")
     palette.save(tmp_path / "p" / "a.png", transparency=1)
     np.testing.assert_array_equal(load(tmp_path / "p").values[0, 0], [[255] * 3, [10, 20, 30]])
+
+
+def test_transparent_pixels_get_the_background_that_is_chosen_and_are_counted(tmp_path):
+    image = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [100, 100, 100, 51]]], np.uint8)
+    folder = pictures(tmp_path / "rgba", a=image, b=np.full((1, 3, 4), 255, np.uint8))
+    black = load(folder, background="black")
+    np.testing.assert_array_equal(black.values[0, 0], [[10, 20, 30], [0] * 3, [20] * 3])
+    assert black.notes == ("1 image has transparent pixels; they were composited on black (see --background).",)
+    ignored = load(folder, background="ignore")
+    np.testing.assert_array_equal(ignored.values[0, 0], image[0, :, :3])
+    assert "their alpha channel was ignored" in ignored.notes[0]
+    assert load(pictures(tmp_path / "opaque", b=np.full((1, 3, 4), 255, np.uint8))).notes == ()
+    with pytest.raises(InputError, match="--background: must be one of white, black, ignore, got 'red'"):
+        Preparation(background="red")
 
 
 DEEP = np.array([[0, 257, 65535], [32768, 1000, 33024]], np.uint16)

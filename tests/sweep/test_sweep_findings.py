@@ -35,10 +35,10 @@ def test_memorizing_at_few_images_is_said_with_where_it_ends() -> None:
     arrays["dimension"].loc[{"size": 2, "score": "network"}] = 0.0
     alike(arrays, 1000)
     found = said(arrays)
-    assert found["copies.last"].text.startswith("At N = 2 100.0% [83.2, 100.0] of samples copy a training image")
+    assert found["copies.last"].text.startswith("At N = 2, 100.0% [83.2, 100.0] of samples copy a training image")
     assert found["copies.last"].value.count == 20
     assert found["copies.none"].text.endswith("no more often than held-out images at N = 64, 1,000.")
-    assert found["dimension.first"].text.startswith("At N = 2 models resolve 0.0 [0.0, 0.0] of 64 dimensions")
+    assert found["dimension.first"].text.startswith("At N = 2, models resolve 0.0 [0.0, 0.0] of 64 dimensions")
     assert "13.0 [8.9, 17.1]" in found["dimension.last"].text
     verdict = boxed(arrays)
     assert verdict.verdict == "Models copy their training images at N = 2, and have fewer dimensions there at N = 64"
@@ -63,7 +63,7 @@ def test_no_copies_and_no_difference_are_no_sign() -> None:
     arrays = made(seeds=(0,), points=4)
     alike(arrays, 2, 64, 1000)
     found = said(arrays)
-    assert found["gap"].text.startswith("At N = 1,000 no difference is found")
+    assert found["gap"].text.startswith("At N = 1,000, no difference is found")
     assert "-0.0" not in found["gap"].text
     assert list(found)[:2] == ["copies.none", "gap"]
     verdict = boxed(arrays)
@@ -90,6 +90,10 @@ def test_copies_everywhere_leave_no_size_without() -> None:
     more["sample_distance"].loc[{"size": [2, 64]}] = NEAR
     alike(more, 2, 64, 1000)
     assert boxed(more).verdict == "Models copy their training images up to N = 64"
+    both = made()
+    both["sample_distance"].loc[{"size": [2, 64]}] = NEAR
+    alike(both, 1000)
+    assert boxed(both).verdict == "Models copy their training images, and have fewer dimensions there, up to N = 64"
 
 
 def test_copies_beside_few_held_out_images_are_not_denied() -> None:
@@ -124,7 +128,7 @@ def test_models_that_do_not_react_to_noise_give_no_verdict(t: float, verdict: bo
     arrays = made()
     assert "blind" not in said(arrays)
     arrays["dimension"].loc[{"size": 1000, "t": t, "score": "network", "reading": "resolved"}] = 63.0
-    assert said(arrays)["blind"].text.startswith(f"At t = {t:g} models do not react to noise so weak")
+    assert said(arrays)["blind"].text.startswith(f"At t = {t:g}, models do not react to noise so weak")
     assert (boxed(arrays).verdict == "No verdict: these models leave nearly all directions free") == verdict
     assert boxed(arrays).next.startswith("Train longer (--steps)") == verdict
 
@@ -132,6 +136,6 @@ def test_models_that_do_not_react_to_noise_give_no_verdict(t: float, verdict: bo
 def test_a_single_point_has_no_interval() -> None:
     arrays = made(seeds=(0,))
     arrays["dimension"].loc[{"size": 2, "point": 1, "set": "training"}] = np.nan
-    assert said(arrays)["dimension.first"].text.startswith("At N = 2 models resolve 10.0 of 64 dimensions")
+    assert said(arrays)["dimension.first"].text.startswith("At N = 2, models resolve 10.0 of 64 dimensions")
     arrays["dimension"].loc[{"size": 1000, "point": 1}] = np.nan
     assert "gap" not in said(arrays)

@@ -14,7 +14,7 @@ from geomem.jobs.sweep.measure import measured
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.jobs.sweep.settings import SweepSettings, settings_for
 from geomem.manifolds import random_rotation
-from geomem.models.model import Model
+from geomem.models import Model
 from geomem.scores import EmpiricalScore
 from geomem.scores.gaussian import GaussianScore
 from geomem.spectra.dimension import READINGS
@@ -28,8 +28,8 @@ def settings(**changed: Any) -> SweepSettings:
     return replace(settings_for(load("digits"), request), **{"discard": 1, **changed})
 
 
-def model(score: Any) -> Model:
-    return Model(score, "exact", "as it was given", 0, "cpu")
+def model(score: Any, **known: Any) -> Model:
+    return Model(score, "exact", **known)
 
 
 def images(count: int, seed: int, shape: tuple[int, ...] = SHAPE) -> torch.Tensor:
@@ -147,13 +147,13 @@ def test_samples_of_the_empirical_score_are_copies_and_its_spectra_are_those_bes
 
 def test_times_are_brought_into_the_model_s_reach(gaussian: GaussianScore) -> None:
     class Short:
-        shape, reach = SHAPE, (0.05, 1.5)
+        shape = SHAPE
 
         def __call__(self, x: torch.Tensor, t: torch.Tensor | float) -> torch.Tensor:
             assert 0.049 < float(torch.as_tensor(t).min()) <= float(torch.as_tensor(t).max()) < 1.51
             return gaussian(x, t)
 
-    seen = measured(model(Short()), images(2, 2), images(6, 3), settings(), seed=0)
+    seen = measured(model(Short(), reach=(0.05, 1.5)), images(2, 2), images(6, 3), settings(), seed=0)
     assert seen["t"].values.tolist() == [0.05, 0.3, 1.5]
     resolved = seen["dimension"].sel(score="network", set="held-out", reading="resolved")
     assert resolved.transpose("t", "point").values.tolist() == [[8] * 3, [3] * 3, [0] * 3]

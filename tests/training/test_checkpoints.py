@@ -217,6 +217,7 @@ def test_diffusers_opens_the_model_and_draws(tmp_path, network, kind, shape):
     assert not np.array_equal(drawn[0], drawn[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "first"), [("small-unet", "diffusers"), ("mlp", "geomem.models.pixels")])
 def test_diffusers_alone_opens_it_and_a_perceptron_once_its_class_is_imported(tmp_path, network, first):
     """In a process that knows nothing else of geomem."""

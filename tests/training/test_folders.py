@@ -46,6 +46,7 @@ def test_a_folder_in_use_is_refused_and_its_files_are_left(tmp_path):
     assert files(run.path).keys() == {"config.json"}
 
 
+@pytest.mark.slow
 def test_the_folder_is_free_again_after_an_error_and_after_a_kill(tmp_path):
     run = Run.open(tmp_path / "run", "train", SETTINGS)
     with pytest.raises(KeyError), run.alone():

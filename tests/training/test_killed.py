@@ -108,6 +108,7 @@ def killed(tmp_path_factory):
     return Killed(folder, first, second, parts, sizes, geomem(*KILLED, "--out", "run", cwd=cwd))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(killed):
     assert 1 <= killed.first < 149
     assert killed.second == killed.first + 3
@@ -121,6 +122,7 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(killed):
     assert starts == [0, killed.first, killed.second]
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(killed, straight):
     mine, theirs = files(killed.folder), files(straight)
     assert {"checkpoint.safetensors", "training.npy", "held-out.npy", "config.json"} < mine.keys()
@@ -200,9 +202,9 @@ def test_a_disk_that_fills_while_the_model_is_written_keeps_the_training(tmp_pat
     assert leftovers(out) == []
     assert not (out / "model").exists()
     assert header_of(out / "checkpoint.safetensors")["step"] == 6
-    steps = [line for line in Run.existing(out).metrics() if "step" in line]
+    before = [line for line in Run.existing(out).metrics() if "loss" in line]
     run(SHORT, out=out)
-    assert [line for line in Run.existing(out).metrics() if "step" in line] == steps
+    assert [line for line in Run.existing(out).metrics() if "loss" in line] == before  # no step is done again
     run(SHORT, out=tmp_path / "straight")
     assert files(out) == files(tmp_path / "straight")
 

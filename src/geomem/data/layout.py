@@ -24,7 +24,7 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     return shape if len(shape) == 2 else None
 
 
-def as_images(rows: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+def as_images(rows: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.floating]:
     """Flat samples (n, d) of `shape`, which must read as an image, as (n, height, width[, 3])."""
     target = image_shape(shape)
     assert target is not None

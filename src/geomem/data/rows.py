@@ -35,6 +35,8 @@ def check_rows(data: DataSet, limit: int | None) -> int:
         InputError: For constant rows, values out of range, too few distinct rows, or a limit beyond them.
     """
     n = len(data)
+    if limit is not None and limit < LEAST:
+        raise InputError(f"--limit: must be at least {LEAST}, got {limit}.")
     if n == 1:
         raise InputError(f"{data.name}: holds one sample; at least {LEAST} distinct ones are needed.")
     first = np.asarray(data.values[:1])
@@ -120,7 +122,7 @@ def representatives(data: DataSet, duplicates: xr.Dataset) -> NDArray[np.int64]:
     return np.sort(np.concatenate([kept[places], unused]))
 
 
-def _labels(data: DataSet, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+def _labels(data: DataSet, rows: NDArray[np.int64]) -> np.ndarray:
     """Names of rows, in an array of the same shape."""
     names = [data.label(int(row)) for row in rows.flat]
     return np.array(names, dtype=str).reshape(rows.shape)

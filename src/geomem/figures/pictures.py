@@ -117,7 +117,7 @@ def _by_point(examples: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     return [(name, at) for name, at in pairs if np.isfinite(at["picture"].values).all()]
 
 
-def limits_of(images: NDArray[np.float64]) -> tuple[float, float]:
+def limits_of(images: NDArray[np.floating]) -> tuple[float, float]:
     """Values that are black and white."""
     low, high = float(images.min()), float(images.max())
     return (low, high) if high > low else (low, low + 1)

@@ -151,7 +151,7 @@ def copies_section(
 
 def rates_table(copies: xr.Dataset, numbers: Numbers) -> Table:
     """Samples and control side by side: how many are copies, and how near they lie to the training data."""
-    rows = []
+    rows: list[list[Cell]] = []
     for name, rate, side in (
         ("generated samples", numbers["generated"], copies["distance"].values),
         (

@@ -1,6 +1,6 @@
 """How data are read: the options that audit, data, train and sweep share."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,9 @@ _GROUP = "How data are read"
 FORMS = ".npy, .npz, folder of images, MNIST or CIFAR-10 files, hf:owner/name, or digits"
 
 
-def data_option(what: str, default: Any = ..., *, positional: bool = False) -> Any:
+def data_option(what: str, default: Any = MISSING, *, positional: bool = False) -> Any:
     """A field that names data: `what` they are, as "Images", and what may be given; no default where none is named."""
-    said: dict[str, Any] = {"help": f"{what}: {FORMS}.", "positional": positional, "path": True}
-    return option(**said) if default is ... else option(default, **said)
+    return option(default, help=f"{what}: {FORMS}.", positional=positional, path=True)
 
 
 @dataclass(frozen=True, kw_only=True)

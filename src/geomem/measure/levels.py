@@ -7,7 +7,7 @@ from geomem.models.model import Model
 from geomem.noise import ddpm_times
 from geomem.spectra.dimension import PRESETS
 
-__all__ = ["count_of", "noise_levels", "preset_level"]
+__all__ = ["noise_levels", "preset_level"]
 
 # Factors of the noise variance at which half of the weight at held-out points falls on one sample.
 _AROUND, _QUICKLY = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5), (0.1, 10**-0.5, 1.0)
@@ -23,11 +23,6 @@ def noise_levels(
     if of_preset is not None:
         chosen.append(of_preset)
     return np.unique([model.nearest(t) for t in chosen])
-
-
-def count_of(times: tuple[float, ...], preset: str | None, quick: bool) -> int:
-    """How many there are at most."""
-    return (len(times) or len(_QUICKLY if quick else _AROUND)) + (preset is not None)
 
 
 def preset_level(model: Model, preset: str | None) -> float | None:

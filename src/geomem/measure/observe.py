@@ -36,12 +36,14 @@ class Source:
         probe: One of `spectra.PROBES`; None for that of the call.
         device: Where the score is evaluated.
         batch_size: Evaluations at once; None for as many as the memory holds.
+        dtype: Of the points; None for the type that the score is computed in.
     """
 
     score: Score
     probe: str | None = None
     device: str = "cpu"
     batch_size: int | None = None
+    dtype: torch.dtype | None = None
 
 
 def observe(
@@ -126,7 +128,7 @@ class _Look:
         self.readings, self.directions, self.draws = readings, directions, draws
         self.focus = None if shown is None else shown[0]
         self.axes = None if shown is None else shown[1]
-        self.seed, self.dtype = seed, dtype_of(source.score)
+        self.seed, self.dtype = seed, source.dtype or dtype_of(source.score)
         self.batch = source.batch_size or batch_within(self.score, memory, dtype=self.dtype, device=self.device)
         self.found: list[Spectrum] = []
 

@@ -16,13 +16,13 @@ import xarray as xr
 from torch import Tensor
 
 from geomem.manifolds import LinearManifold
+from geomem.measure.observe import Source, observe
 from geomem.paper.experiment import Telling, Work
 from geomem.paper.parameters import PLACES, SIZES, TIMES, UNITS_T, Subspaces
 from geomem.records import Run
 from geomem.scores import EmpiricalScore, NetworkScore, Score
 from geomem.seeds import derived_generator
-from geomem.spectra import spectrum
-from geomem.spectra.dimension import largest_gap
+from geomem.spectra.dimension import RESOLVED
 from geomem.training import EnsembleObjective, EnsembleSettings, Training, members, steps, train_in
 
 __all__ = ["NetworkSettings", "axis_survival", "network_parts", "training_seconds", "with_steps"]
@@ -166,32 +166,51 @@ def _halves(s: Tensor) -> list[Tensor]:
 def _spectra(score: Score, points: Tensor, t: Tensor, groups: list[Tensor], settings: NetworkSettings) -> xr.Dataset:
     """Spectra at points (n, d), the origin first, then as many training as held-out points, at all times."""
     n, d = points.shape
-    x, times = points.expand(t.numel(), n, d), t[:, None].expand(-1, n)
-    places = (slice(0, 1), slice(1, 1 + settings.points), slice(1 + settings.points, n))
-    values, pinned, gap = [], [], []
-    for probe in _PROBES:
-        generator = derived_generator(settings.seed, "probe")
-        found = spectrum(score, x, times, probe=probe, generator=generator, batch_size=8192)
-        scaled = found.values * times[..., None]
-        values.append(torch.stack([scaled[:, where].mean(1) for where in places]).numpy())
-        pinned.append((scaled > 0.5).sum(-1).numpy())
-        gap.append(largest_gap(scaled).index)
+    origin, training, held_out = points.split([1, settings.points, n - 1 - settings.points])
+    # Points stay float64, which a network rounds only as it is evaluated.
+    sources = {probe: Source(score, probe, batch_size=8192, dtype=torch.float64) for probe in _PROBES}
+    sets = dict(zip(PLACES, (origin, training, held_out), strict=True))
+    found = observe(sources, sets, t.tolist(), seed=settings.seed)
+    found = found.rename(score="probe").drop_vars("probe")
+    scaled = (found["singular_value"] * found["t"]).transpose("probe", "set", "t", "point", "direction")
+
+    def by_point(arrays: xr.DataArray) -> np.ndarray:
+        """(..., t, n), the points of all sets in a row."""
+        ordered = arrays.transpose(..., "set", "t", "point")
+        return np.concatenate([ordered.isel(set=k).values[..., : len(x)] for k, x in enumerate(sets.values())], -1)
+
+    pinned = (scaled > 1 - RESOLVED).sum("direction")
+    gap = d - found["dimension"].sel(reading="largest_gap", drop=True)
     return xr.Dataset(
         {
             "scaled_value": (
                 ("probe", "place", "t", "direction"),
-                np.stack(values).astype(np.float32),
+                scaled.mean("point").values.astype(np.float32),
                 {"note": "singular values of t J, mean over points"},
             ),
-            "pinned": (("probe", "t", "point"), np.stack(pinned).astype(np.int16), {"note": "values of t J above 1/2"}),
-            "gap": (("probe", "t", "point"), np.stack(gap).astype(np.int16), {"note": "values before the largest gap"}),
+            "pinned": (("probe", "t", "point"), by_point(pinned).astype(np.int16), {"note": "values of t J above 1/2"}),
+            "gap": (
+                ("probe", "t", "point"),
+                np.nan_to_num(by_point(gap), nan=-1).astype(np.int16),
+                {"note": "values before the largest gap"},
+            ),
+            "dimension": (
+                ("reading", "probe", "t", "point"),
+                by_point(found["dimension"].transpose("reading", "probe", ...)),
+                {"units": "dimensions"},
+            ),
             "axis_survival": (
                 ("t", "point", "group"),
-                _survival_along_axes(score, x, times, groups, settings).astype(np.float32),
+                _survival_along_axes(
+                    score, points.expand(t.numel(), n, d), t[:, None].expand(-1, n), groups, settings
+                ).astype(np.float32),
                 {"note": "mean over the axes of a subspace of 1 + t J_jj"},
             ),
         },
-        coords={"where": ("point", np.repeat(PLACES, [1, settings.points, settings.points]))},
+        coords={
+            "where": ("point", np.repeat(PLACES, [1, settings.points, settings.points])),
+            "reading": found["reading"].values,
+        },
     )
 
 

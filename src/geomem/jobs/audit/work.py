@@ -23,7 +23,7 @@ from geomem.measure.condensation import half_time_at
 from geomem.measure.copies import compared
 from geomem.measure.directions import Axes
 from geomem.measure.levels import noise_levels, preset_level
-from geomem.measure.observe import SETS, TRAINING, Source, observe
+from geomem.measure.observe import TRAINING, Source, observe
 from geomem.measure.paired import EMPIRICAL, LEFT_OUT, MODEL, sides
 from geomem.measure.points import Points, chosen_points, some_images
 from geomem.measure.verdict import most_telling
@@ -35,7 +35,7 @@ from geomem.spectra import usual_batch
 from geomem.spectra.dimension import PRESETS, readings_for
 from geomem.terminal import say
 
-__all__ = ["Inputs", "Work", "joined"]
+__all__ = ["Inputs", "Work", "joined", "points_at_once"]
 
 # Samples that are drawn and saved at once.
 _DRAWN = 16
@@ -43,6 +43,8 @@ _DRAWN = 16
 _CONDENSING = 64
 # Axes along which directions are kept or lost, at most, see `measure.directions`.
 _AXES = 384
+# Most points of a set in a part, and squared dimensions up to which there are several.
+_TOGETHER, _SMALL = 8, 2**15
 # Seconds that are announced on a line of their own, which a progress bar does not replace.
 _ANNOUNCED = 60.0
 _T = {"units": "data units squared", "long_name": "noise variance"}
@@ -130,10 +132,10 @@ class Work:
     def _source(self, score: EmpiricalScore) -> Source:
         return Source(score, self.request.probe, self.model.device, 4096)
 
-    def _point(self, name: str, i: int) -> Tensor:
+    def _points_at(self, name: str, places: list[int]) -> Tensor:
         source = self.training if name == TRAINING else self.held_out
         assert source is not None
-        return self.model.encode(source, self.chosen["row"].sel(set=name).values[[i]])
+        return self.model.encode(source, self.chosen["row"].sel(set=name).values[places])
 
     # --- records ---
 
@@ -234,7 +236,7 @@ class Work:
     def cost(self) -> xr.Dataset:
         """What the spectra will cost. Long ones are announced."""
         middle = self.times[len(self.times) // 2]
-        source, x = self._source(self.empirical), self._point(TRAINING, 0)[0]
+        source, x = self._source(self.empirical), self._points_at(TRAINING, [0])[0]
         count = self.chosen["row"].size
         made = cost_of(
             self.model,
@@ -290,43 +292,47 @@ class Work:
         return made.arranged(self.training)
 
     def spectra(self, stage: str) -> Sequence[Part]:
-        """Spectra of one of the two scores, one part a point."""
-        count, names = self.chosen.sizes["point"], list(self.chosen["set"].values)
+        """Spectra of one of the two scores, one part for a training image and its held-out one; several where they are small."""
+        count, step = self.chosen.sizes["point"], points_at_once(math.prod(self.model.shape))
         make = self._of_model if stage == MODEL else self._of_empirical
         what = (
             f"spectra of the {'model' if stage == MODEL else 'empirical score'}, about {duration(self.seconds(stage))}"
         )
-        total = count * len(names)
-        return [
-            Part(f"{stage}_{name}_{i}", f"{what} · {len(names) * i + k + 1} of {total}", partial(make, str(name), i))
-            for i in range(count)
-            for k, name in enumerate(names)
-        ]
+        parts = []
+        for first in range(0, count, step):
+            places = list(range(first, min(first + step, count)))
+            label = f"{what} · {places[-1] + 1} of {count}"
+            parts.append(Part(f"{stage}_{first}", label, partial(make, places), len(places)))
+        return parts
 
-    def _of_empirical(self, name: str, i: int, tell: Tell) -> xr.Dataset:
-        sources = {EMPIRICAL: self._source(self.empirical)}
-        if self.held_out is None:
+    def _of_empirical(self, places: list[int], tell: Tell) -> xr.Dataset:
+        if self.held_out is not None:
+            return self._observed({EMPIRICAL: self._source(self.empirical)}, places, tell)
+        # Each image has a score of its own, of all others.
+        parts = []
+        for k, i in enumerate(places):
             row = int(self.chosen["row"].sel(set=TRAINING).values[i])
-            sources[LEFT_OUT] = self._source(self._without(row))
-        return self._observed(sources, name, i, tell)
+            sources = {EMPIRICAL: self._source(self.empirical), LEFT_OUT: self._source(self._without(row))}
+            parts.append(self._observed(sources, [i], lambda share, label: None))
+            tell((k + 1) / len(places), "")
+        return xr.concat(parts, "point")
 
-    def _of_model(self, name: str, i: int, tell: Tell) -> xr.Dataset:
+    def _of_model(self, places: list[int], tell: Tell) -> xr.Dataset:
         model = Source(self.model.score, self.request.probe, self.model.device, self.batch)
         shown = (self.focus, self.axes) if self.shown else None
-        return self._observed({MODEL: model}, name, i, tell, shown=shown).assign_attrs(focus=self.focus)
+        return self._observed({MODEL: model}, places, tell, shown=shown).assign_attrs(focus=self.focus)
 
     def _observed(
         self,
         sources: dict[str, Source],
-        name: str,
-        i: int,
+        places: list[int],
         tell: Tell,
         *,
         shown: tuple[float, Axes] | None = None,
     ) -> xr.Dataset:
         found = observe(
             sources,
-            {name: self._point(name, i)},
+            {str(name): self._points_at(str(name), places) for name in self.chosen["set"].values},
             self.times,
             readings=self.readings,
             directions=self.directions,
@@ -336,7 +342,7 @@ class Work:
             memory=self.memory,
             tell=lambda share: tell(share, ""),
         )
-        return found.assign_coords(point=[i])
+        return found.assign_coords(point=places)
 
     @cached_property
     def focus(self) -> float:
@@ -345,11 +351,15 @@ class Work:
         return self.times[most_telling(*sides(self.run.load(EMPIRICAL), partner))]
 
 
+def points_at_once(dim: int) -> int:
+    """Points of each set in a part: one, or some where they take less time than saving them.
+
+    >>> points_at_once(16), points_at_once(64), points_at_once(784)
+    (8, 8, 1)
+    """
+    return min(_TOGETHER, max(1, _SMALL // dim**2))
+
+
 def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Spectra at single points as one record."""
-    by_set = [
-        xr.concat([part for part in parts if part["set"].values[0] == name], "point")
-        for name in SETS
-        if any(part["set"].values[0] == name for part in parts)
-    ]
-    return xr.concat(by_set, "set").assign_attrs(parts[0].attrs)
+    """Parts as one record, over points."""
+    return xr.concat(parts, "point")

@@ -77,9 +77,8 @@ class DataJob(Job[DataRequest, Inputs]):
         work = Work(run, request, inputs)
         extent, real, made = work.extent, inputs.real, inputs.made
         n = min(len(real), request.limit or len(real))
-        rows = sum(size * (1 if size == n else extent.repeats) for size in steps_of_sizes(n, request.sizes))
-        seconds = posterior_seconds(rows, real.dim, extent)
-
+        sizes = steps_of_sizes(n, request.sizes)
+        seconds = posterior_seconds([*sizes[:-1] * extent.repeats, n], real.dim, extent)
         singles = {
             "duplicates": ("looking for duplicates", lambda: used_rows(real, limit=request.limit, seed=request.seed)),
             "condensation": ("when the score condenses", work.condensation),

@@ -28,14 +28,13 @@ def page_of(run: Run, records: Mapping[str, xr.Dataset], numbers: Numbers, findi
         return Page(box, _short(findings), sections, table, dimensions_picture(material), lead)
     shape = material.shape if material.pictures else None
     copies = copies_section(records["copies"], numbers["copies"], shape, material.note, material.unit)
-    table, *tables = copies.tables
-    picture = next(iter(copies.pictures), None)
+    rates, *tables = copies.tables
     return Page(
         copies_box(numbers["copies"], material.unit),
         _short(findings),
         [replace(copies, pictures=(), tables=tables), *sections],
-        table,
-        picture,
+        rates,
+        next(iter(copies.pictures), None),
         lead,
     )
 

@@ -27,8 +27,8 @@ __all__ = ["Extent", "Inputs", "Work", "extent_of", "joined", "posterior_seconds
 _ENDS, _DIRECTIONS = 10, 96
 # Training-set sizes by default, each a fourth of the next.
 _SIZES, _STEP = 6, 4
-# Seconds of one core: a weight of a sample at a point, a point's survival for each sample and squared coordinate.
-_WEIGHT_SECONDS, _SPECTRUM_SECONDS = 4e-8, 1e-10
+# Seconds of one core, measured: a weight of a sample at a point; a spectrum, a row behind it, and a product of two of its coordinates.
+_WEIGHT_SECONDS, _SPECTRUM_SECONDS, _ROW_SECONDS, _PRODUCT_SECONDS = 1e-7, 3e-4, 4e-7, 2e-11
 
 
 @dataclass(frozen=True)
@@ -232,12 +232,11 @@ class Work:
         )
 
 
-def posterior_seconds(rows: int, dim: int, extent: Extent) -> float:
-    """About how long the posterior takes for `rows` rows of all sizes and subsets."""
-    coordinates = min(dim, COORDINATES)
-    times, points = 2 * extent.steps + 1, 2 * extent.points
-    a_time = rows * (points * _WEIGHT_SECONDS + 2 * extent.spectra * coordinates**2 * _SPECTRUM_SECONDS)
-    return times * a_time
+def posterior_seconds(cells: Sequence[int], dim: int, extent: Extent) -> float:
+    """About how long the posterior takes on one core, for these numbers of rows, one a cell."""
+    each = _ROW_SECONDS + min(dim, COORDINATES) ** 2 * _PRODUCT_SECONDS
+    spectra = 2 * extent.spectra * sum(_SPECTRUM_SECONDS + n * each for n in cells)
+    return (2 * extent.steps + 1) * (spectra + 2 * extent.points * sum(cells) * _WEIGHT_SECONDS)
 
 
 def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -37,12 +37,12 @@ def findings(arrays: xr.Dataset, rows: Sequence[_Row]) -> Findings:
         found.add(Finding("gap", DIMENSIONS, _gap(last), last["gap"]))
     for key, row in (("first", first), ("last", last)) if first is not last else (("last", last),):
         resolved = row["dimension"][READING][NETWORK][TRAINING]
-        text = f"At N = {row['size']:,} models resolve {_said(resolved)} of {d} dimensions at their training images (t = {t:.3g})."
+        text = f"At N = {row['size']:,}, models resolve {_said(resolved)} of {d} dimensions at their training images (t = {t:.3g})."
         found.add(Finding(f"dimension.{key}", DIMENSIONS, text, resolved))
     blind = blind_times(arrays)
     if blind:
         listed = ", ".join(f"{time:.3g}" for time in blind)
-        text = f"At t = {listed} models do not react to noise so weak: nearly all directions stay free, and dimensions say nothing of the data."
+        text = f"At t = {listed}, models do not react to noise so weak: nearly all directions stay free, and dimensions say nothing of the data."
         found.add(Finding("blind", DIMENSIONS, text))
     found.add(_alg3(arrays))
     return found
@@ -52,6 +52,8 @@ def title(at: Sequence[_Row], *, blind: bool) -> str:
     """The verdict in one sentence, from the rows at the reference t, at which models may be `blind`."""
     copied, lost = ([row["size"] for row in at if test(row)] for test in (_copies, _loses))
     first, last = at[0]["size"], at[-1]["size"]
+    if copied and copied == lost:
+        return f"Models copy their training images, and have fewer dimensions there, {_reach(copied, at)}"
     if copied and lost:
         return f"Models copy their training images {_reach(copied, at)}, and have fewer dimensions there {_reach(lost, at)}"
     if copied:
@@ -125,7 +127,7 @@ def _copied(at: Sequence[_Row]) -> list[Finding]:
     if copied:
         row = copied[-1]
         text = (
-            f"At N = {row['size']:,} {row['copies']} of samples copy a training image; among held-out images "
+            f"At N = {row['size']:,}, {row['copies']} of samples copy a training image; among held-out images "
             f"{100 * row['control'].value:.1f}% do by chance."
         )
         found.append(Finding("copies.last", COPIES, text, row["copies"]))
@@ -144,12 +146,12 @@ def _copied(at: Sequence[_Row]) -> list[Finding]:
 def _gap(row: _Row) -> str:
     found: Interval = row["gap"]
     if found.low > 0:
-        return f"At N = {row['size']:,} training images have {found} dimensions fewer than held-out images."
+        return f"At N = {row['size']:,}, training images have {found} dimensions fewer than held-out images."
     if found.high < 0:
         more = Interval(-found.value, -found.high, -found.low, found.n)
-        return f"At N = {row['size']:,} training images have {more} dimensions more than held-out images."
+        return f"At N = {row['size']:,}, training images have {more} dimensions more than held-out images."
     spread = Interval(found.value + 0.0, found.low + 0.0, found.high + 0.0, found.n)
-    return f"At N = {row['size']:,} no difference is found between held-out and training images: {spread} dimensions."
+    return f"At N = {row['size']:,}, no difference is found between held-out and training images: {spread} dimensions."
 
 
 def _alg3(arrays: xr.Dataset) -> Finding:

@@ -50,7 +50,7 @@ def measured(
         of the network; over (sample, neighbour) `sample_distance`, over (control, neighbour) `control_distance`: of samples,
         and of held-out images, to the two nearest training images.
     """
-    times = np.unique([model.nearest(float(np.clip(t, *model.reach))) for t in settings.times])
+    times = np.unique([model.nearest(t) for t in settings.times])
     found = observe(
         {NETWORK: Source(model.score, device=model.device), EMPIRICAL: EmpiricalScore(training)},
         {TRAINING: training[: settings.points], HELD_OUT: held_out[: settings.points]},

@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 
 from geomem.findings.plain import plain
-from geomem.jobs.audit.findings import number
-from geomem.jobs.audit.summary import _Curves, _interpolated, _needed, _samples_at
-from geomem.measure import Interval, Rate
+from geomem.intervals import Interval, Rate
+from geomem.jobs.data.needed import Curves, _interpolated, needed_numbers, samples_at
+from geomem.jobs.data.words import number, samples_needed, sigma
 
 SIZES = np.array([16, 64, 256, 1024])
 
@@ -28,27 +28,27 @@ def test_samples_at_is_the_inverse_of_a_power_law(exponent):
     """Between the sizes and beyond them, where the last three carry the curve on."""
     times = power_law(SIZES, exponent)
     for n in (16, 17, 64, 100, 500, 1024, 3000, 100_000):
-        assert _samples_at(float(power_law(n, exponent)), SIZES, times) == pytest.approx(n, rel=1e-9)
+        assert samples_at(float(power_law(n, exponent)), SIZES, times) == pytest.approx(n, rel=1e-9)
 
 
 def test_samples_at_a_time_above_all_is_the_smallest_size():
     times = power_law(SIZES)
     for t in (times[0], 1.01 * times[0], 1e6):
-        assert _samples_at(t, SIZES, times) == pytest.approx(16, rel=1e-12)
+        assert samples_at(t, SIZES, times) == pytest.approx(16, rel=1e-12)
 
 
 def test_samples_at_is_carried_on_a_thousand_fold_at_most():
     times = power_law(SIZES)
-    assert _samples_at(float(power_law(1024 * 990)), SIZES, times) == pytest.approx(1024 * 990, rel=1e-9)
-    assert _samples_at(float(power_law(1024 * 1010)), SIZES, times) == math.inf
-    assert _samples_at(1e-30, SIZES, times) == math.inf
+    assert samples_at(float(power_law(1024 * 990)), SIZES, times) == pytest.approx(1024 * 990, rel=1e-9)
+    assert samples_at(float(power_law(1024 * 1010)), SIZES, times) == math.inf
+    assert samples_at(1e-30, SIZES, times) == math.inf
 
 
 def test_samples_at_is_linear_in_logarithms_between_sizes():
     times = np.array([8.0, 4.0, 1.0, 0.5])
-    assert _samples_at(2.0, SIZES, times) == pytest.approx(128, rel=1e-12)  # half-way from 4 to 1 in logarithms
-    assert _samples_at(math.sqrt(32), SIZES, times) == pytest.approx(32, rel=1e-12)
-    assert _samples_at(0.5, SIZES, times) == pytest.approx(1024, rel=1e-12)
+    assert samples_at(2.0, SIZES, times) == pytest.approx(128, rel=1e-12)  # half-way from 4 to 1 in logarithms
+    assert samples_at(math.sqrt(32), SIZES, times) == pytest.approx(32, rel=1e-12)
+    assert samples_at(0.5, SIZES, times) == pytest.approx(1024, rel=1e-12)
 
 
 def test_samples_at_beyond_the_data_uses_the_last_three_sizes():
@@ -57,33 +57,33 @@ def test_samples_at_beyond_the_data_uses_the_last_three_sizes():
     u, v = np.log(times[1:]), np.log(SIZES[1:])
     slope = np.sum((v - v.mean()) * (u - u.mean())) / np.sum((v - v.mean()) ** 2)
     for t in (0.4, 0.25):
-        assert _samples_at(t, SIZES, times) == pytest.approx(1024 * math.exp(math.log(t / 0.5) / slope), rel=1e-9)
+        assert samples_at(t, SIZES, times) == pytest.approx(1024 * math.exp(math.log(t / 0.5) / slope), rel=1e-9)
 
 
 def test_a_curve_that_does_not_fall_never_reaches_a_time_below_it():
     for times in ([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [4.0, 1.0, 1.1, 1.3]):
-        assert _samples_at(0.5, SIZES, np.array(times)) == math.inf
+        assert samples_at(0.5, SIZES, np.array(times)) == math.inf
 
 
 def test_a_curve_that_rises_in_between_is_read_at_its_first_passing():
     """Noise may let a larger size come out later: a time counts as reached from the first size on that reached it."""
     times = np.array([8.0, 2.0, 4.0, 1.0])
-    assert _samples_at(2.0, SIZES, times) <= 256
-    assert _samples_at(4.0, SIZES, times) == pytest.approx(32, rel=1e-12)
-    assert 256 < _samples_at(1.5, SIZES, times) < 1024
-    found = [_samples_at(t, SIZES, times) for t in np.geomspace(9, 0.3, 50)]
+    assert samples_at(2.0, SIZES, times) <= 256
+    assert samples_at(4.0, SIZES, times) == pytest.approx(32, rel=1e-12)
+    assert 256 < samples_at(1.5, SIZES, times) < 1024
+    found = [samples_at(t, SIZES, times) for t in np.geomspace(9, 0.3, 50)]
     assert np.all(np.diff(found) >= -1e-9)
 
 
 def test_sizes_that_never_pass_are_left_out():
     times = power_law(SIZES)
     late = np.where(SIZES < 64, np.inf, times)
-    assert _samples_at(float(power_law(300)), SIZES, late) == pytest.approx(300, rel=1e-9)
-    assert _samples_at(float(power_law(5000)), SIZES, late) == pytest.approx(5000, rel=1e-9)
-    assert _samples_at(float(times[0]), SIZES, late) == pytest.approx(64, rel=1e-12)
+    assert samples_at(float(power_law(300)), SIZES, late) == pytest.approx(300, rel=1e-9)
+    assert samples_at(float(power_law(5000)), SIZES, late) == pytest.approx(5000, rel=1e-9)
+    assert samples_at(float(times[0]), SIZES, late) == pytest.approx(64, rel=1e-12)
     for times in ([np.inf] * 4, [np.inf] * 3 + [1.0]):
-        assert _samples_at(0.5, SIZES, np.array(times)) == math.inf
-    assert _samples_at(0.5, SIZES, np.array([np.inf, np.inf, 1.0, 0.7])) == pytest.approx(
+        assert samples_at(0.5, SIZES, np.array(times)) == math.inf
+    assert samples_at(0.5, SIZES, np.array([np.inf, np.inf, 1.0, 0.7])) == pytest.approx(
         1024 * 4 ** (math.log(0.7 / 0.5) / math.log(1 / 0.7)), rel=1e-9
     )
 
@@ -113,10 +113,16 @@ def cells(sizes=SIZES, subsets=2, points=12, seen=6, exponent=-0.4):
     resolved = np.empty((len(sizes), subsets, 2, seen, GRID.size))
     for i, n in enumerate(sizes):
         resolved[i] = 1 + np.log(GRID / power_law(n, exponent)) + np.linspace(-0.1, 0.1, seen)[:, None]
-    dims = ("size", "subset", "set", "seen", "t")
+    dims = ("reading", "size", "subset", "set", "seen", "t")
     out = xr.Dataset(
-        {"resolved": (dims, resolved)},
-        coords={"size": list(sizes), "subset": np.arange(subsets), "set": ["training", "held-out"], "t": GRID},
+        {"dimension": (dims, resolved[None])},
+        coords={
+            "reading": ["resolved"],
+            "size": list(sizes),
+            "subset": np.arange(subsets),
+            "set": ["training", "held-out"],
+            "t": GRID,
+        },
     )
     out["effective_samples"] = (("size", "subset", "set", "point", "t"), np.ones((len(sizes), subsets, 2, points, 60)))
     return out
@@ -131,7 +137,7 @@ def needed(asked=0.0, **kwargs):
     found = cells(**kwargs)
     data = xr.Dataset(attrs={"asked_t": asked})
     arrays = {"data": data, "theory": theory_of([*SIZES, 4096, 65536])}
-    return _needed(arrays, _Curves(found, 0))
+    return needed_numbers(arrays, Curves(found, 0))
 
 
 def test_samples_needed_at_a_half_and_a_fourth_of_the_data_s_time():
@@ -162,18 +168,18 @@ def test_samples_needed_at_a_time_that_was_asked_for(size, beyond, at_most):
 def test_samples_needed_are_at_most_the_smallest_size_that_has_a_time():
     """With 16 samples nothing survives at any time, with 64 one direction does from .6 on: t = 1 needs at most 64."""
     found = cells()
-    found["resolved"][{"size": 0}] = 0
+    found["dimension"][{"size": 0}] = 0
     arrays = {"data": xr.Dataset(attrs={"asked_t": 1.0}), "theory": theory_of(SIZES)}
-    (row,) = _needed(arrays, _Curves(found, 0))["rows"]
+    (row,) = needed_numbers(arrays, Curves(found, 0))["rows"]
     assert row["subsampling"].value == pytest.approx(64, rel=1e-9)
     assert row["subsampling_at_most"]
 
 
 def test_no_samples_are_needed_where_nothing_survives():
     hopeless = cells()
-    hopeless["resolved"] = 0 * hopeless["resolved"]
+    hopeless["dimension"] = 0 * hopeless["dimension"]
     arrays = {"data": xr.Dataset(attrs={"asked_t": 0.0}), "theory": theory_of(SIZES)}
-    assert _needed(arrays, _Curves(hopeless, 0))["rows"] == []
+    assert needed_numbers(arrays, Curves(hopeless, 0))["rows"] == []
 
 
 def test_intervals_of_samples_needed_count_the_points_whose_spectra_were_computed():
@@ -184,9 +190,9 @@ def test_intervals_of_samples_needed_count_the_points_whose_spectra_were_compute
 
 def test_curves_leave_out_what_was_not_measured():
     found = cells(subsets=3)
-    found["resolved"][{"size": 3, "subset": slice(1, None)}] = np.nan
-    found["resolved"][{"size": 0, "seen": slice(4, None)}] = np.nan
-    curves = _Curves(found, 0)
+    found["dimension"][{"size": 3, "subset": slice(1, None)}] = np.nan
+    found["dimension"][{"size": 0, "seen": slice(4, None)}] = np.nan
+    curves = Curves(found, 0)
     assert curves.resolved[1024].shape == (1, 6, 60)
     assert curves.resolved[16].shape == (3, 4, 60)
     assert curves.resolved[64].shape == (3, 6, 60)
@@ -239,3 +245,20 @@ def test_summaries_become_what_json_holds():
     }
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert value["deep"]["inf"] == math.inf
+
+
+def test_samples_needed_in_words():
+    row = {"theory": Interval(14_600.0, 81.0, math.inf, 8), "theory_at_most": False, "theory_beyond": True}
+    assert samples_needed(row, "theory", " (extrapolated)") == "14,600 [81, unlimited] (extrapolated)"
+    assert samples_needed({**row, "theory_beyond": False}, "theory", " (extrapolated)") == "14,600 [81, unlimited]"
+    assert samples_needed({**row, "theory_at_most": True}, "theory", "") == "at most 14,600"
+    unlimited = Interval(math.inf, 5_000.0, math.inf, 8)
+    assert samples_needed({**row, "theory": unlimited}, "theory", "") == "unlimited [5,000, unlimited]"
+    assert number(math.nan) == "unknown"
+
+
+def test_noise_on_pixels_is_told_in_pixel_values_up_to_their_whole_range():
+    assert sigma(0.25, True) == "standard deviation 64 of 255 pixel values"
+    assert sigma(4.0, True) == "standard deviation 255 of 255 pixel values"
+    assert sigma(41.98, True) == "3.2 times the whole pixel range"
+    assert sigma(41.98, False) == "standard deviation 6.5"

@@ -1,0 +1,52 @@
+"""Data of a known law, and audits of scores without their pages."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from closed_forms import audit, population
+from geomem.jobs.audit import job
+from geomem.jobs.audit.findings import short_of
+from geomem.jobs.audit.words import box_of
+from geomem.page import Page
+from geomem.scores import EmpiricalScore
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """data.npy and held-out.npy of the law that `closed_forms.TRUTH` is the score of."""
+    folder = tmp_path_factory.mktemp("closed")
+    np.save(folder / "data.npy", population(0, 120))
+    np.save(folder / "held-out.npy", population(1, 60))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def empirical(folder):
+    """The empirical score of data.npy."""
+    return EmpiricalScore(torch.from_numpy(np.load(folder / "data.npy")).double())
+
+
+@pytest.fixture(scope="module")
+def no_pages():
+    """Pages without sections: those have their own tests, and figures take longer than all else."""
+
+    def page_of(run, records, numbers, findings):
+        return Page(box_of(numbers), short_of(findings), [])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "page_of", page_of)
+        yield
+
+
+@pytest.fixture(scope="module")
+def audited(folder, no_pages, tmp_path_factory):
+    """Audits a score; its summary and the run's folder. The same is made once."""
+
+    @functools.cache
+    def made(score, *, source=folder, again=0, **options):
+        return audit(score, source, tmp_path_factory.mktemp("run"), **options)
+
+    return made
