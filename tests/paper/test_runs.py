@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import xarray as xr
-from tiny import content, quick_settings, reproduce
 
 from geomem.errors import InputError, OutputError
 from geomem.jobs.again import redraw
@@ -19,6 +18,7 @@ from geomem.paper.job import ReproduceJob
 from geomem.paper.records import records_of
 from geomem.paper.request import ReproduceRequest
 from geomem.records import Run
+from paper.tiny import content, quick_settings, reproduce
 
 NAMES = list(EXPERIMENTS)
 NETWORKS = ("fig5", "fig15", "fig16")
