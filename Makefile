@@ -5,13 +5,25 @@ BIN := $(VENV)/bin
 # Thread teams of several processes stall each other on shared cores; tests run on one thread each.
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 MPLBACKEND=agg
 
-.PHONY: demo test bench check format clean
+.PHONY: demo test typecheck bench check format clean
 
 demo: $(VENV)/.run           ## train, measure and report on real digits (about two minutes)
 	$(BIN)/geomem demo --out geomem-demo
 
 test: $(VENV)/.dev           ## run all tests and doctests
 	$(TEST_ENV) $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
+# Modules whose functions state shapes. Checking them slows every call, so that it is a run of its own; NumPy's ArrayLike
+# of geomem.theory is beyond a runtime checker.
+comma := ,
+empty :=
+TYPED := data manifolds scores spectra.exact spectra.probes spectra.rotations spectra.singular spectra.spectrum \
+	spectra.trace training.ensemble training.gradients training.mlp training.small
+TYPED_TESTS := tests/test_types.py tests/manifolds tests/scores tests/spectra
+
+typecheck: $(VENV)/.dev      ## call the functions that state shapes, and hold them to it
+	$(TEST_ENV) $(BIN)/pytest -m "not slow and not repeated" $(TYPED_TESTS) \
+		--jaxtyping-packages=$(subst $(empty) ,$(comma),$(addprefix geomem.,$(TYPED)))$(comma)beartype.beartype
 
 bench: $(VENV)/.bench        ## time the empirical score, spectra and training beside what else there is (20 minutes, a quiet core)
 	$(BIN)/python benchmarks/speed.py --out geomem-bench
