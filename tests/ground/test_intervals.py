@@ -7,6 +7,7 @@ from geomem.errors import InputError
 from geomem.intervals import mean, ratio
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize(
     ("n", "correlation", "confidence"),
     [(5, -0.7, 0.95), (5, 0.0, 0.8), (5, 0.9, 0.95), (40, -0.7, 0.8), (40, 0.0, 0.95)],
