@@ -170,18 +170,17 @@ class Request:
         >>> Execution(force=True).command_line("geomem demo")
         'geomem demo --force'
         """
-        words = shlex.split(command)
+        places, words = [], []
         for name, (f, said) in options(type(self)).items():
             value = getattr(self, name)
             if value == f.default or value is None:
                 continue
             text = said.write(value) if said.write is not None else str(value)
             if said.positional:
-                words.append(text)
-            elif isinstance(value, bool):
-                words.append(flag(name))
+                places.append(text)
             else:
-                words += [flag(name), text]
+                words += [flag(name)] if isinstance(value, bool) else [flag(name), text]
+        words = [*shlex.split(command), *places, *words]
         return shlex.join([*words, *(["--out", out] if out else [])])
 
 
