@@ -62,7 +62,9 @@ if __name__ == "__main__":
     np.save(out / "training.npy", images[HELD_OUT:][:count])
     np.save(out / "held-out.npy", images[:HELD_OUT])
     more = [int(word) for word in sys.argv[3:]]
-    train(images[HELD_OUT:][:count], out / "model", steps=more[0] if more else 1500, seed=more[1] if len(more) > 1 else 0)
+    train(
+        images[HELD_OUT:][:count], out / "model", steps=more[0] if more else 1500, seed=more[1] if len(more) > 1 else 0
+    )
     print(
         f"saved {out / 'model'}\naudit it with\ngeomem audit {out / 'model'} --trained-on {out / 'training.npy'} --held-out "
         f"{out / 'held-out.npy'} --quick"

@@ -318,7 +318,7 @@ def test_interpolated_between_steps(opened):
 def test_outside_the_schedule_is_refused(t, opened):
     score, _ = opened(scheduler_class("DDPMScheduler")(), variance_preserving)
     x = points(torch.ones(2, dtype=torch.float64))
-    with pytest.raises(InputError, match=r"^t: between .* but this network was trained from 0\.00010001 to 24777"):
+    with pytest.raises(InputError, match=r"^t: lies between .* but this network was trained from 0\.00010001 to 24777"):
         score(x, torch.as_tensor(t))
 
 

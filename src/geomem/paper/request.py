@@ -15,7 +15,9 @@ SCALES: Collection[str] = ("quick", "reduced", "full")
 class ReproduceRequest(Request):
     """Reproduce the paper's figures, with verdicts on its statements about them."""
 
-    name: str = option("", help="Experiment, such as fig4, or all; by default the experiments are listed.", positional=True)
+    name: str = option(
+        "", help="Experiment, such as fig4, or all; by default the experiments are listed.", positional=True
+    )
     scale: str = option(
         "quick",
         help="quick (80 seconds at most), full (the paper's own parameters) or, for fig6, reduced (small networks).",

@@ -60,7 +60,9 @@ class EmpiricalScore(Mixture):
         if data.ndim < 2 or data.numel() == 0:
             raise InputError(f"data: expected samples (N, *shape) with N >= 1, got shape {tuple(data.shape)}.")
         if not data.is_floating_point():
-            raise InputError(f"data: has dtype {data.dtype}; convert it to floating point and to the model's scale first.")
+            raise InputError(
+                f"data: has dtype {data.dtype}; convert it to floating point and to the model's scale first."
+            )
         super().__init__(data, memory)
         if memory < 2**20 or memory < 128 * self._rows.shape[1]:
             raise InputError(f"memory: {memory} bytes are too few to process one sample; give 1 MiB or more.")

@@ -95,7 +95,9 @@ class NetworkScore:
         out = self.module(scaled.reshape(rows.shape[0], *self.shape), condition)
         if not isinstance(out, Tensor) or out.shape != (rows.shape[0], *self.shape):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise InputError(f"module: returned {found} for events of shape {self.shape}; its output must have that shape.")
+            raise InputError(
+                f"module: returned {found} for events of shape {self.shape}; its output must have that shape."
+            )
         eps = PREDICTIONS[self.prediction](out.reshape(rows.shape), scaled, a, b)
         return (-eps / exact.sqrt().to(weight)[:, None]).reshape(x.shape).to(x)
 

@@ -37,7 +37,9 @@ class AuditRequest(Reading):
         None, help="Folder or file of a scheduler to use instead of the model's own.", path=True, group=_MODEL
     )
     label: int | None = option(None, help="Class of a class-conditional model.", group=_MODEL)
-    points: int = option(32, help="Number of training images to measure at, and of held-out images.", least=2, group=_MEASURING)
+    points: int = option(
+        32, help="Number of training images to measure at, and of held-out images.", least=2, group=_MEASURING
+    )
     times: tuple[float, ...] = option(
         (),
         help="Noise variances, such as 0.1,1; by default around the one where the empirical score condenses.",

@@ -18,10 +18,10 @@ class DataRequest(Reading):
     """Analyze data: duplicates, condensation, dimensions, samples needed; or check whether samples copy them."""
 
     data: str = data_option("Training data", positional=True)
-    samples: str | None = option(None, help=f"Generated samples to check for copies (or embeddings, if DATA are embeddings): {FORMS}.", path=True)
-    held_out: str | None = option(
-        None, help=f"Held-out data, the control for copies: {FORMS}.", path=True
+    samples: str | None = option(
+        None, help=f"Generated samples to check for copies (or embeddings, if DATA are embeddings): {FORMS}.", path=True
     )
+    held_out: str | None = option(None, help=f"Held-out data, the control for copies: {FORMS}.", path=True)
     hold_out: int | None = option(
         None, help="Number of rows to hold out; by default a fifth, at most 1,000.", least=_FEWEST
     )

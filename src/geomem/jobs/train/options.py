@@ -28,9 +28,7 @@ class TrainingOptions(Request):
     learning_rate: float | None = option(
         None, help="Adam's learning rate; the preset's by default.", above=0, group=_GROUP
     )
-    ema_decay: float | None = option(
-        None, help="EMA decay; the preset's by default.", least=0, below=1, group=_GROUP
-    )
+    ema_decay: float | None = option(None, help="EMA decay; the preset's by default.", least=0, below=1, group=_GROUP)
     precision: str = option(
         "auto",
         help="float32, bf16 (matmuls only), or auto: bf16 where the hardware supports it.",

@@ -20,4 +20,6 @@ class TrainRequest(TrainingOptions, Reading):
     data: str = data_option("Training images", positional=True)
     hold_out: int = option(0, help="Number of images to hold out, saved as held-out.npy.", least=0)
     seed: int = option(0, help="Random seed.", least=0)
-    tracker: str | None = option(None, help="Also log to one of accelerate's trackers, such as tensorboard.", recorded=False)
+    tracker: str | None = option(
+        None, help="Also log to one of accelerate's trackers, such as tensorboard.", recorded=False
+    )
