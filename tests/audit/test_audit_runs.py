@@ -96,8 +96,8 @@ def test_evaluations_are_counted_as_they_are_made(here, no_pages, monkeypatch):
         asked |= {"points": 2, "draws": 3, "times": (0.1, 0.5), **options}
         result = run(AuditRequest(**asked), out=here / f"run{len(options)}{'probe' in options}")
         monkeypatch.setattr(work.Work, "cost", original)
-        # Which principal axes matter is known once the reference t is: all are counted.
-        assert counted <= result.summary["cost"]["evaluations"] <= 1.1 * counted
+        # Which principal axes matter is known once the reference t is: all are counted. One evaluation finds the batch that fits.
+        assert counted - 1 <= result.summary["cost"]["evaluations"] <= 1.1 * counted
 
 
 @pytest.mark.parametrize("form", ["array", "channels first", "folder"])
