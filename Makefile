@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 MPLBACKEND=agg
 SPREAD := --numprocesses logical --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test slow bench check format clean
+.PHONY: demo test slow typecheck bench check format clean
 
 demo: $(VENV)/.run           ## train, measure and report on real digits (about two minutes)
 	$(BIN)/geomem demo --out geomem-demo
@@ -16,6 +16,18 @@ test: $(VENV)/.dev           ## run the tests and doctests, but for the slow one
 
 slow: $(VENV)/.dev           ## tests that start processes, a browser or a cluster
 	$(TEST_ENV) $(BIN)/pytest $(SPREAD) -m slow tests
+
+# Modules whose functions state shapes. Checking them slows every call, so that it is a run of its own; NumPy's ArrayLike
+# of geomem.theory is beyond a runtime checker.
+comma := ,
+empty :=
+TYPED := data manifolds scores spectra.exact spectra.probes spectra.rotations spectra.singular spectra.spectrum \
+	spectra.trace training.ensemble training.gradients training.mlp training.nested
+TYPED_TESTS := tests/test_types.py tests/manifolds tests/scores tests/spectra
+
+typecheck: $(VENV)/.dev      ## call the functions that state shapes, and hold them to it
+	$(TEST_ENV) $(BIN)/pytest -m "not slow and not repeated" $(TYPED_TESTS) \
+		--jaxtyping-packages=$(subst $(empty) ,$(comma),$(addprefix geomem.,$(TYPED)))$(comma)beartype.beartype
 
 bench: $(VENV)/.bench        ## time the empirical score, spectra and training beside what else there is (20 minutes, a quiet core)
 	$(BIN)/python benchmarks/speed.py --out geomem-bench

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_inputs import ROWS, save_images
 
 from commands import geomem
+from data.data_inputs import ROWS, save_images
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_inputs import FINE, ROWS, save_images
 from PIL import Image
 
+from data.data_inputs import FINE, ROWS, save_images
 from geomem.data import DataSet, load
 from geomem.data.matching import like, unseen
 from geomem.data.rows import used_rows

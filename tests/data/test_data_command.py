@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_inputs import FINE, ROWS, records, save_images, shown, without_time
 
 from commands import geomem
+from data.data_inputs import FINE, ROWS, records, save_images, shown, without_time
 from geomem.spectra import dimension
 
 # What a page may hold that is loaded from elsewhere.

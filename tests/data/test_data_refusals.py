@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_inputs import FINE, ROWS, save_images
 from PIL import Image
 
 from commands import assert_refused, geomem
+from data.data_inputs import FINE, ROWS, save_images
 
 
 @pytest.mark.parametrize("damage", ["truncate", "environment", "content", "config"])

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from data_inputs import ROWS, records
 from PIL import Image
 
-from commands import assert_refused, geomem, process, stopped
+from commands import assert_refused, geomem, started, stopped
+from data.data_inputs import ROWS, records
 
 COMMAND = ["data", "real", "--samples", "made", "--quick", "--out", "run"]
 
@@ -38,7 +38,7 @@ def test_a_killed_run_resumes_to_the_same_result(straight: Path, tmp_path: Path,
 @pytest.mark.slow
 def test_processes_make_the_same_record(straight: Path, tmp_path: Path) -> None:
     copied(straight, tmp_path, "real", "made")
-    result = process(*COMMAND, "--workers", "2", cwd=tmp_path)
+    result = started(*COMMAND, "--workers", "2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert records(tmp_path / "run")["posterior.nc"].identical(records(straight)["posterior.nc"])
 

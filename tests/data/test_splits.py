@@ -38,6 +38,7 @@ splits = given(
 )
 
 
+@pytest.mark.repeated
 @settings(derandomize=True, deadline=None, max_examples=60)
 @splits
 def test_subsets_nest_and_held_out_rows_are_apart(n, seed, shares, held_out):
@@ -68,6 +69,7 @@ def test_seed_decides():
     np.testing.assert_array_equal(state, np.random.get_state()[1])  # noqa: NPY002
 
 
+@pytest.mark.repeated
 def test_held_out_rows_are_a_fair_draw():
     """Over seeds every row is held out as often: chi-squared of 20 rows in 2,000 draws of 5, level 1e-4."""
     counts = np.zeros(20)

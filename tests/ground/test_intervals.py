@@ -7,6 +7,7 @@ from geomem.errors import InputError
 from geomem.intervals import mean, ratio
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize(
     ("n", "correlation", "confidence"),
     [(5, -0.7, 0.95), (5, 0.0, 0.8), (5, 0.9, 0.95), (40, -0.7, 0.8), (40, 0.0, 0.95)],
@@ -73,6 +74,6 @@ def test_units_drop_out():
 
 @pytest.mark.parametrize(("above", "below"), [([1.0], [2.0]), ([], []), ([1.0, 2.0], [1.0, 2.0, 3.0])])
 def test_wrong_points_are_refused(above, below):
-    message = f"^above, below: a ratio needs the same points, two at least, got {len(above)} and {len(below)}"
+    message = f"^above, below: a ratio needs values at the same two or more points, got {len(above)} and {len(below)}"
     with pytest.raises(InputError, match=message):
         ratio(above, below)

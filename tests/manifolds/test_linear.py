@@ -100,6 +100,7 @@ def test_same_generator_same_samples_and_global_generator_untouched():
     assert torch.equal(single, first.float())
 
 
+@pytest.mark.repeated
 def test_rotations_are_orthogonal_and_uniform(generator):
     draws = torch.stack([random_rotation(3, generator=generator) for _ in range(4000)])
     eye = torch.eye(3, dtype=torch.float64).expand_as(draws)

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from gaussian_rows import rows
 
 from geomem.measure import posterior as measure
 from geomem.measure import principal
@@ -13,6 +12,7 @@ from geomem.measure.observe import SETS
 from geomem.measure.posterior import posterior_cell
 from geomem.measure.principal import prepare
 from geomem.spectra import dimension
+from measure.gaussian_rows import rows
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from gaussian_rows import rows
 
 from geomem.measure import isolated
 from geomem.measure.isolated import half_weight_times
 from geomem.measure.principal import prepare
 from geomem.scores import EmpiricalScore
+from measure.gaussian_rows import rows
 
 
 def own_weight(train, row, t):

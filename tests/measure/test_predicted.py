@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from gaussian_rows import rows
 
 from geomem import theory
 from geomem.measure.posterior import local_directions
 from geomem.measure.predicted import information_needed, predicted
 from geomem.measure.principal import prepare
 from geomem.scores import GaussianScore
+from measure.gaussian_rows import rows
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
-from by_hand import PARTS, D, Made, around
+
+from paper.by_hand import PARTS, D, Made, around
 
 SIZES, TIMES, POINTS = (50, 250, 500, 5000, 100_000), (1.0, 0.3, 0.01, 1e-5), 10
 

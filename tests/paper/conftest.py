@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from tiny import TINY, make_tiny, reproduce
+
+from paper.tiny import TINY, make_tiny, reproduce
 
 
 @pytest.fixture

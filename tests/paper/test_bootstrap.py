@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from by_hand import rng
 from scipy.stats import norm
 
 from geomem.paper.verdict import FAILS, HOLDS, IN_PART, bootstrap, graded, interval
+from paper.by_hand import rng
 
 
 @pytest.mark.parametrize(

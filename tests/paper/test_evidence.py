@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from by_hand import BY_KEY, D, Made, by_size, condensation, curves, order, reverse, said, scaling, verdict
-from by_hand_networks import BEHIND, algorithms, learned, networks, trained
 
 from geomem.paper.claims import verdicts
 from geomem.paper.curves import FORMS, _opened
 from geomem.paper.verdict import FAILS, HOLDS, IN_PART
+from paper.by_hand import BY_KEY, D, Made, by_size, condensation, curves, order, reverse, said, scaling, verdict
+from paper.by_hand_networks import BEHIND, algorithms, learned, networks, trained
 
 
 def test_openings_are_the_times_at_which_survival_crosses_one_half() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from tiny import quick_settings
 
 from geomem.jobs.engine import finish
 from geomem.paper.claims import CLAIMS, needs, verdicts
 from geomem.paper.experiments import EXPERIMENTS
 from geomem.paper.records import records_of, settings_of
 from geomem.records import Run
+from paper.tiny import quick_settings
 
 NAMES = list(EXPERIMENTS)
 # The same parts as fig16, fig9 and fig4, for other subspaces; and sweeps, whose cells have their own tests.

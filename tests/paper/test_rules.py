@@ -2,10 +2,10 @@
 
 import numpy as np
 import xarray as xr
-from by_hand import BY_KEY, D, both, by_size, condensation, curves, order, scaling, verdict
-from by_hand_networks import BEHIND, algorithms, learned, networks, trained
 
 from geomem.paper.verdict import FAILS, HOLDS, IN_PART, UNDECIDED, graded
+from paper.by_hand import BY_KEY, D, both, by_size, condensation, curves, order, scaling, verdict
+from paper.by_hand_networks import BEHIND, algorithms, learned, networks, trained
 
 
 def only(records) -> xr.Dataset:

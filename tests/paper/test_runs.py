@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 import xarray as xr
-from tiny import content, quick_settings, reproduce
 
 from geomem.errors import InputError, OutputError
 from geomem.jobs.again import redraw
-from geomem.jobs.engine import finish
+from geomem.jobs.engine import finish, settings_of
 from geomem.paper import networks
 from geomem.paper.experiments import EXPERIMENTS, experiment_named
 from geomem.paper.job import ReproduceJob
 from geomem.paper.records import records_of
 from geomem.paper.request import ReproduceRequest
 from geomem.records import Run
+from paper.tiny import content, quick_settings, reproduce
 
 NAMES = list(EXPERIMENTS)
 NETWORKS = ("fig5", "fig15", "fig16")
@@ -160,9 +160,14 @@ def test_wrong_requests_are_refused_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_names_are_the_same_experiment() -> None:
-    assert experiment_named("fig11") is experiment_named("fig4") is EXPERIMENTS["fig4"]
-    assert experiment_named("fig7") is experiment_named("fig6")
+@pytest.mark.parametrize(("name", "other"), [("fig4", "fig11"), ("fig6", "fig7")])
+def test_other_names_are_the_same_experiment(name: str, other: str) -> None:
+    """A run under one name resumes under the other."""
+    assert experiment_named(other) is EXPERIMENTS[name]
+    requests = ReproduceRequest(name), ReproduceRequest(other)
+    one, two = (settings_of(JOB, request, JOB.open(request)) for request in requests)
+    assert one == two
+    assert JOB.default_folder(requests[0], "") == JOB.default_folder(requests[1], "")
 
 
 # --- how long it takes ---

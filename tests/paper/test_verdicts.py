@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from by_hand import (
+
+from geomem.paper.verdict import FAILS, HOLDS, IN_PART, UNDECIDED
+from paper.by_hand import (
     BY_KEY,
     MOSTLY,
     OFF,
@@ -20,9 +22,7 @@ from by_hand import (
     reverse,
     scaling,
 )
-from by_hand_networks import AHEAD, BEHIND, WIDE, algorithms, images, late, learned, trained
-
-from geomem.paper.verdict import FAILS, HOLDS, IN_PART, UNDECIDED
+from paper.by_hand_networks import AHEAD, BEHIND, WIDE, algorithms, images, late, learned, trained
 
 # Claim, the verdict that it must have, and records, made by hand so that the verdict is known.
 CASES: list[tuple[str, str, str, Callable[[], Made]]] = [

@@ -51,6 +51,7 @@ def gaussian(generator):
     return GaussianScore(torch.tensor([*S, 0.0], dtype=torch.float64), mean=mean, basis=u)
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize("steps", [12, 24, 64])
 def test_moments_obey_the_recursion(steps):
     """Within 4 standard errors, which are far less than the method's own error: only the right method has these moments."""
@@ -68,6 +69,7 @@ def test_moments_obey_the_recursion(steps):
     assert np.all(variance / EXACT - 1 > 6 * math.sqrt(2 / n))
 
 
+@pytest.mark.repeated
 def test_weak_error_falls_as_the_steps():
     """Twice the steps halve the error of a variance: by the recursion, and sampled, ± 4 standard errors of the ratio."""
     fine = [moments(steps)[1] / EXACT - 1 for steps in (400, 800)]
@@ -100,6 +102,7 @@ def test_the_flow_s_error_falls_as_the_square_of_the_steps(generator):
     np.testing.assert_allclose(error[0] / error[1], 4, rtol=0.02)
 
 
+@pytest.mark.repeated
 def test_empirical_score_ends_on_its_samples_and_the_exact_score_between_them(generator):
     """Samples of the empirical score are training points, each as often as the next (chi-squared, level 1e-4)."""
     data = torch.randn(8, 3, generator=generator, dtype=torch.float64)

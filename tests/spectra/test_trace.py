@@ -64,6 +64,7 @@ def test_degrees_of_freedom_are_those_of_the_spectrum(name):
         assert torch.allclose(found, (S / (S + TIMES[:, None])).sum(-1), rtol=1e-9)
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize("k", [2, 5, 11])
 def test_unbiased_with_an_honest_error(k):
     """Over many draws the mean is the trace, the mean squared error sigma^2/k (d-k)/(d-1), and `error` its estimate."""
@@ -84,6 +85,7 @@ def test_unbiased_with_an_honest_error(k):
     assert float(off.square().mean() / claimed.mean()) == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.repeated
 def test_z_scores_have_unit_variance():
     """Where k is large enough for the error to be known well; Student's t of k - 1 degrees has variance (k-1)/(k-3)."""
     d, k, draws = 100, 40, 800
@@ -96,6 +98,7 @@ def test_z_scores_have_unit_variance():
     assert float(z.var()) == pytest.approx((k - 1) / (k - 3), abs=4 * math.sqrt(2 / draws))
 
 
+@pytest.mark.repeated
 def test_better_than_independent_directions():
     """By (d-k)/(d-1), what drawing without replacement gains; few of many directions would not tell it from 1."""
     score, t, k, draws = gaussian(), 0.3, 10, 1000
@@ -226,6 +229,7 @@ def test_frames_are_orthonormal(d, k):
         assert torch.equal(q, random_rotation(d, generator=seeded(1)))
 
 
+@pytest.mark.repeated
 def test_frames_favour_no_direction():
     """Entries of a uniform direction have mean 0 and squares 1/d, fourth powers 3/(d(d+2)); columns are alike."""
     d, k, draws, g = 5, 3, 2000, seeded(2)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
-from sweep_records import NEAR, made
 
 from geomem.figures import sweep as figures
 from geomem.figures.style import HELD_OUT, TRAINING
 from geomem.jobs.sweep.numbers import READING, reference_time, rows
+from sweep.records import NEAR, made
 
 
 def drawn(figure: Figure) -> None:

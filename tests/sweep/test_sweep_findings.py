@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
-from sweep_records import NEAR, made
 
 from geomem.findings.finding import Findings
 from geomem.jobs.sweep.findings import box, findings
 from geomem.jobs.sweep.numbers import reference_time, rows
 from geomem.page import Box
+from sweep.records import NEAR, made
 
 
 def said(arrays: xr.Dataset) -> Findings:

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from sweep_records import NEAR, made
 
 from geomem.jobs.sweep.numbers import blind_times, copies, copying, dimension, gap, reference_time, rows
 from geomem.jobs.sweep.sections import short_table, size_table
 from geomem.page import cell_text
+from sweep.records import NEAR, made
 
 
 def test_dimensions_are_means_over_points_of_all_trainings_with_student_s_interval() -> None:

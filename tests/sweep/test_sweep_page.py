@@ -6,15 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sweep_records import made
 
 from commands import assert_refused, geomem
+from geomem.errors import InputError
 from geomem.jobs.again import redraw
 from geomem.jobs.sweep.cells import joined
+from geomem.jobs.sweep.job import SweepJob
+from geomem.jobs.sweep.request import SweepRequest
 from geomem.jobs.sweep.settings import SweepSettings, cell_name
 from geomem.records import Run
 from geomem.spectra import Spectrum
 from geomem.spectra.dimension import READINGS, DimensionEstimate, degrees_of_freedom
+from sweep.records import made
 
 COMMAND = [
     *("sweep", "digits", "--preset", "mlp", "--sizes", "2,20", "--seeds", "1", "--steps", "30", "--points", "2"),
@@ -153,3 +156,12 @@ def test_data_that_are_not_there_are_refused(tmp_path: Path) -> None:
     refused = geomem("sweep", "nowhere.npy", "--preset", "mlp", "--sizes", "2", cwd=tmp_path)
     assert_refused(refused, 2, "nowhere.npy", "does not exist")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_of_an_earlier_version_is_not_reported_and_the_default_folder_says_what_is_swept(
+    tmp_path: Path,
+) -> None:
+    old = Run.open(tmp_path / "old", "sweep", {})
+    with pytest.raises(InputError, match=r"old: was made by an earlier version of geomem; make the run again"):
+        redraw(old.path)
+    assert SweepJob().folder(SweepRequest("some/digits.npy", (2,), preset="mlp")) == "digits-mlp"

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from folders import header_of
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -22,6 +21,7 @@ from geomem.training.denoising import ImageObjective, pipeline
 from geomem.training.loop import Training, steps
 from geomem.training.unet import NETWORKS
 from models import TRAINING
+from training.folders import header_of
 
 SHAPE = (1, 4, 4)
 SETTINGS = replace(TRAINING, steps=8)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from folders import files, header_of, leftovers
 
 from commands import geomem
 from geomem.errors import OutputError, TrainingError
@@ -24,6 +23,7 @@ from geomem.training import denoising
 from geomem.training import run as runs
 from geomem.training.checkpoint import load_training
 from geomem.training.presets import TrainSettings
+from training.folders import files, header_of, leftovers
 
 # The command whose runs are killed below, and the same as a request.
 KILLED = [

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from folders import QUICK, pictures, quick, state_of
 
 import inputs
 from geomem.data import load as load_images
@@ -20,6 +19,7 @@ from geomem.models import load
 from geomem.records import Run
 from geomem.training import run as runs
 from geomem.training.loop import TrainingStep
+from training.folders import QUICK, pictures, quick, state_of
 
 
 def test_a_training_leaves_a_model_its_images_and_its_numbers(command, tmp_path):

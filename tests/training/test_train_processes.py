@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from folders import state_of
 
 from geomem.errors import InputError
 from geomem.jobs.engine import run
@@ -17,6 +16,7 @@ from geomem.jobs.train.request import TrainRequest
 from geomem.records import Run
 from geomem.training.loop import Training
 from geomem.training.presets import TrainSettings
+from training.folders import state_of
 
 SHARED = ["train", "digits", "--preset", "mlp", "--steps", "20", "--precision", "float32", "--out", "shared"]
 

@@ -80,7 +80,7 @@ def copies_findings(numbers: Numbers, unit: str) -> list[Finding]:
         ("control", f"By chance, {control} of {control.total:,} {real} look like copies.", control),
         (
             "nearer",
-            f"In {100 * nearer.value:.0f}% [{100 * nearer.low:.0f}, {100 * nearer.high:.0f}] of pairs of a sample and a real {unit} the "
+            f"In {100 * nearer.value:.0f}% [{100 * nearer.low:.0f}, {100 * nearer.high:.0f}] of pairs of a sample and a real {unit}, the "
             "sample is relatively nearer; 50% without memorization.",
             nearer,
         ),

@@ -8,6 +8,9 @@ from geomem.page import Cell, Column, Table
 
 __all__ = ["readings_table"]
 
+# Points of which a mean has an interval.
+_FEWEST = 3
+
 
 def readings_table(
     found: xr.Dataset, *, name: str = "readings", caption: str = "", over: tuple[str, ...] = ()
@@ -49,8 +52,8 @@ def _at(values: xr.DataArray, at: xr.DataArray) -> xr.DataArray:
 
 
 def _mean(values: np.ndarray) -> Interval | float | None:
-    """Mean over points where there are two, the number of a single one, None of none."""
+    """Mean over points, with its interval where there are three at least: that of two says next to nothing."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return None
-    return mean(finite) if finite.size > 1 else float(finite[0])
+    return mean(finite) if finite.size >= _FEWEST else float(finite.mean())

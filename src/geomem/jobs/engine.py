@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from geomem.page import write_page, write_picture
 from geomem.precision import one_thread
 from geomem.records import Run, digest
 
-__all__ = ["again", "finish", "run", "settings_of"]
+__all__ = ["again", "finish", "run"]
 
 # A stage that takes longer than this is spread over processes by default: starting one takes some seconds.
 _LONG_SECONDS = 20.0
@@ -68,7 +67,7 @@ def run(
         raise InputError(f"--workers: must be at least 1, got {workers}.")
     job = job_of(request)
     inputs = job.open(request)
-    settings = settings_of(job, request, inputs)
+    settings = job.settings(request, inputs)
     path = job.default_folder(request, digest(settings)) if out is None else Path(out)
     if job.follows(request, inputs, path):
         return None
@@ -125,15 +124,6 @@ def again(job: Job[Any, Any], run: Run) -> str:
     """The command that makes a run again."""
     request: Request = job.request.read(run.config)
     return request.command_line(f"geomem {job.name}", out=run.path.name)
-
-
-def settings_of(job: Job[Any, Any], request: Request, inputs: Any) -> dict[str, Any]:
-    """All that a run's results depend on, as config.json holds it."""
-    facts = {
-        key: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v
-        for key, v in job.facts(request, inputs).items()
-    }
-    return {**request.recorded(), **facts}
 
 
 class _Work:

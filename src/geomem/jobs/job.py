@@ -1,8 +1,9 @@
 """What a job is: a request, parts that each make one labelled array, and a report made from them."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -141,6 +142,13 @@ class Job(ABC, Generic[R, Inputs]):
     def facts(self, request: R, inputs: Inputs) -> Mapping[str, Any]:
         """What results depend on beside the request: digests of data and weights. Part of config.json."""
         return {}
+
+    def settings(self, request: R, inputs: Inputs) -> dict[str, Any]:
+        """All that results depend on, as config.json holds it: the request's options, and the facts."""
+        facts = self.facts(request, inputs).items()
+        plain = {key: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for key, v in facts}
+        held: dict[str, Any] = json.loads(json.dumps({**request.recorded(), **plain}))
+        return held
 
     def notice(self, request: R, inputs: Inputs) -> str | None:
         """What should be known before the work begins, as how long it takes; None for nothing."""

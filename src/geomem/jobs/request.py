@@ -170,18 +170,17 @@ class Request:
         >>> Execution(force=True).command_line("geomem demo")
         'geomem demo --force'
         """
-        words = shlex.split(command)
+        places, words = [], []
         for name, (f, said) in options(type(self)).items():
             value = getattr(self, name)
             if value == f.default or value is None:
                 continue
             text = said.write(value) if said.write is not None else str(value)
             if said.positional:
-                words.append(text)
-            elif isinstance(value, bool):
-                words.append(flag(name))
+                places.append(text)
             else:
-                words += [flag(name), text]
+                words += [flag(name)] if isinstance(value, bool) else [flag(name), text]
+        words = [*shlex.split(command), *places, *words]
         return shlex.join([*words, *(["--out", out] if out else [])])
 
 
@@ -198,14 +197,14 @@ class Execution(Request):
     )
     workers: int | None = option(
         None,
-        help="Processes that share the work; one a core (or GPU) by default where that pays.",
+        help="Number of parallel processes; by default one per core (or GPU) where that is faster.",
         least=1,
         recorded=False,
         group=RUN,
     )
     on: str = option(
         "local",
-        help="Where parts are computed: local, ray, or the address of a Ray cluster that shares the file system.",
+        help="Where to compute: local, ray, or the address of a Ray cluster that shares the file system.",
         recorded=False,
         group=RUN,
     )

@@ -52,8 +52,8 @@ class _Opened:
         job = job_named(self.run.config["command"])
         asked = job.request.read(json.loads(request))
         inputs = job.open(asked)
-        facts = json.loads(json.dumps(dict(job.facts(asked, inputs))))
-        changed = [key for key, value in facts.items() if self.run.config.get(key) != value]
+        held = job.settings(asked, inputs)
+        changed = [key for key in job.facts(asked, inputs) if self.run.config.get(key) != held[key]]
         if changed:
             raise InputError(
                 f"{folder}: data or model are not what they were when this run began ({', '.join(changed)})."

@@ -99,7 +99,7 @@ def _figure(figure: Figure, records: Records, settings: OrderSettings) -> str:
         bottom.set(yscale="log", ylabel="t_c at e_j √t")
         bottom.legend(fontsize=6)
         for axis in (top, bottom):
-            log_axis(axis)
+            log_axis(axis, "noise variance t")
     return f"N = {settings.n_samples:,}; {settings.datasets:,} data sets, bars 2 s.e."
 
 

@@ -101,12 +101,12 @@ def train_in(
     try:
         with _signals() as received:
             for step in steps(state, objective(state)):
+                meter.add(step.losses)
                 interrupted = _any_of(accelerator, bool(received))
                 if interrupted:
                     break
                 if not main:
                     continue
-                meter.add(step.losses)
                 if step.step % every == 0 or step.step == settings.steps:
                     numbers = meter.numbers() | {"learning_rate": step.learning_rate}
                     run.log(**labels, step=step.step, **numbers)

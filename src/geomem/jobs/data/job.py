@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class DataJob(Job[DataRequest, Inputs]):
         """Digests of all values, and how much is measured."""
         held = {"": inputs.real, "samples_": inputs.made, "held_out_": inputs.held_out}
         digests = {f"{name}fingerprint": None if d is None else d.fingerprint() for name, d in held.items()}
-        return {**digests, "extent": extent_of(request.quick)}
+        return {**digests, "extent": asdict(extent_of(request.quick))}
 
     def folder(self, request: DataRequest) -> str:
         """Named after the data."""

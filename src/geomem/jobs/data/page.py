@@ -8,7 +8,9 @@ import xarray as xr
 
 from geomem.findings.copies import copies_box, copies_section
 from geomem.findings.finding import Findings
-from geomem.jobs.data.sections import Material, dimensions_picture, dimensions_table, how_to_read, sections_of
+from geomem.jobs.data.dimensions import dimensions_picture, dimensions_table
+from geomem.jobs.data.material import Material
+from geomem.jobs.data.sections import how_to_read, sections_of
 from geomem.jobs.data.words import plural
 from geomem.page import Box, Page
 from geomem.records import Run

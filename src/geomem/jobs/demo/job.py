@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import xarray as xr
@@ -55,9 +56,9 @@ class DemoJob(Job[DemoRequest, Cases]):
         """The scale."""
         return asdict(_scale(request))
 
-    def folder(self, request: DemoRequest) -> str:
-        """The seed, and whether it is quick."""
-        return f"seed{request.seed}{'-quick' if request.quick else ''}"
+    def default_folder(self, request: DemoRequest, digest: str) -> Path:
+        """One folder, where `make demo` puts it too."""
+        return Path("geomem-demo")
 
     def stages(self, request: DemoRequest, inputs: Cases, run: Run) -> Sequence[Stage]:
         """Networks first, then one record after another, each by training-set size."""

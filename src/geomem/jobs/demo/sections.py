@@ -1,7 +1,6 @@
 """The demo's report: verdict, figures, tables and captions, from its records and settings."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -10,13 +9,13 @@ import xarray as xr
 from geomem.figures import demo as figures
 from geomem.figures.pictures import local_directions
 from geomem.findings.finding import Findings
-from geomem.findings.readings import readings_table
 from geomem.jobs.demo.findings import findings, listed, short, verdict
 from geomem.jobs.demo.measure import NETWORK, SCORES
-from geomem.jobs.demo.numbers import READ, CaseNumbers, Copies, Numbers, OriginNumbers, numbers, numbers_as_plain
+from geomem.jobs.demo.numbers import READ, CaseNumbers, Numbers, numbers, numbers_as_plain
+from geomem.jobs.demo.tables import all_readings, copies_table, origin_table, overview, scores_table
 from geomem.jobs.job import Report
 from geomem.measure.observe import HELD_OUT, TRAINING
-from geomem.page import Box, Cell, Column, Page, Picture, Section, Table
+from geomem.page import Box, Page, Picture, Section
 from geomem.records import Run
 
 __all__ = ["demo_report"]
@@ -43,7 +42,7 @@ def demo_report(run: Run, records: Records) -> Report:
     found = numbers(records, run.config)
     said = findings(found)
     title = verdict(found)
-    table = _overview(found)
+    table = overview(found)
     page = Page(
         Box(title, _sure(found, run.config), _next(found)),
         short(found, said),
@@ -83,26 +82,6 @@ def _lead(found: Numbers, config: Mapping[str, Any]) -> str:
     )
 
 
-def _overview(found: Numbers) -> Table:
-    """The digits at the reference t: one row for each number of training samples."""
-    case = found.digits
-    columns = [
-        Column("N", ""),
-        *(Column(f"network, {where}", _SPEC) for where in (TRAINING, HELD_OUT)),
-        Column("lost at training digits", _SPEC),
-        Column("copies among drawn", ""),
-    ]
-    rows: list[list[Cell]] = [
-        [row.size, row.training, row.held_out, row.difference, copies.generated]
-        for row, copies in zip(case.of(NETWORK), found.copies, strict=True)
-    ]
-    caption = (
-        f"Resolved dimension of {case.dim} at t = {case.t:g} by number N of training digits, mean over digits with 95% "
-        "interval; and the share of drawn digits that copy a training digit."
-    )
-    return Table("digits", columns, rows, caption)
-
-
 def _sections(run: Run, records: Records, found: Numbers, said: Findings) -> list[Section]:
     note = run.note()
     return [
@@ -124,7 +103,7 @@ def _digits(records: Records, case: CaseNumbers, said: Findings, note: str) -> S
         ],
         findings=[f.text for f in (*said.section("digits"), *said.section("digits.theory"))],
         pictures=[_by_time("digits", points, note), _survival("digits", points, case, note)],
-        tables=[_scores_table("digits_scores", case, "digits")],
+        tables=[scores_table("digits_scores", case, "digits")],
     )
 
 
@@ -160,7 +139,7 @@ def _memorized(records: Records, found: Numbers, said: Findings, note: str) -> S
         "Digits: copies, and directions lost",
         findings=[f.text for f in said.section("copies")],
         pictures=[images, memorized, *directions],
-        tables=[_copies_table(found.copies)],
+        tables=[copies_table(found.copies)],
     )
 
 
@@ -179,27 +158,7 @@ def _manifold(records: Records, found: Numbers, said: Findings, note: str) -> Se
         text=[f"Gaussian data in {case.dim} dimensions with variance {_variances(points)}, and none in the others."],
         findings=[f.text for name in ("manifold", "manifold.theory", "origin") for f in said.section(name)],
         pictures=[_by_size("manifold", case, note), _by_time("manifold", points, note), singular],
-        tables=[_scores_table("manifold_scores", case, "points"), _origin_table(found.origin)],
-    )
-
-
-def _origin_table(origin: OriginNumbers) -> Table:
-    names = {
-        "correlated": "correlated theory",
-        "row": "Eq. 18, row form",
-        "exact": "exact score's spectrum",
-        "network": "trained network",
-    }
-    columns = [Column("singular values", ""), Column("below t_c", ".2g"), Column("above 2 t_c", ".2g")]
-    rows: list[list[Cell]] = [
-        [words, origin.error(name, origin.below), origin.error(name, origin.above)] for name, words in names.items()
-    ]
-    return Table(
-        "manifold_origin",
-        columns,
-        rows,
-        f"At the origin, N = {origin.size:,}: |ln ratio| to the median over data sets, median over t and over the singular "
-        f"values that the manifold moves. The condensation time is t_c = {origin.condensation_time:.3g}.",
+        tables=[scores_table("manifold_scores", case, "points"), origin_table(found.origin)],
     )
 
 
@@ -210,19 +169,14 @@ def _variances(points: xr.Dataset) -> str:
 
 
 def _readings(records: Records, found: Numbers) -> Section:
-    """Every reading of every score; the reference t stands first."""
-    tables = []
-    for name, case in (("digits", found.digits), ("manifold", found.manifold)):
-        points = records[f"{name}_points"]
-        caption = (
-            f"{name.capitalize()}: dimension by every reading, mean over points with 95% intervals. The page shows t = {case.t:g}, "
-            "the file every t. Found: points at which a reading has an answer."
-        )
-        table = readings_table(points, name=f"{name}_readings", caption=caption, over=("size",))
-        times = [column.title for column in table.columns].index("t")
-        rows = sorted(table.rows, key=lambda row: row[times] != case.t)
-        tables.append(replace(table, rows=rows, shown=points.sizes["size"] * points.sizes["reading"]))
-    return Section("Every reading", tables=tables)
+    """Every reading of every score."""
+    return Section(
+        "Every reading",
+        tables=[
+            all_readings("digits", records["digits_points"], found.digits.t),
+            all_readings("manifold", records["manifold_points"], found.manifold.t),
+        ],
+    )
 
 
 def _training(records: Records, note: str) -> Section:
@@ -272,28 +226,4 @@ def _survival(name: str, points: xr.Dataset, case: CaseNumbers, note: str) -> Pi
         f"Survival of the ordered directions at t = {case.t:g}, median over points. The dotted line is the threshold of the "
         "resolved dimension.",
         "Ordered survival spectra at training and held-out points for network, empirical score and theory.",
-    )
-
-
-def _scores_table(name: str, case: CaseNumbers, points: str) -> Table:
-    columns = [
-        Column("N", ""),
-        Column("score", ""),
-        *(Column(f"{where} {points}", _SPEC) for where in (TRAINING, HELD_OUT)),
-    ]
-    columns.append(Column("lost at training points", _SPEC))
-    rows: list[list[Cell]] = [[r.size, r.score, r.training, r.held_out, r.difference] for r in case.rows]
-    caption = f"Resolved dimension of {case.dim} at t = {case.t:g}, mean over points with 95% interval."
-    return Table(name, columns, rows, caption)
-
-
-def _copies_table(copies: Sequence[Copies]) -> Table:
-    columns = [Column(title, "") for title in ("N", "copies among drawn", "drawn", "among held-out", "held-out")]
-    rows: list[list[Cell]] = [[c.size, c.generated, c.generated.total, c.control, c.control.total] for c in copies]
-    return Table(
-        "copies",
-        columns,
-        rows,
-        "Digits much closer to one training digit than to the second closest. Held-out digits cannot be copies: they give the "
-        "rate at which this rule errs.",
     )
