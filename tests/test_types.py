@@ -35,7 +35,7 @@ def empirical() -> EmpiricalScore:
 
 
 def posterior() -> Posterior:
-    return Posterior(drawn(N, D), drawn(3, D), t_min=0.1)
+    return empirical().posterior(drawn(3, D), t_min=0.1)
 
 
 def measured() -> spectra.Spectrum:
@@ -62,7 +62,8 @@ CALLS: dict[str, Callable[[], object]] = {
     "scores.GaussianScore.__init__": gaussian,
     "scores.GaussianScore.coordinates": lambda: gaussian().coordinates(drawn(3, 2, D)),
     "scores.GaussianScore.fit": lambda: GaussianScore.fit(drawn(N, 2, 2)),
-    "scores.Posterior.__init__": lambda: Posterior(drawn(N, D), drawn(3, D), t_min=0.1, exclude=OWN),
+    "scores.EmpiricalScore.posterior": lambda: empirical().posterior(drawn(3, D), t_min=0.1, exclude=OWN),
+    "scores.Posterior.__init__": posterior,
     "scores.Posterior.effective_samples": lambda: posterior().effective_samples(0.5),
     "scores.Posterior.entropy": lambda: posterior().entropy(0.5),
     "scores.Posterior.log_weights": lambda: posterior().log_weights(0.5),
@@ -125,7 +126,7 @@ def test_shapes_within_each_probe_are_as_stated(probe: str) -> None:
     "call",
     [
         lambda: EmpiricalScore(torch.zeros(N, D, dtype=torch.long)),
-        lambda: Posterior(drawn(N, D), drawn(3, D + 1), t_min=0.1),
+        lambda: empirical().posterior(drawn(3, D), t_min=0.1, exclude=OWN.double()),
         lambda: GaussianScore(drawn(D, D)),
         lambda: LinearManifold.from_matrix(drawn(D)),
         lambda: spectra.restricted(gaussian(), drawn(3, D), T, drawn(D)),
