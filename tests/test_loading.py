@@ -266,13 +266,15 @@ def test_code_beside_the_model_is_refused(tmp_path):
     saved(tmp_path)
     edited(tmp_path / "model_index.json", scheduler=["my_scheduler", "MyScheduler"])
     refused(
-        tmp_path, r"model_index\.json: its part scheduler is MyScheduler of 'my_scheduler', custom code .* not run\. Rebuild"
+        tmp_path,
+        r"model_index\.json: its part scheduler is MyScheduler of 'my_scheduler', custom code .* not run\. Rebuild",
     )
 
 
 def test_empty_folder(tmp_path):
     refused(
-        tmp_path, rf"^{re.escape(str(tmp_path))}: is not a diffusers model \(it is empty\)\. A model is a diffusers folder"
+        tmp_path,
+        rf"^{re.escape(str(tmp_path))}: is not a diffusers model \(it is empty\)\. A model is a diffusers folder",
     )
 
 
@@ -347,16 +349,22 @@ def test_channels_do_not_fit(tmp_path):
 def test_network_of_another_class(tmp_path):
     saved(tmp_path)
     edited(tmp_path / "unet" / "config.json", _class_name="UNet2DConditionModel")
-    refused(tmp_path / "unet", r"config\.json: its network is UNet2DConditionModel, but only UNet2DModel is supported\. Wrap")
+    refused(
+        tmp_path / "unet",
+        r"config\.json: its network is UNet2DConditionModel, but only UNet2DModel is supported\. Wrap",
+    )
     edited(tmp_path / "model_index.json", unet=["diffusers", "UNet2DConditionModel"])
-    refused(tmp_path, r"model_index\.json: its network is UNet2DConditionModel, but only UNet2DModel is supported\. Wrap")
+    refused(
+        tmp_path, r"model_index\.json: its network is UNet2DConditionModel, but only UNet2DModel is supported\. Wrap"
+    )
 
 
 def test_pipeline_without_network(tmp_path):
     saved(tmp_path)
     edited(tmp_path / "model_index.json", unet=None, transformer=["diffusers", "DiTTransformer2DModel"])
     refused(
-        tmp_path, r"model_index\.json: has no part unet \(it has scheduler, transformer\); only pipelines of a UNet2DModel"
+        tmp_path,
+        r"model_index\.json: has no part unet \(it has scheduler, transformer\); only pipelines of a UNet2DModel",
     )
 
 
@@ -391,13 +399,17 @@ def test_no_scheduler(tmp_path):
 def test_unknown_scheduler(tmp_path):
     edited(saved(tmp_path) / "scheduler" / "scheduler_config.json", _class_name="OtherScheduler")
     refused(
-        tmp_path, r"scheduler_config\.json: the scheduler OtherScheduler cannot be read as a noise process; supported are"
+        tmp_path,
+        r"scheduler_config\.json: the scheduler OtherScheduler cannot be read as a noise process; supported are",
     )
 
 
 def test_scheduler_with_other_steps_than_learned(tmp_path):
     network = unet(time_embedding_type="learned", num_train_timesteps=50)
-    refused(saved(tmp_path, network), r"scheduler_config\.json: has 1,000 steps, but the network has embeddings for 50; give")
+    refused(
+        saved(tmp_path, network),
+        r"scheduler_config\.json: has 1,000 steps, but the network has embeddings for 50; give",
+    )
 
 
 @pytest.mark.parametrize("label", [None, -1, 3])

@@ -368,7 +368,12 @@ PLACE = r"^place/scheduler_config\.json: "
 @pytest.mark.parametrize(
     ("name", "embedding", "options", "message"),
     [
-        ("NoSuchScheduler", "positional", {}, "NoSuchScheduler cannot be read .*known are DDPMScheduler.*Give the one"),
+        (
+            "NoSuchScheduler",
+            "positional",
+            {},
+            "NoSuchScheduler cannot be read .*supported are DDPMScheduler.*Give the one",
+        ),
         ("LCMScheduler", "positional", {}, "no score: its network maps noise to samples in one step"),
         ("CMStochasticIterativeScheduler", "positional", {}, "no score: its network maps noise"),
         (
@@ -380,7 +385,12 @@ PLACE = r"^place/scheduler_config\.json: "
         ("EDMEulerScheduler", "positional", {"prediction_type": "sample"}, "'sample' does not fit EDM"),
         ("DDPMScheduler", "fourier", {}, "does not fit the network.*fourier.*Give the scheduler"),
         ("EDMEulerScheduler", "fourier", {}, "does not fit the network.*fourier.*Give the scheduler"),
-        ("FlowMatchEulerDiscreteScheduler", "learned", {}, "does not fit the network, which is defined only at whole steps"),
+        (
+            "FlowMatchEulerDiscreteScheduler",
+            "learned",
+            {},
+            "does not fit the network, which is defined only at whole steps",
+        ),
         ("FlowMatchEulerDiscreteScheduler", "positional", {"invert_sigmas": True}, "invert_sigmas"),
         ("FlowMatchEulerDiscreteScheduler", "positional", {"num_train_timesteps": 1}, "num_train_timesteps must be at"),
         ("EDMEulerScheduler", "positional", {"sigma_min": 90.0}, "needs 0 < sigma_min < sigma_max"),

@@ -150,7 +150,10 @@ def test_autocast_and_tf32_stay_outside():
         ({"probe": "exact", "radius": 1.0}, "radius, probes: the exact Jacobian uses neither"),
         ({"probe": "exact", "probes": 5}, "radius, probes: the exact Jacobian uses neither"),
         ({"probe": "smoothed", "probes": 4}, "probes: the smoothed Jacobian has one column for each of the 5 axes"),
-        ({"probe": "orthonormal", "probes": 6}, "probes: at most 5 directions can be orthonormal in 5 dimensions, got 6"),
+        (
+            {"probe": "orthonormal", "probes": 6},
+            "probes: at most 5 directions can be orthonormal in 5 dimensions, got 6",
+        ),
         ({"probe": "orthonormal", "probes": 0}, "batch_size, probes: must be at least 1"),
         ({"probe": "orthonormal", "batch_size": 0}, "batch_size, probes: must be at least 1"),
         ({"probe": "regression", "probes": 5}, "probes: a regression of 5 columns needs more than 5 probes, got 5"),
