@@ -92,7 +92,7 @@ def near_duplicates(rows: Tensor, *, seed: int = 0) -> NearDuplicates:
         near = nearest(rows[chosen], rows, min(wanted, n - 1), own=chosen)[0].numpy()
         reach = np.concatenate([near[:, 1:], np.full((len(ends), 1), np.inf if near.shape[1] == n - 1 else 0.0)], 1)
         jump = (near < threshold) & (near < _SHARE * reach)
-        # Distance to the last neighbour in each row's group; 0 if there is none.
+        # Distance to the last neighbour in each row's group; -1, below any distance, if there is none.
         last = np.where(jump.any(1), near[np.arange(len(ends)), near.shape[1] - 1 - jump[:, ::-1].argmax(1)], -1.0)
         kept = distance <= last[place.reshape(-1, 2)].max(1) * (1 + 1e-12)
         found, distance = found[kept], distance[kept]
