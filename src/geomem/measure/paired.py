@@ -1,6 +1,7 @@
-"""Dimensions at training points beside those that they are compared with: held-out partners, or the score without the point.
+"""Dimensions at training points, and at what they are compared with.
 
-Where nothing is held out, training points are compared with what the empirical score of all other images has there.
+Training points are compared with their held-out partners. If there are no held-out images, they are compared with the
+empirical score of all other images at the same point.
 """
 
 import numpy as np
@@ -11,25 +12,25 @@ from geomem.measure.observe import HELD_OUT, TRAINING
 
 __all__ = ["EMPIRICAL", "LEFT_OUT", "MODEL", "main_reading", "sides"]
 
-# Names of scores in records: of the model, of its training data, and of those without the image that it is evaluated at.
+# Names of scores in records: the model, its training data, and its training data without the image at which it is evaluated.
 MODEL, EMPIRICAL, LEFT_OUT = "model", "empirical", "left-out"
-# The reading of the verdict where all directions were measured, and where some were.
+# The reading used for the verdict, if all directions were measured and if only some were.
 _ALL, _SOME = "resolved", "degrees_of_freedom"
 
 Array = NDArray[np.float64]
 
 
 def main_reading(found: xr.Dataset) -> str:
-    """The reading of the verdict: resolved, or degrees of freedom where random directions were measured."""
+    """The reading used for the verdict: resolved, or degrees of freedom if only random directions were measured."""
     return _ALL if bool(np.isfinite(found["dimension"].sel(reading=_ALL)).any()) else _SOME
 
 
 def sides(found: xr.Dataset, partner: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Dimension (K, t) at training points, and of what they are compared with, by the one score of a record, or the first.
+    """Dimension (K, t) at training points and at what they are compared with, for the first score of a record.
 
     Args:
-        found: What `measure.observe` returned.
-        partner: For each training point, the place of its held-out partner.
+        found: Result of `measure.observe`.
+        partner: For each training point, the index of its held-out partner.
     """
     values = found["dimension"].sel(reading=main_reading(found)).transpose("score", "set", "point", "t")
     training = values.isel(score=0).sel(set=TRAINING).values
