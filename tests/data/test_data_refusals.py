@@ -80,7 +80,7 @@ def data(tmp_path: Path) -> Path:
         (["empty"], 2, ["empty", "no image files"]),
         (["text"], 2, ["text/0003.png", "not an image"]),
         (["sizes"], 2, ["0000.png has 8x8", "0004.png has 8x4", "--size"]),
-        (["colours"], 2, ["0000.png is gray", "0005.png is colour", "--mode"]),
+        (["colours"], 2, ["0000.png is gray", "0005.png is color", "--mode"]),
         (["nan.npy"], 2, ["row 15", "not finite"]),
         (["constant.npy"], 2, ["every value is 0.5"]),
         (["same.npy"], 2, ["every sample equals the first"]),

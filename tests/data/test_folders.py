@@ -199,7 +199,7 @@ def test_mixed_sizes_are_refused(tmp_path):
 
 def test_mixed_channels_are_refused(tmp_path):
     pictures(tmp_path, a=GREY, b=COLOUR)
-    refused(tmp_path, "mixes channels: a.png is gray, b.png is colour; choose one with --mode gray or --mode rgb")
+    refused(tmp_path, "mixes channels: a.png is gray, b.png is color; choose one with --mode gray or --mode rgb")
 
 
 @pytest.mark.parametrize(

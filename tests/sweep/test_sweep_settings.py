@@ -192,7 +192,7 @@ def test_duplicates_do_not_count_as_images(doubled: DataSet) -> None:
 
 def test_data_that_are_no_images_or_lie_on_another_scale_are_refused() -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match="no images"):
+    with pytest.raises(InputError, match="not images"):
         settings_for(DataSet("rows", "array", rng.normal(size=(50, 7))), asked(2))
     with pytest.raises(InputError, match="-1 to 1"):
         settings_for(DataSet("bytes", "array", rng.uniform(0, 255, (50, 8, 8)).astype(np.float32)), asked(2))

@@ -421,7 +421,7 @@ def test_a_batch_that_processes_cannot_share_is_refused():
         ({"ema_decay": 1.0}, "below 1"),
         ({"ema_decay": -0.1}, "below 1"),
         ({"ema_decay": math.nan}, "below 1"),
-        ({"warmup": -1}, "no negative warm-up"),
+        ({"warmup": -1}, "warm-up must not be negative"),
         ({"network": "vgg"}, "'vgg' is not known"),
         ({"network": "mnist"}, "28x28"),
         ({"noise_process": "rectified"}, "'rectified' is not known"),

@@ -67,8 +67,8 @@ def test_a_preset_that_does_not_fit_leaves_the_folder_for_one_that_does(refused,
     [
         (np.random.default_rng(0).random((20, 8, 8)).astype(np.float32), ["from 0 to 1", "-1 to 1", "uint8"]),
         (np.random.default_rng(0).integers(0, 256, (20, 8, 8)).astype(np.float64), ["from 0 to 255", "-1 to 1"]),
-        (np.random.default_rng(0).normal(size=(20, 64)), ["(64,)", "no images"]),
-        (np.random.default_rng(0).normal(size=(20, 2, 4, 5)), ["(2, 4, 5)", "no images"]),
+        (np.random.default_rng(0).normal(size=(20, 64)), ["(64,)", "not images"]),
+        (np.random.default_rng(0).normal(size=(20, 2, 4, 5)), ["(2, 4, 5)", "not images"]),
         (np.full((20, 8, 8), np.nan), ["images.npy"]),
         (np.zeros((0, 8, 8), np.uint8), ["images.npy"]),
     ],
@@ -90,7 +90,7 @@ def test_gray_presets_refuse_colour(refused, tmp_path):
 def test_a_learning_rate_that_explodes_is_told_and_the_last_good_state_kept(refused, tmp_path):
     refused(
         ["train", "digits", *QUICK, "--learning-rate", "1e30", "--out", "run"],
-        1, "not finite at step", "lower the learning rate", "is kept in", "checkpoint.safetensors",
+        1, "not finite at step", "lower the learning rate", "is saved in", "checkpoint.safetensors",
     )  # fmt: skip
     header, tensors = state_of(tmp_path / "run")
     assert header["step"] >= 1

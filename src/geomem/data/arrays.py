@@ -16,7 +16,7 @@ __all__ = ["from_npy", "from_npz"]
 # Errors that damaged files raise: in the archive, its compression, the header or the values.
 _DAMAGE = (ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 _PICKLED = (
-    "holds Python objects (a pickle), which are refused because opening them can run code; save an array of numbers "
+    "holds Python objects (a pickle), which can run code when they are opened and are refused; save an array of numbers "
     "with numpy.save"
 )
 

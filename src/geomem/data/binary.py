@@ -82,7 +82,7 @@ def cifar_batches(folder: Path) -> list[Path]:
 def pickled_batches(path: Path) -> InputError:
     """The error for CIFAR-10's Python version."""
     return InputError(
-        f"{path}: is CIFAR-10's Python version, a pickle, which is refused because opening it can run code; use the binary "
+        f"{path}: is CIFAR-10's Python version, a pickle, which can run code when it is opened and is refused; take the binary "
         "version (cifar-10-binary.tar.gz, with data_batch_1.bin) from the same page."
     )
 

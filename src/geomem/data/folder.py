@@ -126,7 +126,7 @@ def prepare_all(
         transparent[i] = _is_transparent(raw)
         image = _prepared(source, names[i], raw, preparation)
         if image.ndim != first.ndim:
-            words = {2: "gray", 3: "colour"}
+            words = {2: "gray", 3: "color"}
             raise InputError(
                 f"{source}: mixes channels: {names[0]} is {words[first.ndim]}, {names[i]} is {words[image.ndim]}; choose one "
                 "with --mode gray or --mode rgb."

@@ -103,7 +103,7 @@ def _file(path: Path, array: str | None) -> DataSet:
         return from_cifar([path])
     if suffix in _PICKLES:
         raise InputError(
-            f"{path}: is a pickle by its name, which is refused because opening it can run code; save the array with "
+            f"{path}: is a pickle by its name, which can run code when it is opened and is refused; save the array with "
             "numpy.save."
         )
     if path.name.startswith(("data_batch_", "test_batch")):

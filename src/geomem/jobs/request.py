@@ -107,7 +107,7 @@ def options(request: type) -> dict[str, tuple[Field[Any], Option]]:
 
 @dataclass(frozen=True)
 class Request:
-    """What a command is asked for.
+    """The options of a command, as a frozen dataclass.
 
     Raises:
         InputError: For a value out of its bounds, naming the option.

@@ -1,4 +1,4 @@
-"""What is measured of scores, data and samples, as labelled arrays."""
+"""Measurements of scores, data and samples, as labelled arrays."""
 
 from geomem.intervals import Interval, difference, mean, resampled
 from geomem.measure.copies import Rate, Verdict, copy_rate, neighbour_distances, rate_of_copies, superiority, verdict

@@ -1,15 +1,16 @@
-r"""When the empirical score of real data condenses, without a Gaussian assumption, and how sure that is.
+r"""The condensation time of the empirical score of real data, without a Gaussian assumption, and its uncertainty.
 
-With Y = sum_mu w_mu^2 = 1/N~ at held-out positions, the Random Energy Model has E[Y] = 1 - t/t_c below t_c (Eq. 36), and
-at finite rank E[Y] = 1 - t/(C t_c), see `theory.rank_correction`. So the time at which the mean of Y is one half gives
+Let Y = sum_mu w_mu^2 = 1/N~ at held-out positions. The Random Energy Model predicts E[Y] = 1 - t/t_c below t_c (Eq. 36),
+and at finite rank E[Y] = 1 - t/(C t_c), see `theory.rank_correction`. So the time at which the mean of Y is one half gives
 
     t_c = 2 t(Y = 1/2) / C(m_eff/2),
 
-where m_eff is the number of directions that the posterior spreads over. It has to be guessed for real data; `geomem data`
-states t(Y = 1/2), which needs no guess, and what t_c becomes with several. On linear manifolds (d = 30, rank 7 and 15,
-N = 1000) at the origin, with the rank of theory, this t_c is 9% and 5% larger than the exact one, since the law bends
-before Y = 1/2; with the rank measured at 2t, 22 to 26%. Averaged over held-out points, as there, it is within
-1% of the mean exact t_c there.
+where m_eff is the number of directions over which the posterior spreads. For real data it is unknown. `geomem data`
+states t(Y = 1/2), which does not need it, and t_c for several assumed values.
+
+The accuracy was tested on linear manifolds (d = 30, rank 7 and 15, N = 1000). At the origin, with the rank of theory, this
+t_c is 9% and 5% larger than the exact one, because E[Y] is no longer linear at Y = 1/2. With the rank measured at 2t it is
+22 to 26% larger. Averaged over held-out points, as in `geomem data`, it is within 1% of the mean exact t_c.
 """
 
 import math
@@ -39,17 +40,17 @@ __all__ = [
     "resampled_means",
 ]
 
-# Factor by which a bracket grows, and how often.
+# Growth factor of a bracket, and largest number of growth steps.
 _GROWTH, _TRIES = 4.0, 40
-# Smallest time, as a share of the largest variance of an entry, down to which distances are exact.
+# Smallest time at which distances are exact, relative to the largest variance of an entry.
 _SMALLEST = 1e-4
-# Share of the weight that spectra may leave out.
+# Share of the weight that spectra may omit.
 _NEGLIGIBLE = 1e-9
 _T = {"units": "data units squared", "long_name": "noise variance"}
 
 
 def half_time_at(train: Tensor, points: Tensor) -> float:
-    """Noise variance at which the mean of sum w^2 at `points` (p, d) over rows `train` (n, d) is 1/2; NaN where it is at none.
+    """Noise variance at which the mean of sum w^2 at `points` (p, d) over rows `train` (n, d) is 1/2; NaN if there is none.
 
     >>> import torch
     >>> samples = torch.eye(9, dtype=torch.float64)
@@ -62,18 +63,18 @@ def half_time_at(train: Tensor, points: Tensor) -> float:
 
 
 def half_time_of(posterior: Posterior) -> float:
-    """The same for a posterior whose distances are known."""
+    """As `half_time_at`, for a posterior with known distances."""
     nearest = posterior.squares.amin(1)
     start = float(nearest[nearest > 0].median()) if bool((nearest > 0).any()) else 1.0
     return half_time(lambda t: float((1 / posterior.effective_samples(t)).mean()), start / 10)
 
 
 def half_time(mean_weight: Callable[[float], float], start: float) -> float:
-    """Time at which a mean that falls with t from 1 passes 1/2; NaN where it never does.
+    """Time at which a mean that decreases with t from 1 crosses 1/2; NaN if it never does.
 
     Args:
         mean_weight: The mean of Y over positions at time t.
-        start: A time to begin at, above 0.
+        start: Initial time of the search, above 0.
     """
 
     def excess(u: float) -> float:
@@ -97,10 +98,11 @@ def half_time(mean_weight: Callable[[float], float], start: float) -> float:
 
 
 def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bool_] | None = None) -> xr.Dataset:
-    """Time at which the mean of Y at held-out points is one half, and what t_c it means under several guesses of the rank.
+    """Time at which the mean of Y at held-out points is one half, and the resulting t_c for several assumed ranks.
 
-    Variables: `half`; `clean` (point, around), Y at times around it without training rows that repeat others nearly (`clean`
-    marks the rest); `t_c` and `rank` over `guess`; `plug_in` (point), the Gaussian plug-in's t_c at each held-out point.
+    Variables: `half`; `clean` (point, around), Y at times around it, computed without near duplicates (the argument `clean`
+    marks the rows to keep); `t_c` and `rank` over `guess`, the assumed ranks; `plug_in` (point), the Gaussian plug-in's t_c at
+    each held-out point.
     """
     x = data.held_out[:points]
     posterior = EmpiricalScore(data.train).posterior(x, t_min=smallest_time(data))
@@ -139,7 +141,7 @@ def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bo
 
 
 def condensation_time_from_half(half: ArrayLike, rank: ArrayLike) -> NDArray[np.float64]:
-    """t_c = 2 t(Y = 1/2) / C(rank/2); NaN where the rank is 2 or less and C does not exist.
+    """t_c = 2 t(Y = 1/2) / C(rank/2); NaN if the rank is 2 or less, where C does not exist.
 
     >>> print(condensation_time_from_half(1.0, [2.0, 7.0, 1e6]).round(3))
     [  nan 1.164 2.   ]
@@ -151,9 +153,9 @@ def condensation_time_from_half(half: ArrayLike, rank: ArrayLike) -> NDArray[np.
 
 
 def crossing(times: ArrayLike, curves: ArrayLike, level: float, *, rising: bool = False) -> NDArray[np.float64]:
-    """First time at which curves (..., T) pass `level`, falling or rising, linear in ln t between grid times.
+    """First time at which curves (..., T) cross `level`, falling or rising, interpolated linearly in ln t.
 
-    Infinity where a curve has not passed it by the last time; the first time where it begins beyond it.
+    Infinity if a curve never crosses the level; the first grid time if it starts beyond the level.
 
     >>> float(crossing([1.0, 2.0, 4.0], [1.0, 0.6, 0.4], 0.5).round(3))
     2.828
@@ -170,10 +172,10 @@ def crossing(times: ArrayLike, curves: ArrayLike, level: float, *, rising: bool 
 
 
 def resampled_means(values: NDArray[np.float64], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Bootstrap means (n, ...) of values (subset, point, ...): subsets and points are both drawn again.
+    """Bootstrap means (n, ...) of values (subset, point, ...), resampling both subsets and points.
 
-    Deviations are widened for small numbers of points (as Student's interval is) and of subsets (by their degrees of
-    freedom alone, so with few subsets that differ much the interval stays too short).
+    Deviations are widened for small numbers of points, as in Student's interval. For small numbers of subsets they are
+    widened only by the degrees of freedom, so the interval is too short if few subsets differ much.
 
     Raises:
         InputError: For fewer than two points.
@@ -181,9 +183,9 @@ def resampled_means(values: NDArray[np.float64], n: int, rng: np.random.Generato
     subsets, points = values.shape[:2]
     if points < 2:
         raise InputError(f"values: resampling needs at least two points, got {points}.")
-    # Points first: generators of the same seed draw the same points for data sets of any number of subsets.
+    # Points are drawn first, so that the same seed draws the same points for any number of subsets.
     over_points = rng.multinomial(points, np.full(points, 1 / points), size=n) / points
-    # Few points, drawn again, vary less than points do; Student's factor mends the rest of it.
+    # The variance of resampled points is too small by (points - 1)/points; Student's factor corrects for the rest.
     wider = math.sqrt(points / (points - 1)) * student.ppf(0.975, points - 1) / norm.ppf(0.975)
     over_points = 1 / points + (over_points - 1 / points) * wider
     over_subsets = rng.multinomial(subsets, np.full(subsets, 1 / subsets), size=n) / subsets

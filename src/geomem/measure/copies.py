@@ -1,7 +1,7 @@
 """Copies among generated samples: nearest neighbours in the training data, with a control and exact intervals.
 
 A sample is called a copy if its nearest training sample is much nearer than the second nearest, d_1/d_2 < 1/3 (Yoon et
-al. 2023; Bonnaire et al. 2025). Held-out data, which cannot have been copied, give the rate at which the rule errs.
+al. 2023; Bonnaire et al. 2025). Held-out data cannot be copies, so they give the false-positive rate of this rule.
 """
 
 import math
@@ -36,19 +36,19 @@ __all__ = [
 
 # d_1/d_2 below which a sample is a copy.
 RATIO = 1 / 3
-# Rows of the data that serve as the control where no held-out data were given; closest pairs kept as pictures.
+# Number of rows that serve as the control if there are no held-out data, and of closest pairs saved as pictures.
 _CONTROLS, _PAIRS = 5000, 10
 
 
 def compared(
     real: DataSet, made: DataSet, held_out: DataSet | None, duplicates: xr.Dataset, *, seed: int
 ) -> xr.Dataset:
-    """The record `copies`: two nearest training rows of samples and of a control, and the closest pairs as pictures.
+    """The record `copies`: the two nearest training rows of each sample and of each control, and pictures of the closest pairs.
 
     Args:
         real: Training data.
         made: Generated samples, prepared like the data, see `data.matching.like`.
-        held_out: Real samples that were not trained on, prepared likewise; None compares rows of the data with all others.
+        held_out: Held-out data, prepared likewise; None compares rows of the data with all other rows.
         duplicates: The record of `data.rows.used_rows`.
         seed: Seed of the rows that serve as the control.
     """
@@ -86,15 +86,15 @@ def compared(
 def neighbour_distances(
     samples: ArrayLike, data: ArrayLike, *, own: ArrayLike | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distances (n, 2) and rows (n, 2) of the two nearest data of each sample, nearest first.
+    """Distances (n, 2) to the two nearest rows of the data for each sample, nearest first, and their row numbers (n, 2).
 
     Args:
         samples: Samples (n, ...).
         data: Data (N, ...).
-        own: For samples that are rows of the data, their row numbers (n,), which are passed over.
+        own: For samples that are rows of the data, their row numbers (n,), which are excluded.
 
     Raises:
-        InputError: For fewer than two data (beside the own), or samples of another shape.
+        InputError: For fewer than two rows (other than a sample's own), or samples of another shape.
     """
     a, b = _rows(samples), _rows(data)
     k = 2 if own is None else 3
@@ -114,7 +114,7 @@ def neighbour_distances(
 
 
 def _rows(values: ArrayLike) -> Tensor:
-    """Values as a tensor of at least two axes, shared where they are float32 or float64 already."""
+    """Values as a tensor of at least two axes; float32 and float64 values are not copied."""
     array = np.asarray(values)
     array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     return torch.from_numpy(np.require(array[:, None] if array.ndim == 1 else array, requirements=["C", "W"]))
@@ -122,17 +122,17 @@ def _rows(values: ArrayLike) -> Tensor:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What copy rates and distances of samples and of a control say about each other.
+    """The verdict on samples, from copy rates and distances of samples and of a control.
 
     Attributes:
-        copies: "identical" (samples equal training data value for value), "yes" (the rates' intervals do not meet),
-            "likely" (Fisher's exact test, one-sided, below 0.05, or samples lie nearer to single data throughout), "far"
+        copies: "identical" (samples equal training data value for value), "yes" (the intervals of the rates do not overlap),
+            "likely" (Fisher's exact test, one-sided, below 0.05, or samples as a whole have smaller d_1/d_2), "far"
             (samples are so far from all data that they cannot be judged), "too few" (no sign, but one side has so few
             samples that one in ten more could be copies), or "no sign".
-        p: p-value of Fisher's exact test that samples are copies no more often than the control.
-        nearer: Share of pairs of a sample and a control in which the sample has the smaller d_1/d_2: 1/2 without
-            memorization. It tells noisy copies, which the rate misses.
-        identical: Number of samples at distance 0 from a datum.
+        p: p-value of Fisher's exact test; the null hypothesis is that samples are copies no more often than the control.
+        nearer: Over pairs of a sample and a control, the fraction in which the sample has the smaller d_1/d_2; 1/2 without
+            memorization. It detects noisy copies, which the rate misses.
+        identical: Number of samples at distance 0 from a row of the data.
     """
 
     copies: str
@@ -141,16 +141,16 @@ class Verdict:
     identical: int
 
 
-# What an audit should not miss: where an interval reaches farther beyond its rate, "no sign" would say too much.
+# Smallest excess of copies that must be detected; if an interval reaches farther above its rate, "no sign" would claim too much.
 _MISSED = 0.1
-# Share of pairs above which samples as a whole are called nearer, by the lower end of its interval.
+# If the interval of `nearer` lies above this value, samples as a whole are called nearer.
 _NEARER = 0.6
-# Samples whose median nearest distance is so many times the control's are on another scale, or are no such images.
+# If the median nearest distance of samples is this many times the control's, they have another scale or are other images.
 _FAR = 3.0
 
 
 def verdict(samples: NDArray[np.float64], control: NDArray[np.float64]) -> Verdict:
-    """Whether samples are copies more often than real data that cannot be, from distances (n, 2) to the two nearest data.
+    """The verdict from distances (n, 2) to the two nearest rows of the data, of samples and of a control that cannot be copies.
 
     >>> rng = np.random.default_rng(0)
     >>> real = np.sort(rng.uniform(1, 2, (100, 2)), axis=1)
@@ -179,7 +179,7 @@ def verdict(samples: NDArray[np.float64], control: NDArray[np.float64]) -> Verdi
 
 
 def superiority(larger: NDArray[np.float64], smaller: NDArray[np.float64]) -> Interval:
-    """Share of pairs in which an entry of `larger` exceeds one of `smaller`, ties half: DeLong's 95% interval.
+    """Fraction of pairs in which an entry of `larger` exceeds one of `smaller` (ties count half), with DeLong's 95% interval.
 
     >>> print(f"{superiority(np.arange(20.0) + 5, np.arange(20.0)):.2f}")
     0.72 [0.56, 0.88]
@@ -198,13 +198,13 @@ def superiority(larger: NDArray[np.float64], smaller: NDArray[np.float64]) -> In
 
 
 def ratios(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """d_1/d_2, 1 where both are 0."""
+    """d_1/d_2; 1 if both are 0."""
     safe = np.where(distance[:, 1] > 0, distance[:, 1], 1.0)
     return np.where(distance[:, 1] > 0, distance[:, 0] / safe, 1.0)
 
 
 def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = RATIO, confidence: float = 0.95) -> Rate:
-    """Share of samples whose nearest datum is nearer than `ratio` times the second nearest.
+    """Fraction of samples with d_1/d_2 below `ratio`.
 
     Duplicates in the data make both distances equal and hide copies; remove them first.
 
@@ -215,7 +215,7 @@ def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = RATIO, conf
         confidence: Level of the interval.
 
     Raises:
-        InputError: As `neighbour_distances`.
+        InputError: As in `neighbour_distances`.
 
     >>> data = np.array([[0.0], [1.0], [5.0]])
     >>> print(copy_rate([[0.1], [0.5], [4.9], [3.0]], data))
@@ -226,6 +226,6 @@ def copy_rate(samples: ArrayLike, data: ArrayLike, *, ratio: float = RATIO, conf
 
 
 def rate_of_copies(distance: NDArray[np.float64], *, ratio: float = RATIO, confidence: float = 0.95) -> Rate:
-    """The copy rate from distances (n, 2) to the two nearest data, see `copy_rate` and `neighbour_distances`."""
+    """The copy rate from distances (n, 2) to the two nearest rows of the data, see `copy_rate` and `neighbour_distances`."""
     count = int(np.sum(distance[:, 0] < ratio * distance[:, 1]))
     return Rate.of(count, distance.shape[0], confidence=confidence)

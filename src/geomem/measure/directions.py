@@ -1,4 +1,4 @@
-"""Which directions a score keeps at a point and which it has lost, as vectors in data space."""
+"""The directions that a score keeps and has lost at a point, as vectors in data space."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ from geomem.spectra.dimension import RESOLVED
 __all__ = ["Axes", "Directions", "directions_at", "example", "kept_and_lost"]
 
 Array = NDArray[np.float64]
-# Directions of each kind that are recorded.
+# Number of directions of each kind that are recorded.
 _SHOWN = 3
-# Principal axes along which a direction is kept or lost: those with more than this share of t, so many at most.
+# Principal axes that span the directions: those with a variance above this share of t, at most this number.
 _SMALL, _AXES = 0.02, 384
 
 
@@ -27,7 +27,7 @@ class Axes:
 
     Attributes:
         mean: Their mean (d,).
-        variances: Along the axes (k,), descending.
+        variances: Variances along the axes (k,), descending.
         columns: The axes (d, k).
     """
 
@@ -36,20 +36,21 @@ class Axes:
     columns: NDArray[np.float64]
 
     def above(self, variance: float, most: int) -> "Axes":
-        """The leading axes with more than this variance, 1 at least and `most` at most."""
+        """The leading axes with more than this variance, at least 1 and at most `most`."""
         k = int(np.clip(np.sum(self.variances > variance), 1, most))
         return Axes(self.mean, self.variances[:k], self.columns[:, :k])
 
     @classmethod
     def of(cls, images: Tensor) -> "Axes":
-        """Of images (n, *shape)."""
+        """The principal axes of images (n, *shape)."""
         mean, variances, columns = principal_components(images.flatten(1))
         return cls(mean, variances.numpy(), columns.to(torch.float64).numpy())
 
     def linear_error(self, images: Tensor, t: float) -> float:
-        """Mean squared error of the linear denoiser of this mean and covariance, at images (n, *shape) plus noise.
+        """Mean squared error of the linear denoiser for this mean and covariance, at images (n, *shape) plus noise.
 
-        Along an axis of variance s it leaves (t/(s + t))^2 z^2 of the image's own coordinate z, and (s/(s + t))^2 t of the noise.
+        Along an axis of variance s, for an image with coordinate z, the error has two parts: (t/(s + t))^2 z^2 from the image, and
+        (s/(s + t))^2 t from the noise.
         """
         rows = (images.flatten(1).to(torch.float64) - self.mean).numpy()
         z = np.square(rows @ self.columns)
@@ -60,13 +61,13 @@ class Axes:
 
 @dataclass(frozen=True)
 class Directions:
-    """Directions at one point, unit vectors; NaN rows where there are fewer than asked for.
+    """Directions at one point, as unit vectors; missing ones are rows of NaN.
 
     Attributes:
-        kept: Those that survive most (count, d), most surviving first.
-        lost: Of those that do not survive, the ones in which the data vary most (count, d).
-        kept_survival: Survival of the kept ones (count,), above the threshold.
-        lost_survival: Survival of the lost ones (count,), below it.
+        kept: Directions with the largest survival (count, d), in descending order.
+        lost: Lost directions along which the data vary most (count, d).
+        kept_survival: Survival of the kept directions (count,), above the threshold.
+        lost_survival: Survival of the lost directions (count,), below it.
     """
 
     kept: Array
@@ -78,18 +79,18 @@ class Directions:
 def kept_and_lost(
     survival: Array, variances: Array, axes: Array, count: int, *, threshold: float = RESOLVED
 ) -> Directions:
-    """Split the directions in which data vary into those that survive at a point and those that are lost.
+    """Split the directions along which data vary into those that survive at a point and those that are lost.
 
-    The symmetric matrix I + t J, restricted to some principal axes of the data (those with more variance than t, say),
-    has eigenvectors with survival above the threshold, which are kept. The others span what is lost; as many of their
-    survivals may be equal, 0 as a rule, that space is shown by its own principal axes: the directions in it along which
-    the data vary most.
+    Take the symmetric matrix I + t J, restricted to some principal axes of the data (for example those with variance above
+    t). Its eigenvectors with survival above the threshold are the kept directions. The others span the lost subspace. Many of
+    their survivals may be equal, usually 0, so the eigenvectors are not unique. The lost subspace is therefore described by
+    its own principal axes: the directions in it along which the data vary most.
 
     Args:
         survival: I + t J in the coordinates of the axes (k, k).
-        variances: Of the data along the axes (k,).
+        variances: Variances of the data along the axes (k,).
         axes: Orthonormal columns (d, k).
-        count: Directions of each kind.
+        count: Number of directions of each kind.
         threshold: Least survival of a kept direction.
 
     >>> found = kept_and_lost(np.diag([0.9, 0.0, 0.1]), np.array([3.0, 2.0, 1.0]), np.eye(3), 1)
@@ -111,14 +112,14 @@ def kept_and_lost(
     )
 
 
-def example(name: str, picture: Array, guess: Array, found: Directions) -> xr.Dataset:
+def example(name: str, picture: Array, mean: Array, found: Directions) -> xr.Dataset:
     """One point as labelled arrays: `set`, `picture` and `guess` (value), directions (rank, value), survivals (rank)."""
     units = {"units": "data units"}
     return xr.Dataset(
         {
             "set": ((), name),
             "picture": ("value", picture, units),
-            "guess": ("value", guess, units | {"long_name": "posterior mean E[y|x]"}),
+            "guess": ("value", mean, units | {"long_name": "posterior mean E[y|x]"}),
             "kept": (("rank", "value"), found.kept, {"units": "1"}),
             "lost": (("rank", "value"), found.lost, {"units": "1"}),
             "kept_survival": ("rank", found.kept_survival, {"units": "1"}),
@@ -128,7 +129,7 @@ def example(name: str, picture: Array, guess: Array, found: Directions) -> xr.Da
 
 
 def _some(values: Array, count: int) -> Array:
-    """The first `count` entries, filled up with NaN."""
+    """The first `count` entries, padded with NaN."""
     out = np.full((count, *values.shape[1:]), np.nan)
     out[: len(values)] = values[:count]
     return out
@@ -143,9 +144,9 @@ def directions_at(
         score: The score.
         x: The point.
         t: Noise variance.
-        axes: Principal axes of the data; those with a variance above 0.02 t are looked along, 384 at most.
-        seen: The spectrum there with singular vectors; None measures the Jacobian along the axes anew.
-        batch_size: Evaluations at once.
+        axes: Principal axes of the data; those with a variance above 0.02 t are used, at most 384.
+        seen: The spectrum at x with singular vectors; None measures the Jacobian along the axes.
+        batch_size: Number of scores evaluated at once.
     """
     leading = axes.above(_SMALL * t, _AXES)
     if seen is not None and seen.left is not None and seen.right is not None:
@@ -156,5 +157,5 @@ def directions_at(
         inner = restricted(score, x, t, basis, batch_size=batch_size).cpu().numpy()
     found = kept_and_lost(np.eye(len(inner)) + t * inner, leading.variances, leading.columns, _SHOWN)
     with torch.no_grad():
-        guess = (x + t * score(x, t)).flatten().to(torch.float64)
-    return example("", x.flatten().to(torch.float64).cpu().numpy(), guess.cpu().numpy(), found).drop_vars("set")
+        mean = (x + t * score(x, t)).flatten().to(torch.float64)
+    return example("", x.flatten().to(torch.float64).cpu().numpy(), mean.cpu().numpy(), found).drop_vars("set")

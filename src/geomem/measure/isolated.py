@@ -1,4 +1,4 @@
-"""How isolated training rows are: up to which noise each holds half of the posterior's weight at itself."""
+"""Isolation of training rows: the largest noise at which a row holds half of the posterior weight at its own position."""
 
 import math
 
@@ -13,14 +13,14 @@ from geomem.theory.rem import decreasing_root
 
 __all__ = ["half_weight_times"]
 
-# Distances that are held at once.
+# Number of distances in memory at once.
 _DISTANCES = 2**26
 
 
 def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """For each of the training rows, the time at which it holds half of the posterior's weight at itself; its neighbour.
+    """For each training row, the time at which it holds half of the posterior weight at its own position; and its neighbour.
 
-    The root of sum_{mu != own} exp(-D_mu/2t) = 1. Below it the empirical score returns to this very sample.
+    The time is the root of sum_{mu != own} exp(-D_mu/2t) = 1. Below it, the empirical score leads back to this sample.
     """
     train, out, neighbours = data.train, [], []
     score = EmpiricalScore(train)
@@ -36,6 +36,6 @@ def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[
             t = torch.as_tensor(np.exp(u))[:, None]
             return np.asarray(-torch.logsumexp(squares[torch.as_tensor(i)] / (-2 * t), 1))
 
-        # The sum rises with t, so minus its logarithm falls; both ends are bounds by the nearest and the farthest sample.
+        # Minus the logarithm of the sum decreases with t; the nearest and the farthest sample bound the root.
         out.append(decreasing_root(excess, low.log().numpy(), high.log().numpy(), tolerance=1e-5))
     return np.concatenate(out), np.concatenate(neighbours)

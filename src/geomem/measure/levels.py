@@ -1,4 +1,4 @@
-"""The noise variances at which a model is measured, around the one where its training data's empirical score condenses."""
+"""The noise variances at which a model is measured, around the one where the empirical score of its training data condenses."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,9 @@ _AROUND, _QUICKLY = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5), (0.1, 10**-0.5, 1.0
 def noise_levels(
     model: Model, half: float, *, times: tuple[float, ...] = (), preset: str | None = None, quick: bool = False
 ) -> NDArray[np.float64]:
-    """Ascending: `times` or those around `half`, and the preset's, each moved to the nearest that the model was trained at."""
-    asked = times or tuple(half * factor for factor in (_QUICKLY if quick else _AROUND))
-    chosen = [float(np.clip(t, *model.reach)) for t in asked]
+    """Noise levels, ascending: `times` or those around `half`, and the preset's, each moved to the nearest trained level."""
+    levels = times or tuple(half * factor for factor in (_QUICKLY if quick else _AROUND))
+    chosen = [float(np.clip(t, *model.reach)) for t in levels]
     of_preset = preset_level(model, preset)
     if of_preset is not None:
         chosen.append(of_preset)

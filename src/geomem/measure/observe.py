@@ -1,7 +1,7 @@
-"""The one measurement: scores evaluated at points and noise variances by a probe, with every reading of the spectrum.
+"""The one measurement function: spectra of scores at points and noise variances, with every reading.
 
-Audits, sweeps, the demo and the paper's networks all record what `observe` returns, so that a new reading appears in all of
-them. Dimensions of its arrays: score x set x point x t, and direction or reading where they apply.
+Audits, sweeps, the demo and the paper's networks all record what `observe` returns, so a new reading appears in all of them.
+The dimensions of its arrays are score x set x point x t and, where they apply, direction or reading.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,20 +23,20 @@ __all__ = ["HELD_OUT", "SETS", "TRAINING", "Source", "observe"]
 
 TRAINING, HELD_OUT = SETS = ("training", "held-out")
 _TIME = {"units": "data units squared", "long_name": "noise variance"}
-# Entries of the Jacobians that are formed at once.
+# Number of Jacobian entries formed at once.
 _ENTRIES = 2**24
 
 
 @dataclass(frozen=True)
 class Source:
-    """A score and how it is probed.
+    """A score, and how it is probed.
 
     Attributes:
         score: The score.
-        probe: One of `spectra.PROBES`; None for that of the call.
-        device: Where the score is evaluated.
-        batch_size: Evaluations at once; None for as many as the memory holds.
-        dtype: Of the points; None for the type that the score is computed in.
+        probe: One of `spectra.PROBES`; None for the probe given to `observe`.
+        device: Device on which the score is evaluated.
+        batch_size: Number of scores evaluated at once; None for as many as fit into memory.
+        dtype: Dtype of the points; None for the dtype in which the score is computed.
     """
 
     score: Score
@@ -64,26 +64,26 @@ def observe(
 
     Args:
         sources: The scores, by name.
-        points: Points (n, *shape) of each set, by name; sets may differ in number.
+        points: Points (n, *shape) of each set, by name; sets may differ in size.
         times: Noise variances t, data units squared.
-        probe: One of `spectra.PROBES`, for sources without their own; None for the score's usual one.
+        probe: One of `spectra.PROBES`, for sources without their own; None for the default of the score.
         readings: Readings of the spectrum; None for `READINGS`.
-        directions: Number of random directions where all d are too many: sums of survival alone. None for all.
-        draws: Draws of noise behind the denoising error; 0 leaves it out.
-        shown: A time and principal axes of the data: directions kept and lost there are recorded as vectors.
+        directions: Number of random directions, if all d are too many; then only the sum of survival is measured. None for all.
+        draws: Number of noise draws for the denoising error; 0 to omit it.
+        shown: A time and principal axes of the data; directions kept and lost at this time are recorded as vectors.
         seed: Seed of random directions and noise, which all scores, points and times share.
-        memory: Bytes that evaluations of a network may hold.
-        tell: Called with the share that is done.
+        memory: Memory budget of a network's evaluations, in bytes.
+        tell: Called with the share done.
 
     Returns:
         Over (score, set, point, t): `pull` (t |s|^2), `denoising` (squared error of the denoised point, data units squared,
-        summed over entries, mean over draws), `effective_samples` (of an empirical score, NaN for others), and
-        `degrees_of_freedom_error` with random directions; with `direction`: `survival`, `singular_value` (1/data units
-        squared); with `reading`: `dimension` (NaN where a reading finds none). With `shown`, over (score, set, point): see
-        `directions.example`. NaN where a set has fewer points than another.
+        summed over entries, mean over draws), `effective_samples` (NaN except for empirical scores), and, for random directions,
+        `degrees_of_freedom_error`. Also over `direction`: `survival`, `singular_value` (1/data units squared). Also over
+        `reading`: `dimension` (NaN if a reading finds none). With `shown`, over (score, set, point): see `directions.example`.
+        Smaller sets are padded with NaN.
 
     Raises:
-        InputError: As `spectra.spectrum`.
+        InputError: As in `spectra.spectrum`.
 
     >>> from geomem.scores import GaussianScore
     >>> gaussian = GaussianScore(torch.tensor([1.0, 1.0, 0.0]))
@@ -110,7 +110,7 @@ def observe(
 
 
 class _Look:
-    """How one source is measured."""
+    """Measures one source."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class _Look:
         self.found: list[Spectrum] = []
 
     def at(self, x: Tensor, t: float) -> xr.Dataset:
-        """Everything at points x (n, *shape) and one time."""
+        """All variables at points x (n, *shape) and one time."""
         points = x.to(self.device).to(self.dtype)
         still = torch.cat([self.score(part, t) for part in points.split(self.batch)]).to(torch.float64)
         pull = (t * still.flatten(1).square().sum(1)).cpu().numpy()
@@ -151,14 +151,14 @@ class _Look:
         return found.assign_coords(point=np.arange(len(x)))
 
     def shown_at(self, x: Tensor) -> xr.Dataset:
-        """Directions kept and lost at points x and the focus."""
+        """Directions kept and lost at points x and time `focus`."""
         assert self.axes is not None
         assert self.focus is not None
         points = x.to(self.device).to(self.dtype)
-        seen: list[Spectrum | None] = [*self.found] or [None] * len(points)
+        known: list[Spectrum | None] = [*self.found] or [None] * len(points)
         parts = [
-            directions_at(self.score, point, self.focus, self.axes, seen=spectra, batch_size=self.batch)
-            for point, spectra in zip(points, seen, strict=True)
+            directions_at(self.score, point, self.focus, self.axes, seen=at, batch_size=self.batch)
+            for point, at in zip(points, known, strict=True)
         ]
         self.found = []
         return xr.concat(parts, "point").assign_coords(point=np.arange(len(x)))
@@ -167,39 +167,39 @@ class _Look:
         d = still[0].numel()
         vectors = self.focus is not None and t == self.focus
         parts = []
-        # A single Jacobian of large images fills the memory.
+        # One Jacobian of large images may fill the memory.
         for some, score in zip(points.split(step := max(1, _ENTRIES // d**2)), still.split(step), strict=True):
             generator = derived_generator(self.seed, "probe")
-            seen = spectrum(
+            spectra = spectrum(
                 self.score, some, t, probe=self.probe, vectors=vectors, batch_size=self.batch, generator=generator
             )
             if vectors:
-                self.found += _one_by_one(seen)
-            parts.append(self._read(seen, score))
+                self.found += _one_by_one(spectra)
+            parts.append(self._read(spectra, score))
         return xr.concat(parts, "point")
 
-    def _read(self, seen: Spectrum, score: Tensor) -> xr.Dataset:
-        estimates = {name: read(seen) for name, read in self.readings.items()}
-        estimates["flipd"] = flipd(seen, score)
+    def _read(self, spectra: Spectrum, score: Tensor) -> xr.Dataset:
+        estimates = {name: read(spectra) for name, read in self.readings.items()}
+        estimates["flipd"] = flipd(spectra, score)
         values = np.stack([estimate.value for estimate in estimates.values()])
         out = xr.Dataset(
             {
                 "dimension": (("reading", "point"), values, {"units": "dimensions"}),
                 "singular_value": (
                     ("point", "direction"),
-                    seen.values.cpu().numpy(),
+                    spectra.values.cpu().numpy(),
                     {"units": "1 / data units squared", "long_name": "singular values of J, descending"},
                 ),
             },
-            coords={"reading": list(estimates), "direction": np.arange(1, seen.values.shape[-1] + 1)},
+            coords={"reading": list(estimates), "direction": np.arange(1, spectra.values.shape[-1] + 1)},
         )
-        if seen.survival is not None:
+        if spectra.survival is not None:
             kappa = {"units": "1", "long_name": "eigenvalues of I + t J, descending"}
-            out["survival"] = (("point", "direction"), seen.survival.cpu().numpy(), kappa)
+            out["survival"] = (("point", "direction"), spectra.survival.cpu().numpy(), kappa)
         return out
 
     def _sums(self, points: Tensor, t: float) -> xr.Dataset:
-        """Degrees of freedom from random directions; other readings need all directions."""
+        """Degrees of freedom from random directions; the other readings need all directions."""
         assert self.directions is not None
         generator = derived_generator(self.seed, "probe")
         sums = trace(self.score, points, t, probes=self.directions, batch_size=self.batch, generator=generator)
@@ -221,7 +221,7 @@ class _Look:
         )
 
     def _denoising(self, points: Tensor, t: float) -> np.ndarray:
-        """Mean over draws of |D(x) - x0|^2, the same noise for every score, point and time."""
+        """Mean over draws of |D(x) - x0|^2, with the same noise for every score, point and time."""
         shape = points.shape[1:]
         noise = torch.randn(
             self.draws, *shape, generator=derived_generator(self.seed, "denoising"), dtype=torch.float64
@@ -235,7 +235,7 @@ class _Look:
         return out
 
 
-def _one_by_one(seen: Spectrum) -> list[Spectrum]:
+def _one_by_one(spectra: Spectrum) -> list[Spectrum]:
     """The spectra of a batch (n), each by itself."""
 
     def of(a: Tensor | None, i: int) -> Tensor | None:
@@ -243,14 +243,14 @@ def _one_by_one(seen: Spectrum) -> list[Spectrum]:
 
     return [
         Spectrum(
-            seen.values[i],
-            seen.t[i],
-            seen.kind,
-            of(seen.radius, i),
-            of(seen.survival, i),
-            seen.dim,
-            of(seen.left, i),
-            of(seen.right, i),
+            spectra.values[i],
+            spectra.t[i],
+            spectra.kind,
+            of(spectra.radius, i),
+            of(spectra.survival, i),
+            spectra.dim,
+            of(spectra.left, i),
+            of(spectra.right, i),
         )
-        for i in range(len(seen.values))
+        for i in range(len(spectra.values))
     ]

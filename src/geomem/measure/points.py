@@ -1,7 +1,7 @@
-"""Where a model is measured: K training images and K held-out ones, in pairs that look alike.
+"""The points at which a model is measured: K training images and K held-out images, in pairs of similar images.
 
-The pairs are the assignment of least total squared distance. Dimensions within a pair are correlated, so the mean of their
-differences scatters less than the difference of two means.
+The pairing minimizes the total squared distance. Dimensions within a pair are correlated, so the mean difference has a
+smaller error than the difference of two means.
 """
 
 import math
@@ -23,23 +23,23 @@ from geomem.seeds import derived_seed
 
 __all__ = ["Points", "chosen_points", "some_images"]
 
-# Held-out images looked through for each that is needed, and at least.
+# Number of held-out candidates per point, and their least total number.
 _POOL, _LEAST = 4, 64
-# Rows from which principal axes come and a linear filter is judged.
+# Number of rows for principal axes and for the linear filter.
 _FITTED = 3200
 
 
 @dataclass(frozen=True)
 class Points:
-    """Where scores are measured.
+    """The points at which scores are measured.
 
     Attributes:
         rows: Row numbers in the training data and in the held-out data, by set.
         images: Points (k, *shape) by set.
         nearest: Distance (k,) of each to the nearest training image other than itself, by set.
-        partner: For each training point, the place of its held-out partner; its own where nothing is held out.
-        near_copies: Held-out images that were passed over, because training images lie as near as near duplicates do.
-        candidates: Held-out rows that are no near copies, of which the first are the points.
+        partner: For each training point, the index of its held-out partner; its own if nothing is held out.
+        near_copies: Number of held-out images that were skipped because they nearly duplicate a training image.
+        candidates: Held-out rows that are not near copies; the first of them are the points.
     """
 
     rows: Mapping[str, NDArray[np.int64]]
@@ -55,14 +55,14 @@ class Points:
         return {name: x.flatten(1).to(torch.float64).numpy() for name, x in self.images.items()}
 
     def distances(self) -> tuple[float, float]:
-        """Root mean squared distance within pairs, and of a training image from any held-out one."""
+        """Root mean squared distance within pairs, and between all training and held-out images."""
         a, b = self.flat.values()
         squares = np.square(np.linalg.norm(a[:, None] - b, axis=-1))
         within = squares[np.arange(len(a)), self.partner]
         return math.sqrt(float(within.mean())), math.sqrt(float(squares.mean()))
 
     def twins(self) -> NDArray[np.int64]:
-        """For each held-out point, the place of the held-out point nearest to it."""
+        """For each held-out point, the index of the nearest other held-out point."""
         held_out = torch.from_numpy(self.flat[HELD_OUT])
         return np.asarray(torch.cdist(held_out, held_out).fill_diagonal_(math.inf).argmin(1).numpy())
 
@@ -78,15 +78,15 @@ def chosen_points(
     near: float,
     seed: int,
 ) -> Points:
-    """The same number of training rows, among `keep`, and of held-out rows, drawn by the seed, and their pairs.
+    """Draw equal numbers of training rows (from `keep`) and held-out rows at random, and pair them.
 
     Args:
         model: The model.
         training: Its training data.
-        distinct: Their distinct rows.
-        keep: Those of them that may be drawn.
-        held_out: Data that it was not trained on; None for none.
-        count: How many of each at most.
+        distinct: Distinct rows of the training data.
+        keep: Distinct rows that may be drawn.
+        held_out: Held-out data; None for none.
+        count: Largest number of each.
         near: Distance below which a held-out image is a near copy of a training image.
         seed: Seed of the draw.
 
@@ -119,7 +119,7 @@ def chosen_points(
 
 
 def some_images(model: Model, training: DataSet, keep: NDArray[np.int64], seed: int) -> Tensor:
-    """At most 3,200 of the training images (n, *shape), drawn by the seed, for principal axes and linear filters."""
+    """At most 3,200 training images (n, *shape), drawn at random, for principal axes and linear filters."""
     return model.encode(training, _drawn(keep, _FITTED, seed, "axes"))
 
 

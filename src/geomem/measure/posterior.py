@@ -1,4 +1,4 @@
-"""The posterior of the empirical score over given rows, at training and held-out points, with every reading of its spectra."""
+"""The posterior of the empirical score, at training and held-out points, with every reading of its spectra."""
 
 import math
 
@@ -18,10 +18,10 @@ from geomem.spectra.dimension import READINGS, flipd
 
 __all__ = ["MAIN", "local_directions", "posterior_cell"]
 
-# The reading that sentences and curves state; tables have all.
+# The reading shown in sentences and curves; tables have all readings.
 MAIN = "resolved"
 _T = {"units": "data units squared", "long_name": "noise variance"}
-# Dimensions, beside t, and attributes of what is recorded.
+# Dimensions (in addition to t) and attributes of the recorded variables.
 _DIMS = {
     **dict.fromkeys(("effective_samples", "own_weight", "information"), ("point",)),
     **dict.fromkeys(("pull", "outside"), ("seen",)),
@@ -39,24 +39,24 @@ _ATTRS = {
     "survival": {"units": "1", "long_name": "median over points, ordered"},
     "along": {"units": "1", "long_name": "survival along principal axes"},
 }
-# Ordered survivals and principal directions that are recorded.
+# Number of ordered survivals and of principal directions that are recorded.
 _RECORDED = 96
-# Share of the weight that spectra may leave out.
+# Share of the weight that spectra may omit.
 _NEGLIGIBLE = 1e-9
-# Training and held-out points whose directions are shown.
+# Number of training and of held-out points whose directions are shown.
 _EXAMPLES = (1, 4)
 
 
 def posterior_cell(
     data: Prepared, rows: NDArray[np.int64], times: NDArray[np.float64], points: int, spectra: int
 ) -> xr.Dataset:
-    """The posterior over some training rows, at the first of them and at held-out points.
+    """The posterior over some training rows, at the first of these rows and at held-out points.
 
     Variables over (set, point, t): `effective_samples`, `own_weight` (of a training point), `information` (ln N - H(w), in
-    nats; a training point's own sample excluded). Over the first `spectra` points (seen): `dimension` by every reading,
-    `pull` (t |s|^2) and `outside` (degrees of freedom outside the principal coordinates that spectra are computed in, where
-    `dimension` takes survival as 0); over (set, t, direction) the median `survival` over points, and over (set, seen, t,
-    direction) survival `along` principal axes.
+    nats; a training point's own sample is excluded). Over the first `spectra` points (dimension `seen`): `dimension` by every
+    reading, `pull` (t |s|^2) and `outside`. `outside` is the degrees of freedom outside the principal coordinates in which
+    spectra are computed; `dimension` assumes survival 0 there. Over (set, t, direction): the median `survival` over points.
+    Over (set, seen, t, direction): survival `along` principal axes.
     """
     part = data.train[torch.as_tensor(rows)]
     score, z = EmpiricalScore(part), data.coordinates(part)[:, :COORDINATES]
@@ -68,7 +68,7 @@ def posterior_cell(
 
 
 class _Set:
-    """One set of points; `planted` where they are the first of the rows."""
+    """One set of points; `planted` if they are the first of the rows."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class _Set:
             self.others = score.posterior(x, t_min=t_min, exclude=torch.arange(x.shape[0]))
 
     def measured(self) -> xr.Dataset:
-        """Everything at every time."""
+        """All variables at all times."""
         found = [self._at(float(t)) for t in self.times]
         stacked = {name: np.stack([at[name] for at in found], -1) for name in found[0]}
         return xr.Dataset(
@@ -104,7 +104,7 @@ class _Set:
         )
 
     def _at(self, t: float) -> dict[str, NDArray[np.floating]]:
-        """Everything at one time."""
+        """All variables at one time."""
         log_w = self.posterior.log_weights(t)
         weights = log_w.exp()
         n = self.part.shape[0]
@@ -117,16 +117,16 @@ class _Set:
         }
 
     def _spectra(self, t: float, log_w: Tensor, weights: Tensor) -> dict[str, NDArray[np.floating]]:
-        """Survival at the first points, what every reading makes of it, and survival along principal axes."""
+        """Survival at the first points, its readings, and survival along principal axes."""
         k, d = self.seen, self.data.dim
-        guess = (weights[:k].to(self.part.dtype) @ self.part).to(torch.float64) - self.posterior.x[:k]
-        trace = (weights[:k] * self.posterior.squares[:k]).sum(1) - guess.square().sum(1)
+        shift = (weights[:k].to(self.part.dtype) @ self.part).to(torch.float64) - self.posterior.x[:k]
+        trace = (weights[:k] * self.posterior.squares[:k]).sum(1) - shift.square().sum(1)
         kept = spanned(self.data.variances, t)
         survival = torch.stack([survival_of(self.z[:, :kept], log_w[i], t, negligible=_NEGLIGIBLE) for i in range(k)])
         whole = torch.nn.functional.pad(survival, (0, d - kept))
         values = ((1 - whole).abs() / t).sort(dim=1, descending=True).values
         spectrum = Spectrum(values, torch.full((k,), t, dtype=torch.float64), "exact", None, whole, d)
-        score = guess / t
+        score = shift / t
         estimates = [*(read(spectrum) for read in READINGS.values()), flipd(spectrum, score)]
         z = self.z[:, : self.recorded]
         along = np.empty((k, self.recorded), dtype=np.float32)
@@ -143,11 +143,11 @@ class _Set:
 
 
 def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
-    """At the first training points and held-out points, what the score makes of them and which directions it has there.
+    """Denoised images and directions at the first training points and held-out points.
 
-    Variables over (point, value), data units: `picture`, the point itself, and `guess`, the posterior mean at t; over
+    Variables over (point, value), data units: `picture`, the point itself, and `guess`, the posterior mean E[y|x] at t; over
     (point, rank, value) `kept` and `lost`, with `kept_survival` and `lost_survival` (point, rank), in the principal
-    coordinates that spectra are computed in.
+    coordinates in which spectra are computed.
     """
     rows = {TRAINING: data.train[: _EXAMPLES[0]], HELD_OUT: data.held_out[: _EXAMPLES[1]]}
     k = spanned(data.variances, t)
@@ -156,11 +156,11 @@ def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
     score, parts = EmpiricalScore(data.train), []
     for name, x in rows.items():
         log_w = score.posterior(x, t_min=t).log_weights(t)
-        guess = (log_w.exp().to(data.train.dtype) @ data.train).to(torch.float64).numpy() + data.mean.numpy()
+        mean = (log_w.exp().to(data.train.dtype) @ data.train).to(torch.float64).numpy() + data.mean.numpy()
         for i in range(x.shape[0]):
             samples, w, shift = moments(z, log_w[i], negligible=_NEGLIGIBLE)
             spread = scatter(z, samples, w / t, None, shift).numpy()
             found = kept_and_lost(spread, data.variances[:k], axes, count)
             picture = x[i].to(torch.float64).numpy() + data.mean.numpy()
-            parts.append(example(name, picture, guess[i], found))
+            parts.append(example(name, picture, mean[i], found))
     return xr.concat(parts, "point", join="exact").assign_attrs(t=t)

@@ -1,4 +1,4 @@
-"""What theory predicts of data, taken as a Gaussian of their covariance (the plug-in)."""
+"""Theory's predictions for data, treated as a Gaussian with their covariance (the plug-in)."""
 
 from collections.abc import Iterator
 
@@ -15,16 +15,16 @@ from geomem.spectra.dimension import RESOLVED
 __all__ = ["information_needed", "predicted"]
 
 _T = {"units": "data units squared", "long_name": "noise variance"}
-# Held-out points at which theory's random spectra are drawn.
+# Number of held-out points at which random spectra of theory are drawn.
 _DRAWN = 48
-# How far theory looks beyond the data: factors of the largest size.
+# Sizes beyond the data for which theory predicts: factors of the largest size.
 _BEYOND = (4, 16, 64)
 
 
 def predicted(
     data: Prepared, sizes: tuple[int, ...], times: NDArray[np.float64], points: int, seed: int
 ) -> Iterator[xr.Dataset]:
-    """Resolved dimension and own weight by theory, one data set for each size, the data's and larger ones.
+    """Resolved dimension and own weight by theory, for one data set of each size: those of the data and larger ones.
 
     Variables over (size, t): `training` (and point), resolved dimension at training points; `held_out` (and draw), random
     spectra at held-out points (a heuristic, see `theory.held_out_survival`); `own_weight` (and point).
@@ -47,7 +47,7 @@ def predicted(
 
 
 def information_needed(data: Prepared, times: NDArray[np.float64], points: int) -> xr.DataArray:
-    """d h(t, x) at held-out points over (t, point), in nats: exp of it are the samples for which t_c(x) = t (Gaussian)."""
+    """d h(t, x) at held-out points over (t, point), in nats; its exp is the number of samples for which t_c(x) = t (Gaussian)."""
     where = data.coordinates(data.held_out[:points]).to(torch.float64).numpy()
     nats = theory.information(data.variances, times[:, None], where) * data.variances.size
     return xr.DataArray(nats, dims=("t", "point"), coords={"t": ("t", times, _T)}, attrs={"units": "nats"})
@@ -56,7 +56,7 @@ def information_needed(data: Prepared, times: NDArray[np.float64], points: int) 
 def _drawn(
     s: NDArray[np.float64], n: float, t: float, where: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Resolved dimension of one drawn spectrum at each position, in the directions that are not small against t."""
+    """Resolved dimension of one drawn spectrum at each position, in the directions with variance not small against t."""
     kept = max(1, int(np.sum(s > SMALL * t)))
     kappa = theory.held_out_survival(s[:kept], n, t, where[:, :kept], n_draws=1, rng=rng)[0]
     return np.asarray((kappa > RESOLVED).sum(-1), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Data centred on the training rows, with their principal axes: what posteriors and spectra of data are computed from."""
+"""Data centred on the training rows, with their principal axes, as used for posteriors and spectra of data."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from geomem.scores import principal_components
 
 __all__ = ["COORDINATES", "SMALL", "Prepared", "prepare", "smallest_time", "spanned"]
 
-# Principal directions with less than this share of t are left out of spectra: together they are in the trace.
+# Principal directions with a variance below this share of t are omitted from spectra; only their total is in the trace.
 SMALL = 0.02
-# Principal coordinates that spectra are computed in at most, and rows from which axes are found in very high dimension.
+# Largest number of principal coordinates in spectra, and number of rows for the axes in very high dimension.
 COORDINATES, _FITTED = 384, 3200
-# Smallest time that matters, as a share of the largest variance: the widest direction is a hundred times wider than the noise.
+# Smallest relevant time relative to the largest variance: the widest direction is then a hundred times wider than the noise.
 _SMALLEST = 1e-4
 
 
@@ -25,10 +25,10 @@ class Prepared:
     Attributes:
         train: Training rows (n, d) in nested order.
         held_out: Held-out rows (m, d).
-        mean: What was subtracted (d,).
-        variances: Of the training rows along `axes` (k,), descending, float64.
+        mean: The subtracted mean (d,).
+        variances: Variances of the training rows along `axes` (k,), descending, float64.
         axes: Principal axes (d, k).
-        fitted: Training rows that mean and axes come from.
+        fitted: Number of training rows from which mean and axes are computed.
     """
 
     train: Tensor
@@ -51,7 +51,7 @@ class Prepared:
 def prepare(train: Tensor, held_out: Tensor) -> Prepared:
     """Centre the rows and find their principal axes.
 
-    In very high dimension the axes come from the first 3,200 rows; the plug-in then has at most as many variances.
+    In very high dimension the axes are computed from the first 3,200 rows; the plug-in then has at most 3,200 variances.
     """
     fitted = train if min(train.shape) <= _FITTED else train[:_FITTED]
     mean, variances, axes = principal_components(fitted)
@@ -60,10 +60,10 @@ def prepare(train: Tensor, held_out: Tensor) -> Prepared:
 
 
 def spanned(variances: NDArray[np.float64], t: float) -> int:
-    """Number of principal directions that spectra at t are computed in: those not small against t, 384 at most."""
+    """Number of principal directions in spectra at t: those with variance not small against t, at most 384."""
     return int(np.clip(np.sum(variances > SMALL * t), 1, COORDINATES))
 
 
 def smallest_time(data: Prepared) -> float:
-    """A time below those that matter."""
+    """A time below all relevant times."""
     return _SMALLEST * max(float(data.variances[0]), np.finfo(float).tiny)

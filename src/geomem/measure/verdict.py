@@ -1,21 +1,21 @@
-"""The verdict on a model: dimensions lost at its training images against images that it never saw, paired, with intervals.
+"""The verdict on a model: dimensions lost at training images compared with held-out images, in pairs, with intervals.
 
-A dimension is lost where the model has it at new images and not at those that it was trained on. The share lost,
+A dimension is lost if the model has it at held-out images but not at training images. The fraction lost,
 
     mean(held-out - training)/mean(held-out)    over pairs,
 
-is judged at one noise level: where a model that memorized the data perfectly, the empirical score, would lose most. That
-level is chosen from the data alone, before the model is asked, so that it cannot be picked to please.
+is judged at the reference t. This is the noise level at which a model that memorized the data perfectly, the empirical score,
+would lose most. It is chosen from the data alone, before the model is evaluated, so the choice cannot favour a verdict.
 
-    memorizing          its samples are copies, or it has lost more than half, by the whole interval
-    generalizing        it has lost a tenth at most, by the whole interval, and no more than a tenth of its images have lost
-                        more than half of their dimensions, by the upper end of an exact one-sided interval: a mean does not
-                        see the few that are memorized, and eight pairs cannot
-    losing dimensions   it has lost some, by the whole interval
-    undecided           anything else
+    memorizing          samples are copies, or the whole interval of the fraction lost is above a half
+    generalizing        the whole interval of the fraction lost is below a tenth; and fewer than a tenth of the images have lost
+                        more than half of their dimensions, by the upper end of an exact one-sided interval. The second
+                        condition is needed because a mean hides a few memorized images; eight pairs cannot satisfy it
+    losing dimensions   the whole interval of the fraction lost is above 0
+    undecided           all other cases
 
-Where no image was held out, nothing can be called lost. The empirical score of all images but the one it is asked at is no
-stand-in for what a generalizing model would have there: between far samples it has directions that the truth has not.
+Without held-out images, no loss can be measured. The empirical score of all images except the one where it is evaluated cannot
+replace a generalizing model there: between distant samples it has directions that the true score does not have.
 """
 
 import math
@@ -31,9 +31,9 @@ from geomem.measure.copies import Rate
 
 __all__ = ["LEAST_PAIRS", "Judgement", "Loss", "judged", "lost", "lost_by_image", "most_telling"]
 
-# Fewest pairs that can decide anything, shares that separate the words, and most pairs that are ever asked for.
+# Fewest pairs for a decision, thresholds of the fraction lost, and largest number of pairs that is ever recommended.
 LEAST_PAIRS, _MUCH, _LITTLE, _MOST = 8, 0.5, 0.1, 1_000_000
-# Pairs are planned so that four audits in five would decide: the interval's half, 1.96 errors, becomes 1.96 + 0.84.
+# Pairs are planned for a power of 80%: the half-width of the interval, 1.96 standard errors, becomes 1.96 + 0.84.
 _POWER = ((1.96 + 0.84) / 1.96) ** 2
 
 Array = NDArray[np.float64]
@@ -41,15 +41,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Loss:
-    """What is lost at training images, at one noise level; K pairs.
+    """Dimensions lost at training images, at one noise level, from K pairs.
 
     Attributes:
         training: Mean dimension at training images.
-        held_out: Mean dimension at images never seen.
-        dimensions: Mean difference within pairs, held-out less training.
-        share: That difference as a share of the held-out mean (Fieller's interval).
-        halved: Share of training images with less than half of their partner's dimension, with the exact interval whose
-            upper end holds at 95% by itself.
+        held_out: Mean dimension at held-out images.
+        dimensions: Mean difference within pairs, held-out minus training.
+        share: That difference divided by the held-out mean (Fieller's interval).
+        halved: Fraction of training images with less than half of their partner's dimension, with an exact interval whose
+            upper end is a one-sided 95% bound.
     """
 
     training: Interval
@@ -67,8 +67,8 @@ class Loss:
 def lost(training: Array, held_out: Array) -> Loss:
     """Dimensions lost, from the dimensions (K,) of the two points of each pair, K at least 2.
 
-    Where all training images have the same dimension the share does not scatter; its interval is then what the share of
-    images that did not lose theirs could be without one of them being among K.
+    If all training images have the same dimension, their spread gives no interval. Then the interval allows for the largest
+    fraction of images without a loss that could be missing among the K images.
 
     >>> found = lost(np.array([0.0, 1, 0, 0, 1, 0, 0, 0]), np.array([4.0, 5, 3, 4, 4, 5, 3, 4]))
     >>> print(f"{found.dimensions:.2f}, {found.share:.2f}")
@@ -84,7 +84,7 @@ def lost(training: Array, held_out: Array) -> Loss:
 
 
 def lost_by_image(training: Array, held_out: Array, twins: Array) -> list[Interval]:
-    """Dimensions lost at each training image, with an interval from what two new images that look alike differ by.
+    """Dimensions lost at each training image, with an interval from the differences between similar held-out images.
 
     Args:
         training: Dimension (K,) at training images.
@@ -104,16 +104,16 @@ def most_telling(training: Array, held_out: Array) -> int:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict in a word.
+    """A verdict in one word, with its reason.
 
     Attributes:
         word: "memorizing", "losing dimensions", "generalizing" or "undecided".
         reason: "copies", "lost", "few" (too few pairs), "open" (the interval holds more than one answer), "rare" (little is lost on
             average, but more than a tenth of the images may have lost more than half), "likely" (little is lost, but samples
-            are probably copies), "unseen" (no image that was never seen), "other" (the images never seen are of another
-            kind), "unfit" (the model does not denoise) or "flat" (nothing to lose at this noise level).
-        pairs: Number of pairs that would decide, or would tell losing from memorizing; None where more do not help, or the
-            word is final.
+            are probably copies), "unseen" (there are no held-out images), "other" (held-out images are of another kind),
+            "unfit" (the model does not denoise) or "flat" (nothing to lose at this noise level).
+        pairs: Number of pairs that would decide, or would separate losing from memorizing; None if more pairs do not help, or
+            if the verdict is final.
     """
 
     word: str
@@ -122,14 +122,14 @@ class Judgement:
 
 
 def judged(loss: Loss, *, copies: str | None, fits: bool, held_out: bool = True, alike: bool = True) -> Judgement:
-    """The verdict from what was lost and from the verdict on the model's samples.
+    """The verdict from the dimensions lost and from the verdict on the model's samples.
 
     Args:
-        loss: What was lost.
-        copies: Word of `copying.verdict` on samples of the model; None for no samples.
+        loss: The dimensions lost.
+        copies: `copies` of the verdict on samples of the model (`measure.copies`); None for no samples.
         fits: Whether the model denoises its training images better than a linear filter.
-        held_out: Whether the loss is against images never seen.
-        alike: Whether those are of the training images' kind.
+        held_out: Whether the loss is relative to held-out images.
+        alike: Whether held-out images are of the same kind as training images.
 
     >>> few = lost(np.array([0.0, 1, 0]), np.array([4.0, 5, 3]))
     >>> judged(few, copies="no sign", fits=True)
@@ -149,7 +149,7 @@ def judged(loss: Loss, *, copies: str | None, fits: bool, held_out: bool = True,
     if share.low > _MUCH:
         return Judgement("memorizing", "lost", None)
     if share.high < _LITTLE:
-        if share.high < -_LITTLE:  # fewer dimensions at new images: they are simpler ones
+        if share.high < -_LITTLE:  # fewer dimensions at held-out images, so these are simpler
             return Judgement("undecided", "other", None)
         if halved.high >= _LITTLE:
             return Judgement("undecided", "rare", _ruling_out(halved))
@@ -161,7 +161,7 @@ def judged(loss: Loss, *, copies: str | None, fits: bool, held_out: bool = True,
 
 
 def _needed(share: Interval, margin: float) -> int:
-    """Pairs with which the interval, narrowing as their root, would stay within `margin` of the value; two digits."""
+    """Number of pairs for an interval within `margin` of the value, as it narrows with their square root; to two digits."""
     half = max(share.high - share.value, share.value - share.low)
     pairs = min(_MOST, _POWER * share.n * (half / max(margin, 1e-9)) ** 2)
     step = int(10 ** max(0, math.floor(math.log10(max(pairs, 1))) - 1))
@@ -169,8 +169,8 @@ def _needed(share: Interval, margin: float) -> int:
 
 
 def _ruling_out(halved: Rate) -> int | None:
-    """Pairs with which the same share of halved images would be shown to be below a tenth; None if it is not below."""
+    """Number of pairs that would show the same share of halved images to be below a tenth; None if it is not below."""
     pairs = np.arange(halved.total + 1, 40 * halved.total + 400)
     count = np.round(halved.value * pairs)
-    enough = np.asarray(beta.ppf(0.95, count + 1, pairs - count)) < _LITTLE  # Clopper and Pearson's upper end
+    enough = np.asarray(beta.ppf(0.95, count + 1, pairs - count)) < _LITTLE  # Clopper-Pearson upper bound
     return int(pairs[np.argmax(enough)]) if enough.any() else None

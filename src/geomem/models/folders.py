@@ -91,12 +91,8 @@ def _folder(source: str) -> Path:
 
 def _downloaded(name: str) -> Path:
     """A snapshot of a hub repository, without pickles."""
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise InputError(
-            f"{name}: a model of the hub needs the extra diffusers: pip install 'geomem[diffusers]'."
-        ) from None
+    from huggingface_hub import snapshot_download
+
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:  # the library raises errors of its own, of its dependencies and of the server

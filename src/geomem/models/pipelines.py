@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,6 @@ def load(
     """
     if dtype not in (torch.float32, torch.float64):
         raise InputError(f"dtype: {dtype} is too coarse for a spectrum; choose torch.float32 or torch.float64.")
-    if find_spec("diffusers") is None:
-        raise InputError(f"{source}: a model needs the extra diffusers: pip install 'geomem[diffusers]'.")
     parts = find(source, scheduler)
     process = schedule(
         parts.scheduler, parts.config.get("time_embedding_type", "positional"), str(parts.scheduler_path)

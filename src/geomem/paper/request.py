@@ -1,4 +1,4 @@
-"""What `geomem reproduce` is asked for."""
+"""The options of `geomem reproduce`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

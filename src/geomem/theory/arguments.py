@@ -1,6 +1,6 @@
-"""The arguments that the functions of `geomem.theory` share, checked once and in the same words.
+"""Checks of the arguments that the functions of `geomem.theory` share, with uniform error messages.
 
-Every function here returns float64 NumPy arrays and raises `InputError` when a value cannot be used.
+Every function here returns float64 NumPy arrays and raises `InputError` for invalid values.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def one(name: str, value: ArrayLike) -> float:
 
 
 def load(n_samples: ArrayLike | None, alpha: ArrayLike | None, dim: int) -> Array:
-    """The load alpha = ln N / d, from whichever of the two was given."""
+    """The load alpha = ln N / d, from N or alpha."""
     if (n_samples is None) == (alpha is None):
         raise InputError("n_samples, alpha: give one of the two (alpha = ln N / d).")
     if alpha is None:

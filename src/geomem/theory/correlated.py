@@ -1,4 +1,4 @@
-r"""The smoothed empirical Jacobian with its correlations: a delta method for the self-normalised mean.
+r"""The smoothed empirical Jacobian, including the correlations of its entries: a delta method for the self-normalised mean.
 
 At x = 0 and data N(0, diag(s)), the smoothed Jacobian (Eq. 5) is T = t J with T_ij = (m_i(e_j sqrt t) - m_i(0))/sqrt t
 - delta_ij, m(a) = sum_mu w_mu(a) y_mu the empirical posterior mean at the centre a. To first order in the noise of N
@@ -11,10 +11,10 @@ v_i = s_i (t/2)/(s_i + t/2), q = z s/(s + t/2), p(a) = a s/(s+t) is the exact po
 
     ln(R_ac/R_0) = -|a-c|^2/4t - sum z^2/(2s+t) + sum (a^2+c^2)/2(s+t),   R_0 = prod (1+s/t)/sqrt(1+2s/t).
 
-The mean carries the ratio's bias, E[m(a)] = p(a) - (R_aa/N) (q(a) - p(a)). Rows and columns outside the support are
-exactly -1 on the diagonal and 0 elsewhere, for every N and t. Raw, it tracks simulation above about 2 t_c. "shrunk"
-scales by the participation ratio Y = 1/N~ ("finite"): covariance times Y (1-Y) N/R_0, mean -1 + r (1-Y), a heuristic
-that tracks the median over data sets below t_c as well.
+The mean includes the bias of the ratio, E[m(a)] = p(a) - (R_aa/N) (q(a) - p(a)). Rows and columns outside the support are
+exactly -1 on the diagonal and 0 elsewhere, for every N and t. The form "raw" agrees with simulation above about 2 t_c. The
+form "shrunk" is a heuristic that also agrees with the median over data sets below t_c. It scales by the participation ratio
+Y = 1/N~ ("finite"): the covariance is multiplied by Y (1-Y) N/R_0, and the mean is -1 + r (1-Y).
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class CorrelatedJacobian:
         """Draws of the tangent block of J (n_draws, m, m), in J units."""
         m = self.mean.size
         power, axes = np.linalg.eigh(self.covariance.reshape(m * m, m * m))
-        # Round-off leaves eigenvalues of -1e-17 on this Gram matrix of influence functions.
+        # Rounding gives this Gram matrix of influence functions eigenvalues of about -1e-17.
         root = axes * np.sqrt(np.maximum(power, 0))
         blocks = (rng.standard_normal((n_draws, m * m)) @ root.T).reshape(n_draws, m, m)
         return np.asarray((blocks + np.diag(self.mean)) / self.t)
@@ -76,7 +76,7 @@ class CorrelatedJacobian:
 
 
 def correlated_jacobian(variances: ArrayLike, n_samples: float, t: float, *, form: str = "raw") -> CorrelatedJacobian:
-    """Mean and covariance of the smoothed empirical Jacobian's entries at the origin, with their correlations.
+    """Mean and covariance of the entries of the smoothed empirical Jacobian at the origin.
 
     Args:
         variances: s_i (d,), zeros allowed.

@@ -2,10 +2,10 @@ r"""Effective number of samples N~_t(x) = 1 / sum_mu w_mu^2 behind the empirical
 
 Three predictions of N~, all for x independent of the samples:
 
-- "rem": the paper's min(N, 1/(1 - t/t_c)) below t_c and N above (Eq. 16 with its misprint mended), the limit d -> inf;
-- "annealed": 1 + (N-1)/R_0 with R_0 = E[L^2]/E[L]^2 = exp(d [zeta(2) - 2 zeta(1)]), L a sample's likelihood, close to
-  simulation for t above about 2 t_c, where the paper's already says N;
-- "finite": annealed + min(1, t/t_P), which keeps the few nearest samples of a rank-m Gaussian apart (m > 2):
+- "rem": the paper's min(N, 1/(1 - t/t_c)) below t_c and N above (Eq. 16 with its misprint corrected), the limit d -> inf;
+- "annealed": 1 + (N-1)/R_0 with R_0 = E[L^2]/E[L]^2 = exp(d [zeta(2) - 2 zeta(1)]), L a sample's likelihood. It is close
+  to simulation for t above about 2 t_c, where "rem" already gives N;
+- "finite": annealed + min(1, t/t_P), which treats the few nearest samples of a rank-m Gaussian separately (m > 2):
   t_P = 1/(a c^{1/a} Gamma(2 - 1/a)), a = m/2, c = N exp(-sum x^2/2s) / (Gamma(a+1) prod sqrt(s)).
 """
 
@@ -26,7 +26,7 @@ _METHODS = ("rem", "annealed", "finite")
 
 def log_moment_ratio(variances: ArrayLike, t: ArrayLike, x: ArrayLike | None = None) -> Array:
     """ln R_0 = ln E[L^2] - 2 ln E[L], L = p(x|y) a sample's likelihood; R_0/N is a mean's squared relative noise."""
-    # d [zeta(2) - 2 zeta(1)] with its terms of size x^2/t, which cancel, combined.
+    # d [zeta(2) - 2 zeta(1)]; its terms of order x^2/t cancel and are combined.
     s, tt = variances_of(variances), times(t)[..., None]
     x2 = 0.0 if x is None else positions(x, s.size) ** 2
     terms = np.log1p(s / tt) - 0.5 * np.log1p(2 * s / tt) + x2 * s / ((tt + s) * (tt + 2 * s))
@@ -71,7 +71,7 @@ def effective_samples(
 
 
 def _nearest_sample_time(s: Array, n: Array, x: ArrayLike | None) -> Array:
-    """t_P, the time at which the second-nearest of N samples begins to count."""
+    """t_P, the time at which the second-nearest of N samples begins to contribute."""
     support = s > 0
     rank = int(support.sum())
     if rank <= 2:
@@ -79,15 +79,15 @@ def _nearest_sample_time(s: Array, n: Array, x: ArrayLike | None) -> Array:
     a = rank / 2
     shift = 0.0 if x is None else 0.5 * np.sum(positions(x, s.size)[..., support] ** 2 / s[support], -1)
     log_c = np.log(n) - shift - gammaln(a + 1) - 0.5 * np.log(s[support]).sum()
-    with np.errstate(over="ignore"):  # far outside the data no second sample ever counts: infinity
+    with np.errstate(over="ignore"):  # far from the data no second sample ever contributes: infinity
         return np.asarray(np.exp(-np.log(a) - log_c / a - gammaln(2 - 1 / a)))
 
 
 def rank_correction(rank: ArrayLike) -> Array:
-    """C = e Gamma(a+1)^{1/a} / (a Gamma(2 - 1/a)), a = rank/2: what finite rank does to Eqs. 36 and 37.
+    """C = e Gamma(a+1)^{1/a} / (a Gamma(2 - 1/a)), a = rank/2: the finite-rank correction of Eqs. 36 and 37.
 
-    Below t_c simulations have t/(1 - E[sum w^2]) = C t_c, and C -> 1 only as the rank grows. For data whose variances
-    differ, the rank that counts is sum_i (s_i/(s_i + t_c))^2.
+    Below t_c, simulations give t/(1 - E[sum w^2]) = C t_c; C -> 1 only as the rank grows. For data with different variances,
+    the effective rank is sum_i (s_i/(s_i + t_c))^2.
 
     Args:
         rank: Effective rank above 2, any shape.
@@ -131,11 +131,11 @@ def score_distribution(
         n_samples: Number of samples N, any shape.
         t: Diffusion time, any shape.
         x: Position (..., d) in the eigenbasis; None is the origin.
-        method: How N~ is predicted, see `effective_samples`. At finite N, "finite" follows simulations best: its
-            variances are within a factor of 2 of simulated ones on sets A and B of the tests, about (2s+t)/(s+t) too
-            large above t_c (Eq. 17 takes active samples as equally heavy) and 0.7 to 0.8 of them below; means are
-            0.7 to 0.85 of simulated ones up to t_c and within 4% above 2 t_c. "rem", the paper's, has up to 500
-            times too little variance between t_c and 2 t_c.
+        method: Prediction of N~, see `effective_samples`. At finite N, "finite" agrees best with simulations (sets A and B
+            of the tests): its variances are within a factor of 2. Above t_c they are about (2s+t)/(s+t) times too
+            large, because Eq. 17 assumes equal weights of active samples; below t_c they are 0.7 to 0.8 of the
+            simulated ones. Means are 0.7 to 0.85 of the simulated ones up to t_c, and within 4% above 2 t_c. The
+            variance of "rem", the paper's method, is up to 500 times too small between t_c and 2 t_c.
 
     Returns:
         Mean and variance, (..., d) with the broadcast shape of n_samples, t and x[..., 0].

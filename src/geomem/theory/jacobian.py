@@ -5,11 +5,11 @@ independent Gaussian entries,
 
     var J_ij = s_i/(t (t+s_i)) [phi(t,0) + phi(t, e_j sqrt t)],   phi(t,x) = max(1/N, 1 - t/t_c(x)) / t,
 
-with the floor in the right units; t_c is exact by default. Closed forms for the singular values follow by adding the
-noise's power to the mean's: of column j in "column" (Eqs. 19, 43 with variances not squared), of row i in "row", which
-puts the noise where it is. The printed forms are "eq19" and "eq43". All four are heuristics: they take the entries as
-independent and sum the noise over all d columns, of which d - m carry none. The correlated theory in `correlated` is
-closer to simulation at every t.
+with the floor in the right units; t_c is exact by default. Closed forms for the singular values follow by adding the power
+of the noise to that of the mean: of column j in "column" (Eqs. 19 and 43 with variances that are not squared), or of row i in
+"row", where the noise actually is. The printed forms are "eq19" and "eq43". All four are heuristics: they assume independent
+entries, and sum the noise over all d columns although d - m columns have none. The correlated theory in `correlated` is closer
+to simulation at every t.
 """
 
 import numpy as np
@@ -163,8 +163,8 @@ def jacobian_samples(
         t: One diffusion time.
         n_draws: Number of matrices.
         rng: Source of randomness.
-        form: "corrected"; "eq18" for the printed floor 1/N, which has the units of a number and not of 1/t; "eq41" for
-            the asymptotic phi without a floor.
+        form: "corrected"; "eq18" for the printed floor 1/N, which is dimensionless and should have units of 1/t; "eq41"
+            for the asymptotic phi without a floor.
         condensation: "exact" or "expansion" (Eq. 15) for t_c.
 
     Returns:

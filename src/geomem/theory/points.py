@@ -1,8 +1,8 @@
 r"""The posterior at a training point and at a held-out point, and the survival of directions there.
 
-Survival is the spectrum of Cov(y|x)/t = I + t J: 0 for a direction that is pinned, 1 for one that is free on the scale
-sqrt t. The condensation theory of `rem` takes x as independent of the samples, which a training point is not: at
-x = y^1 that sample is planted and dominates far longer. Its weight competes with the bulk of the others,
+Survival is the spectrum of Cov(y|x)/t = I + t J: 0 for a pinned direction, 1 for a direction that is free on the scale
+sqrt t. The condensation theory of `rem` assumes that x is independent of the samples. A training point is not: at x = y^1 the
+sample y^1 is planted, and dominates up to much larger t. Its weight competes with the bulk of the others,
 
     w_1 = 1 / (1 + (N-1) L),   L = prod_i (1 + s_i/t)^{-1/2} exp(-sum_i x_i^2 / 2(s_i + t)),
 
@@ -108,9 +108,9 @@ def held_out_point(
 ) -> PointPosterior:
     """Posterior of the empirical score at a point x that is independent of the N samples, averaged over data sets.
 
-    The mean covariance, right in its trace to 5% above 2 t_c and to 20% below (sets A and B of the tests, "rem"). Below
-    t_c it is a mean that no data set shows: rare points midway between two samples carry it, the median goes to 0. For
-    numbers of resolved directions use `held_out_survival`.
+    This is the mean covariance. Its trace is accurate to 5% above 2 t_c, and to 20% below (sets A and B of the tests, "rem").
+    Below t_c the mean is not typical: rare points midway between two samples dominate it, and the median goes to 0. For the
+    number of resolved directions use `held_out_survival`.
 
     Args:
         variances: s_i (d,), zeros allowed.
@@ -143,16 +143,17 @@ def held_out_survival(
     n_draws: int,
     rng: np.random.Generator,
 ) -> Array:
-    """Draws of the survival spectrum at held-out points, for what its mean does not tell: how many directions resolve.
+    """Draws of the survival spectrum at held-out points, which give the number of resolved directions; the mean does not.
 
     Below t_c a few samples hold the weight: in the Random Energy Model their weights follow the Poisson-Dirichlet law
     with parameter E[1 - sum w^2] = t/t_c (Eq. 36), here t/(C t_c) for finite rank (see `rank_correction`), over points of
-    the posterior frozen at t_c. Above t_c, 1 + N exp(-d h(t)) points of the posterior weigh the same, the number that the
-    weights' entropy counts (see `information`) and the nearest sample. A heuristic: the count above t_c
-    was chosen among four by comparison with simulations of sets A and B of the tests and of digits. On three linear
-    manifolds that had no part in that (d = 20, 50, 100; N = 50 to 3,000) the resolved number is off by up to a third
-    either way, and by up to a half, too small, at t_c itself. With a Gaussian plug-in for digits it is two to three
-    times too large near t = 1.
+    the posterior frozen at t_c. Above t_c, 1 + N exp(-d h(t)) points of the posterior have equal weights: the number given by
+    the entropy of the weights (see `information`), and the nearest sample.
+
+    This is a heuristic. The count above t_c was chosen among four candidates, by comparison with simulations of sets A and B
+    of the tests and of digits. On three other linear manifolds (d = 20, 50, 100; N = 50 to 3,000) the error of the resolved
+    number is up to a third, in either direction. At t_c itself it is up to a half too small. With a Gaussian plug-in for
+    digits it is two to three times too large near t = 1.
 
     Args:
         variances: s_i (d,), zeros allowed.
@@ -192,9 +193,9 @@ def held_out_survival(
     return np.maximum(out, 0)
 
 
-# Heaviest samples that are drawn one by one.
+# Number of largest weights that are drawn one by one.
 _ATOMS = 200
-# Share of the points' variance below which the weight that is not drawn one by one is left out.
+# Share of the points' variance below which the weight that is not drawn one by one is omitted.
 _LIGHT = 1e-3
 # The finite-rank correction diverges at rank 2.
 _SMALLEST_RANK = 2.1
@@ -208,7 +209,7 @@ def _poisson_dirichlet(alpha: float, count: int, rng: np.random.Generator) -> Ar
 
 
 def _atoms_survival(weight: Array, spread: Array, rng: np.random.Generator) -> Array:
-    """Variances, descending, of weighted points of N(0, diag(spread^2)); what weight is left belongs to a continuum."""
+    """Variances, descending, of weighted points of N(0, diag(spread^2)); the remaining weight is a continuum."""
     points = rng.standard_normal((weight.size, spread.size)) * spread
     root = np.sqrt(weight)[:, None] * (points - weight @ points)
     rest = 1 - weight.sum()
@@ -221,7 +222,7 @@ def _atoms_survival(weight: Array, spread: Array, rng: np.random.Generator) -> A
 
 
 def _equal_survival(count: int, spread: Array, rng: np.random.Generator) -> Array:
-    """Variances, descending, of `count` equally heavy points of N(0, diag(spread^2))."""
+    """Variances, descending, of `count` points of N(0, diag(spread^2)) with equal weights."""
     m = spread.size
     if count >= _ATOMS * m:
         return np.sort(spread**2)[::-1]
@@ -237,7 +238,7 @@ def _equal_survival(count: int, spread: Array, rng: np.random.Generator) -> Arra
 
 
 def _padded(gram: Array, size: int) -> Array:
-    """Eigenvalues of a Gram matrix, descending, with the zeros of the larger matrix that it stands for."""
+    """Eigenvalues of a Gram matrix, descending, padded with the zeros of the larger matrix with the same nonzero spectrum."""
     values = np.linalg.eigvalsh(gram)[::-1]
     return np.concatenate([values, np.zeros(size - values.size)])
 
@@ -245,9 +246,10 @@ def _padded(gram: Array, size: int) -> Array:
 def half_weight_time(variances: ArrayLike, n_samples: ArrayLike, x: ArrayLike | None = None) -> Array:
     """Time below which a planted sample holds more than half of the posterior's weight.
 
-    The root of ln N = 1/2 sum_i [ln(1 + s_i/t) + x_i^2/(s_i + t)]. Without x, the noisy training point
-    x = y^1 + sqrt(t) eps, at which networks are trained: on average over the noise the second term cancels, leaving
-    ln N = 1/2 sum ln(1 + s_i/t); fluctuations leave the mean weight there above one half (0.58 on set B). For the clean training point of typical size pass x = sqrt(variances).
+    It is the root of ln N = 1/2 sum_i [ln(1 + s_i/t) + x_i^2/(s_i + t)]. Without x, it is the time for the noisy training
+    point x = y^1 + sqrt(t) eps, at which networks are trained. On average over the noise the second term cancels, which leaves
+    ln N = 1/2 sum ln(1 + s_i/t). Because of fluctuations, the mean weight there is above one half (0.58 on set B). For a clean
+    training point of typical size, pass x = sqrt(variances).
 
     Args:
         variances: s_i (d,), zeros allowed.

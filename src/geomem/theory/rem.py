@@ -13,7 +13,7 @@ condition says that the posterior p(y|x;t) and the prior p_0(y) differ by ln N n
          = (1/2d) sum_{s_i>0} [ ln(1 + s_i/t) - s_i/(t+s_i) + x_i^2 s_i/(t+s_i)^2 ] = alpha.
 
 h falls strictly from infinity to 0, so the root exists and is unique. It is sought in u = ln t, where nothing
-overflows: with z_i = ln s_i - u and r_i = s_i/(t+s_i) = 1/(1 + e^{-z_i}), the first two terms are
+overflows. With z_i = ln s_i - u and r_i = s_i/(t+s_i) = 1/(1 + e^{-z_i}), the first two terms are
 ln(1 + e^{z_i}) - r_i = sum_{k>=2} r_i^k / k.
 """
 
@@ -80,9 +80,9 @@ def cumulant_derivative(variances: ArrayLike, t: ArrayLike, lam: ArrayLike = 1.0
 
 
 def information(variances: ArrayLike, t: ArrayLike, x: ArrayLike | None = None) -> Array:
-    """Information h(t) = KL(p(y|x;t) || p_0) / d that a noisy position holds about the clean point, nats per dimension.
+    """Information h(t) = KL(p(y|x;t) || p_0) / d that a noisy position carries about the clean point, nats per dimension.
 
-    It is zeta'(1) - zeta(1), without the cancellation; condensation happens where it equals alpha = ln N / d.
+    It equals zeta'(1) - zeta(1), computed without cancellation. The score condenses where it equals alpha = ln N / d.
 
     Args:
         variances: s_i (d,), zeros allowed.
@@ -104,8 +104,8 @@ def information(variances: ArrayLike, t: ArrayLike, x: ArrayLike | None = None) 
 def required_samples(variances: ArrayLike, t: ArrayLike, x: ArrayLike | None = None) -> Array:
     """Samples N = exp(d h(t)) at which the empirical score at x condenses at t: with more, t_c(x) < t.
 
-    Arguments, shapes and errors are those of `information`. Numbers beyond float64 are returned as infinity, with a
-    `NumericalWarning`.
+    Arguments, shapes and errors are those of `information`. Numbers beyond the range of float64 are returned as infinity,
+    with a `NumericalWarning`.
 
     >>> float(required_samples([1.0, 0.3], t=0.1).round(3))
     2.894
@@ -131,8 +131,8 @@ def condensation_time(
     """Condensation time t_c(x) of the empirical score at position x, for data N(0, diag(variances)).
 
     Below t_c the score at x averages over few samples. "exact" solves alpha + zeta(1) - zeta'(1) = 0 (Supp. C) to
-    rounding; "expansion" is Eq. 15, t_c = sqrt((r_4/2 + omega^2(x)) / 2 alpha), right as alpha -> 0 and an upper bound
-    always. Both treat x as independent of the samples; for a training point use `training_point`.
+    rounding; "expansion" is Eq. 15, t_c = sqrt((r_4/2 + omega^2(x)) / 2 alpha), which is right as alpha -> 0
+    and always an upper bound. Both assume that x is independent of the samples; for a training point use `training_point`.
 
     Args:
         variances: s_i = sigma_i^2 (d,), zeros allowed.
@@ -204,9 +204,9 @@ def condensation_time_along(
 ) -> Array:
     """Self-consistent condensation time along x = sqrt(t) v: the largest t with h(t, sqrt(t) v) = alpha.
 
-    A perturbation of the size of the noise moves with t, so its condensation time is met where the curve of Eq. 18's
-    t_c(sqrt(t) v) crosses t. As t falls from infinity, condensation sets in at the largest root, which is returned.
-    The root is unique when every v_i^2 <= 3 + 2 sqrt(2); beyond, crossings are told apart down to half a percent.
+    A perturbation of the size of the noise depends on t. So its condensation time is where the curve t_c(sqrt(t) v) of Eq. 18
+    crosses t. As t falls from infinity, condensation sets in at the largest root, which is returned. The root is unique if
+    every v_i^2 <= 3 + 2 sqrt(2). Otherwise, roots are resolved if they differ by more than half a percent.
 
     Args:
         variances: s_i (d,), zeros allowed.
@@ -219,7 +219,7 @@ def condensation_time_along(
         are 0.
 
     Raises:
-        InputError: As `condensation_time`.
+        InputError: As in `condensation_time`.
     """
     s = variances_of(variances)
     a = load(n_samples, alpha, s.size)
@@ -270,15 +270,15 @@ def decreasing_root(
 ) -> Array:
     """exp of the root of f(u, i), element i falling in u from positive at `lower[i]` to negative at `upper[i]`.
 
-    The bracket is widened by a hair, so that its ends may be roots themselves. Roots below the range of float64 are
-    returned as 0, with a `NumericalWarning`. `tolerance` is that of u.
+    The bracket is widened slightly, so that its ends may be roots. Roots below the range of float64 are returned as 0, with a
+    `NumericalWarning`. `tolerance` is the tolerance of u.
     """
     if lower.size == 0:
         return np.zeros(0)
     result = elementwise.find_root(
         f, (lower - 1e-9, upper + 1e-9), args=(np.arange(lower.size),), tolerances={"xatol": tolerance}
     )
-    if not np.all(result.success):  # the brackets are proved, so this is a defect and not the user's doing
+    if not np.all(result.success):  # the brackets are proven, so this is a bug and not a user error
         raise ArithmeticError(f"no root between {lower[~result.success][0]} and {upper[~result.success][0]}")
     roots = np.exp(np.asarray(result.x))
     if np.any(roots == 0):

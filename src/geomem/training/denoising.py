@@ -43,7 +43,7 @@ class ImageObjective(Objective):
         self._rank, world = accelerator.process_index, accelerator.num_processes
         if settings.batch_size % world:
             raise InputError(
-                f"--batch-size: {settings.batch_size} images cannot be split evenly among {world} processes."
+                f"--batch-size: {settings.batch_size} images cannot be shared evenly by {world} processes."
             )
         share = settings.batch_size // world
         self._part = slice(self._rank * share, (self._rank + 1) * share)

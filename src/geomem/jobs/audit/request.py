@@ -1,4 +1,4 @@
-"""What `geomem audit` is asked for."""
+"""The options of `geomem audit`."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `geomem data` is asked for."""
+"""The options of `geomem data`."""
 
 from dataclasses import dataclass
 

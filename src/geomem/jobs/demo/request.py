@@ -1,4 +1,4 @@
-"""What `geomem demo` is asked for."""
+"""The options of `geomem demo`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What `geomem sweep` is asked for."""
+"""The options of `geomem sweep`."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""What `geomem theory` is asked for."""
+"""The options of `geomem theory`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What `geomem train` is asked for."""
+"""The options of `geomem train`."""
 
 from dataclasses import dataclass
 
