@@ -1,8 +1,8 @@
-"""Train a small diffusion model on some of scikit-learn's digits, in plain diffusers code, to have one to audit.
+"""Train a small diffusion model on scikit-learn's digits, in plain diffusers code, as an example to audit.
 
 python docs/train_digits.py IMAGES FOLDER [STEPS] [SEED]
 
-leaves FOLDER/training.npy, the images it was trained on, FOLDER/unseen.npy, images it was not trained on, and FOLDER/model, the pipeline.
+writes FOLDER/training.npy (the training images), FOLDER/held-out.npy (held-out images) and FOLDER/model (the pipeline).
 """
 
 import sys
@@ -13,8 +13,8 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from sklearn.datasets import load_digits
 
-# Digits that no model is trained on.
-UNSEEN = 397
+# Number of digits that no model is trained on.
+HELD_OUT = 397
 
 
 def digits() -> np.ndarray:
@@ -59,11 +59,13 @@ if __name__ == "__main__":
     count, out = int(sys.argv[1]), Path(sys.argv[2])
     images = digits()
     out.mkdir(parents=True, exist_ok=True)
-    np.save(out / "training.npy", images[UNSEEN:][:count])
-    np.save(out / "unseen.npy", images[:UNSEEN])
+    np.save(out / "training.npy", images[HELD_OUT:][:count])
+    np.save(out / "held-out.npy", images[:HELD_OUT])
     more = [int(word) for word in sys.argv[3:]]
-    train(images[UNSEEN:][:count], out / "model", steps=more[0] if more else 1500, seed=more[1] if len(more) > 1 else 0)
+    train(
+        images[HELD_OUT:][:count], out / "model", steps=more[0] if more else 1500, seed=more[1] if len(more) > 1 else 0
+    )
     print(
         f"saved {out / 'model'}\naudit it with\ngeomem audit {out / 'model'} --trained-on {out / 'training.npy'} --held-out "
-        f"{out / 'unseen.npy'} --quick"
+        f"{out / 'held-out.npy'} --quick"
     )

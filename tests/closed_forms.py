@@ -27,6 +27,35 @@ def population(seed, n, shape=SHAPE, variances=VARIANCES):
     return (z * variances.sqrt().numpy()).reshape(n, *shape).astype(np.float32)
 
 
+class TwoModes:
+    """The score of independent entries: ten wide normal ones, and six that are near 2 or near -2.
+
+    No linear filter denoises it as well, which is asked of a model that generalizes.
+    """
+
+    shape = SHAPE
+    wide, mode, narrow = VARIANCES[:10], 2.0, 0.01
+
+    def __call__(self, x, t):
+        rows, t = x.flatten(-2), torch.as_tensor(t, dtype=x.dtype)
+        t = t.reshape(*t.shape, *[1] * (rows.ndim - t.ndim))
+        first, rest = rows[..., :10], rows[..., 10:]
+        spread = self.narrow + t
+        pulled = self.mode * torch.tanh(self.mode * rest / spread)
+        return torch.cat([-first / (self.wide.to(x) + t), (pulled - rest) / spread], -1).reshape(x.shape)
+
+
+TWO_MODES = TwoModes()
+
+
+def two_modes(seed, n):
+    """Samples of that law."""
+    rng = np.random.default_rng(seed)
+    first = rng.normal(size=(n, 10)) * TwoModes.wide.sqrt().numpy()
+    rest = TwoModes.mode * rng.choice([-1, 1], (n, 6)) + rng.normal(size=(n, 6)) * TwoModes.narrow**0.5
+    return np.concatenate([first, rest], 1).reshape(n, *SHAPE).astype(np.float32)
+
+
 class Nothing(nn.Module):
     """Predicts no noise whatever it is given."""
 

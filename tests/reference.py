@@ -1,4 +1,4 @@
-"""Two reference models of scikit-learn's digits, made by the script of docs/models.md: one memorizes, one generalizes."""
+"""Two reference models of scikit-learn's digits, trained by docs/train_digits.py: one memorizes, one generalizes."""
 
 import importlib.util
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 __all__ = ["FEW", "MANY", "digits", "trained"]
 
-# Images of the memorizing model and of the generalizing one; the first 397 digits are never seen.
+# Images of the memorizing model and of the generalizing one; the first 397 digits are held out.
 FEW, MANY = 40, 1400
 
 

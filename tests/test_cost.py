@@ -91,7 +91,7 @@ def test_batch_shrinks_with_memory():
 def test_not_even_one_fits():
     score = network(**ATTENTION)
     one = _memory(score, torch.float32, "cpu")
-    message = r"^memory: one evaluation may need [\d.]+ MiB, but [\d.]+ MiB are allowed"
+    message = r"^memory: one evaluation may need [\d.]+ MiB, but the budget is [\d.]+ MiB"
     for call in (
         lambda: batch_within(score, one - 1),
         lambda: measured_cost(score, 1.0, memory=one - 1),

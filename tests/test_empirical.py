@@ -369,10 +369,10 @@ def test_data_are_kept_by_reference_and_unchanged(generator):
     [
         (torch.zeros(0, 3), 2**28, r"data: expected samples \(N, \*shape\) with N >= 1, got shape \(0, 3\)"),
         (torch.zeros(3), 2**28, "data: expected samples"),
-        (torch.zeros(3, 2, dtype=torch.uint8), 2**28, "data: is of torch.uint8; convert it to floating point"),
+        (torch.zeros(3, 2, dtype=torch.uint8), 2**28, "data: has dtype torch.uint8; convert it to floating point"),
         (torch.tensor([[1.0, math.nan]]), 2**28, "data: holds values that are not finite"),
         (torch.tensor([[1.0, math.inf], [1.0, -math.inf]]), 2**28, "data: holds values that are not finite"),
-        (torch.zeros(3, 2), 1000, "memory: 1000 bytes do not hold the work on one sample; give 1 MiB or more"),
+        (torch.zeros(3, 2), 1000, "memory: 1000 bytes are too few to process one sample; give 1 MiB or more"),
         (torch.zeros(1, 20_000), 2**20, "memory: 1048576 bytes"),
     ],
 )

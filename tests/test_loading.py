@@ -266,19 +266,21 @@ def test_code_beside_the_model_is_refused(tmp_path):
     saved(tmp_path)
     edited(tmp_path / "model_index.json", scheduler=["my_scheduler", "MyScheduler"])
     refused(
-        tmp_path, r"model_index\.json: its part scheduler is MyScheduler of 'my_scheduler', code .* not run\. Rebuild"
+        tmp_path,
+        r"model_index\.json: its part scheduler is MyScheduler of 'my_scheduler', custom code .* not run\. Rebuild",
     )
 
 
 def test_empty_folder(tmp_path):
     refused(
-        tmp_path, rf"^{re.escape(str(tmp_path))}: is no diffusers model \(it is empty\)\. A model is a diffusers folder"
+        tmp_path,
+        rf"^{re.escape(str(tmp_path))}: is not a diffusers model \(it is empty\)\. A model is a diffusers folder",
     )
 
 
 def test_folder_of_other_things(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    refused(tmp_path, r"is no diffusers model \(it holds notes\.txt\)\. A model is a diffusers folder")
+    refused(tmp_path, r"is not a diffusers model \(it holds notes\.txt\)\. A model is a diffusers folder")
 
 
 def test_not_there(tmp_path):
@@ -286,7 +288,7 @@ def test_not_there(tmp_path):
 
 
 def test_nothing_named():
-    refused("", r"no model was named\. A model is a diffusers folder")
+    refused("", r"no model was given\. A model is a diffusers folder")
 
 
 def test_file(tmp_path):
@@ -323,7 +325,7 @@ def test_shard_missing(tmp_path):
         ),
         ({"block_out_channels": [8, 32]}, r"unet: cannot be opened as a UNet2DModel \("),
         ({"down_block_types": ["NoBlock2D", "DownBlock2D"]}, r"unet: cannot be opened as a UNet2DModel \(.*NoBlock2D"),
-        ({"sample_size": None}, r"config\.json: does not say the size of its images; set sample_size there"),
+        ({"sample_size": None}, r"config\.json: does not state the image size; set sample_size there"),
     ],
     ids=["tensors", "sizes", "blocks", "sample-size"],
 )
@@ -347,23 +349,29 @@ def test_channels_do_not_fit(tmp_path):
 def test_network_of_another_class(tmp_path):
     saved(tmp_path)
     edited(tmp_path / "unet" / "config.json", _class_name="UNet2DConditionModel")
-    refused(tmp_path / "unet", r"config\.json: its network is UNet2DConditionModel; UNet2DModel can be read\. Wrap")
+    refused(
+        tmp_path / "unet",
+        r"config\.json: its network is UNet2DConditionModel, but only UNet2DModel is supported\. Wrap",
+    )
     edited(tmp_path / "model_index.json", unet=["diffusers", "UNet2DConditionModel"])
-    refused(tmp_path, r"model_index\.json: its network is UNet2DConditionModel; UNet2DModel can be read\. Wrap")
+    refused(
+        tmp_path, r"model_index\.json: its network is UNet2DConditionModel, but only UNet2DModel is supported\. Wrap"
+    )
 
 
 def test_pipeline_without_network(tmp_path):
     saved(tmp_path)
     edited(tmp_path / "model_index.json", unet=None, transformer=["diffusers", "DiTTransformer2DModel"])
     refused(
-        tmp_path, r"model_index\.json: has no part unet \(it has scheduler, transformer\); pipelines of a UNet2DModel"
+        tmp_path,
+        r"model_index\.json: has no part unet \(it has scheduler, transformer\); only pipelines of a UNet2DModel",
     )
 
 
 def test_part_missing(tmp_path):
     saved(tmp_path)
     (tmp_path / "unet" / "config.json").unlink()
-    refused(tmp_path, r"unet: has no config\.json; the network's part is missing from the model")
+    refused(tmp_path, r"unet: has no config\.json, so the model's network is missing")
 
 
 @pytest.mark.parametrize("path", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
@@ -372,7 +380,7 @@ def test_part_missing(tmp_path):
     [
         (b"{", r"cannot be read as JSON \(.*\)"),
         (b"\xff\xfe{}", r"cannot be read as JSON \(.*\)"),
-        (b"[1]", "holds no JSON object; it is not what diffusers writes"),
+        (b"[1]", "holds no JSON object, so diffusers did not write it"),
     ],
     ids=["cut", "bytes", "list"],
 )
@@ -383,7 +391,7 @@ def test_configuration_is_no_json(path, content, message, tmp_path):
 
 def test_no_scheduler(tmp_path):
     unet().save_pretrained(tmp_path / "network")
-    message = r"network: has no scheduler_config\.json, which says what noise .*give the folder of the scheduler"
+    message = r"network: has no scheduler_config\.json, which defines the network's noise process; give the folder of the scheduler"
     refused(tmp_path / "network", message)
     refused(tmp_path / "network", r"nowhere: has no scheduler_config\.json", scheduler=tmp_path / "nowhere")
 
@@ -391,13 +399,17 @@ def test_no_scheduler(tmp_path):
 def test_unknown_scheduler(tmp_path):
     edited(saved(tmp_path) / "scheduler" / "scheduler_config.json", _class_name="OtherScheduler")
     refused(
-        tmp_path, r"scheduler_config\.json: the scheduler OtherScheduler cannot be read as a noise process; known are"
+        tmp_path,
+        r"scheduler_config\.json: the scheduler OtherScheduler cannot be read as a noise process; supported are",
     )
 
 
 def test_scheduler_with_other_steps_than_learned(tmp_path):
     network = unet(time_embedding_type="learned", num_train_timesteps=50)
-    refused(saved(tmp_path, network), r"scheduler_config\.json: has 1,000 steps, but the network knows 50; give")
+    refused(
+        saved(tmp_path, network),
+        r"scheduler_config\.json: has 1,000 steps, but the network has embeddings for 50; give",
+    )
 
 
 @pytest.mark.parametrize("label", [None, -1, 3])
@@ -428,7 +440,7 @@ def test_hub_out_of_reach(source, tmp_path, monkeypatch):
     start = time.perf_counter()
     refused(
         source,
-        r"^someone/nothing: is no folder here, and could not be had from the Hugging Face hub \(.*Check the name",
+        r"^someone/nothing: is not a folder here, and could not be downloaded from the Hugging Face hub \(.*Check the name",
     )
     assert time.perf_counter() - start < 2
 

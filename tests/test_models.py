@@ -99,7 +99,7 @@ def test_images_of_another_form_are_refused(shape, wanted):
 def test_names_of_folders_are_no_options_of_scores_that_are_given():
     data = DataSet("a", "", population(0, 40))
     for options in ({"label": 1}, {"scheduler": "x"}):
-        with pytest.raises(InputError, match="for models that are opened from a folder"):
+        with pytest.raises(InputError, match="only for models opened from a folder"):
             opened(TRUTH, data, **options)
 
 
@@ -154,5 +154,5 @@ def test_samples_that_are_not_finite_are_refused():
         def __call__(self, x, t):
             return x * float("nan")
 
-    with pytest.raises(InputError, match="Broken: draws samples that are not finite"):
+    with pytest.raises(InputError, match="Broken: its samples are not finite"):
         drawn(model_of(Broken()), torch.zeros(D, dtype=torch.float64), STEPS, range(2), seed=0)

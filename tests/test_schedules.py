@@ -318,7 +318,7 @@ def test_interpolated_between_steps(opened):
 def test_outside_the_schedule_is_refused(t, opened):
     score, _ = opened(scheduler_class("DDPMScheduler")(), variance_preserving)
     x = points(torch.ones(2, dtype=torch.float64))
-    with pytest.raises(InputError, match=r"^t: between .* but this network was trained from 0\.00010001 to 24777"):
+    with pytest.raises(InputError, match=r"^t: lies between .* but this network was trained from 0\.00010001 to 24777"):
         score(x, torch.as_tensor(t))
 
 
@@ -375,12 +375,17 @@ PLACE = r"^place/scheduler_config\.json: "
             "DDPMScheduler",
             "positional",
             {"prediction_type": "x0"},
-            "prediction_type 'x0' is not known; known are epsilon",
+            "prediction_type 'x0' is not known; choose one of epsilon",
         ),
         ("EDMEulerScheduler", "positional", {"prediction_type": "sample"}, "'sample' does not fit EDM"),
         ("DDPMScheduler", "fourier", {}, "does not fit the network.*fourier.*Give the scheduler"),
         ("EDMEulerScheduler", "fourier", {}, "does not fit the network.*fourier.*Give the scheduler"),
-        ("FlowMatchEulerDiscreteScheduler", "learned", {}, "does not fit the network, which knows whole steps alone"),
+        (
+            "FlowMatchEulerDiscreteScheduler",
+            "learned",
+            {},
+            "does not fit the network, which is defined only at whole steps",
+        ),
         ("FlowMatchEulerDiscreteScheduler", "positional", {"invert_sigmas": True}, "invert_sigmas"),
         ("FlowMatchEulerDiscreteScheduler", "positional", {"num_train_timesteps": 1}, "num_train_timesteps must be at"),
         ("EDMEulerScheduler", "positional", {"sigma_min": 90.0}, "needs 0 < sigma_min < sigma_max"),

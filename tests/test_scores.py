@@ -309,7 +309,7 @@ def test_points_and_times_that_do_not_fit_are_refused(case):
         score(torch.tensor(1.0), 1.0)
     with pytest.raises(InputError, match=r"t: has shape \(3,\), which does not fit x's batch \(2,\)"):
         score(torch.zeros(2, *score.shape), torch.ones(3))
-    with pytest.raises(InputError, match=r"x: is of torch\.int64"):
+    with pytest.raises(InputError, match=r"x: has dtype torch\.int64"):
         score(torch.zeros(2, *score.shape, dtype=torch.int64), 1.0)
 
 

@@ -46,6 +46,7 @@ def app(command: str | None = None) -> App:
         version=__version__,
         help_flags=["--help", "-h"],
         result_action="return_value",
+        help_format="plaintext",
     )
     for order, (name, (help_, *_)) in enumerate(COMMANDS.items()):
         made.command(_job(name, help_) if name == command else _stub(help_), name=name, sort_key=order)
@@ -81,8 +82,9 @@ def _job(name: str, help_: str) -> Callable[..., None]:
     parameters = [*_parameters(kind), *_parameters(Execution)]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__doc__ = inspect.getdoc(kind) if kind.__doc__ and not kind.__doc__.startswith(kind.__name__) else help_
-    command.__doc__ = (command.__doc__ or help_).split("\n\nRaises:")[0]
+    said = inspect.getdoc(kind) if kind.__doc__ and not kind.__doc__.startswith(kind.__name__) else None
+    paragraphs = (said or help_).split("\n\nRaises:")[0].split("\n\n")
+    command.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return command
 
 

@@ -15,7 +15,7 @@ __all__ = ["Interval", "Rate", "difference", "mean", "ratio", "resampled"]
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval over `n` points (of the smaller group, for a difference)."""
+    """An estimate with its confidence interval over `n` points (for a difference, those of the smaller group)."""
 
     value: float
     low: float
@@ -34,7 +34,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of a sample, with its exact (Clopper-Pearson) confidence interval."""
+    """A proportion, with its exact (Clopper-Pearson) confidence interval."""
 
     count: int
     total: int
@@ -43,7 +43,7 @@ class Rate:
 
     @classmethod
     def of(cls, count: int, total: int, *, confidence: float = 0.95) -> "Rate":
-        """A count among a total, at least 1, with its interval."""
+        """The rate of `count` among `total`, with its interval; `total` is at least 1."""
         interval = binomtest(count, total).proportion_ci(confidence, method="exact")
         return cls(count, total, float(interval.low), float(interval.high))
 
@@ -58,7 +58,7 @@ class Rate:
 
 
 def mean(values: ArrayLike, *, confidence: float = 0.95, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
-    """Mean of independent points with Student's interval, cut at `bounds` that no value can pass; NaN are left out.
+    """Mean of independent points with Student's interval, clipped to the `bounds` of possible values; NaN are ignored.
 
     Raises:
         InputError: For fewer than two numbers.
@@ -73,7 +73,7 @@ def mean(values: ArrayLike, *, confidence: float = 0.95, bounds: tuple[float, fl
 
 
 def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """Difference of two groups' means, first minus second, with Welch's interval; NaN entries are left out.
+    """Difference of the means of two groups, first minus second, with Welch's interval; NaN are ignored.
 
     Raises:
         InputError: For fewer than two numbers in a group.
@@ -83,7 +83,7 @@ def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95)
     if a.std() == 0 and b.std() == 0:
         return Interval(value, value, value, n)
     with warnings.catch_warnings():
-        # Of a group whose values are all equal, which is nothing unusual among counts.
+        # SciPy warns about a group whose values are all equal, which is common among counts.
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         interval = ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
     return Interval(value, float(interval.low), float(interval.high), n)
@@ -92,8 +92,8 @@ def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95)
 def ratio(above: ArrayLike, below: ArrayLike, *, confidence: float = 0.95) -> Interval:
     """Ratio of the means of two values of the same points, with Fieller's interval.
 
-    All ratios rho for which the mean of above - rho below is within Student's interval of 0: exact for normal values, and
-    infinite where the lower mean is not told from 0.
+    The interval holds all ratios rho for which Student's interval of the mean of (above - rho below) contains 0. It is exact for
+    normal values, and infinite if the mean of `below` is not significantly different from 0.
 
     Raises:
         InputError: For fewer than two points, or unequal numbers.
@@ -103,7 +103,9 @@ def ratio(above: ArrayLike, below: ArrayLike, *, confidence: float = 0.95) -> In
     """
     a, b = np.asarray(above, dtype=np.float64).ravel(), np.asarray(below, dtype=np.float64).ravel()
     if a.size != b.size or a.size < 2:
-        raise InputError(f"above, below: a ratio needs the same points, two at least, got {a.size} and {b.size}.")
+        raise InputError(
+            f"above, below: a ratio needs values at the same two or more points, got {a.size} and {b.size}."
+        )
     n = a.size
     q = float(student.ppf(0.5 + confidence / 2, n - 1)) ** 2 / n
     (vaa, vab), (_, vbb) = np.cov(a, b) * q

@@ -1,4 +1,4 @@
-r"""Noise levels: one time t, the variance of the added noise, and the ways others name it.
+r"""Noise levels: one time t, the variance of the added noise, and conversions from other parametrisations.
 
 geomem's time is variance-exploding: x_t = x_0 + sqrt(t) eps (Eq. 1). Every other parametrisation is
 x' = a x_0 + b eps with a, b > 0, so x'/a is a variance-exploding point at t = b^2/a^2:
@@ -8,7 +8,7 @@ x' = a x_0 + b eps with a, b > 0, so x'/a is a variance-exploding point at t = b
     EDM                   a = 1, b = sigma                      t = sigma^2
     flow matching         a = 1 - tau, b = tau                  t = (tau/(1-tau))^2
 
-A DDPM index is called `step`, never t. These conversions live here alone.
+A DDPM index is called `step`, never t. No other module converts noise levels.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ __all__ = [
 
 NOISE_KINDS = ("ve", "vp", "flow")
 
-# What networks are told of the noise level, from t; EDM's is ln(sigma)/4.
+# Noise conditioning of networks, as functions of t; "log-sigma" is EDM's ln(sigma)/4.
 CONDITIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "t": lambda t: t,
     "sigma": lambda t: t.sqrt(),
@@ -89,7 +89,7 @@ def coefficients(t: Number, kind: str) -> tuple[Number, Number]:
 
 
 def ddpm_times(steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 2e-2) -> NDArray[np.float64]:
-    """Time t of every DDPM step of the linear schedule (Ho et al. 2020), ascending (steps,).
+    """Time t of each DDPM step of the linear schedule (Ho et al. 2020), ascending (steps,).
 
     >>> t = ddpm_times()
     >>> print(f"{t[0]:.6e} {t[-1]:.0f}")
@@ -102,15 +102,15 @@ def ddpm_times(steps: int = 1000, beta_min: float = 1e-4, beta_max: float = 2e-2
 
 
 def ddpm_step(t: ArrayLike, times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fractional DDPM step of time t, interpolated in ln t between the given steps' times.
+    """Fractional DDPM step of time t, interpolated in ln t between the times of the steps.
 
     Raises:
-        InputError: For a t outside the schedule, which no step reaches.
+        InputError: For a t outside the schedule.
     """
     values = np.asarray(t, dtype=np.float64)
     if not np.all((values >= times[0]) & (values <= times[-1])):
         raise InputError(
-            f"t: outside the schedule, which reaches from {times[0]:.6g} (step 0) to {times[-1]:.6g} "
+            f"t: lies outside the schedule, which goes from {times[0]:.6g} (step 0) to {times[-1]:.6g} "
             f"(step {times.size - 1})."
         )
     return np.asarray(np.interp(np.log(values), np.log(times), np.arange(times.size)))

@@ -1,11 +1,11 @@
-"""A run is a folder: what was asked, where it ran, what came out, written so that it is whole or absent.
+"""A run is a folder: what was asked, where it ran, and its results; every file is written completely or not at all.
 
-    config.json        the command and its settings; a folder with the same settings is resumed, another is kept
+    config.json        the command and its settings; a run resumes in a folder with the same settings, and never overwrites others
     environment.json   versions, platform and commit of the first start
-    metrics.jsonl      one JSON object a line, as they came
+    metrics.jsonl      one JSON object per line, in the order of writing
     <name>.nc          labelled arrays (xarray) with units in their attributes
 
-Files are written under a temporary name beside their place and renamed.
+Files are written under a temporary name in the same folder and then renamed.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class Run:
 
     Attributes:
         path: The folder.
-        config: The settings that it was opened with.
+        config: Its settings.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
@@ -48,13 +48,13 @@ class Run:
 
     @classmethod
     def open(cls, path: Path | str, command: str, settings: Any, *, force: bool = False) -> "Run":
-        """Create the folder, or go on in one that was made by the same command with the same settings.
+        """Create the folder, or resume in one that the same command made with the same settings.
 
         Args:
-            path: The folder; parents are made.
+            path: The folder; missing parents are created.
             command: Name of the command.
-            settings: A mapping, or a dataclass instance, that JSON can hold.
-            force: Delete a run with other settings and start anew. A folder that is no run is never deleted.
+            settings: A mapping or dataclass instance that JSON can represent.
+            force: Delete a run with other settings and start again. A folder that is not a run is never deleted.
 
         Raises:
             OutputError: If the path is a file, cannot be written, or holds something else.
@@ -72,7 +72,7 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: is a file; choose a folder for the results with --out.")
         try:
-            # Leftovers of a start that was killed before its configuration stood are no one's work.
+            # Files of a start that was killed before it wrote its configuration may be overwritten.
             occupied = folder.exists() and any(not _of_a_start(p.name) for p in folder.iterdir())
             if occupied:
                 held = _read_config(folder)
@@ -88,7 +88,7 @@ class Run:
                         "with --out, or replace it with --force."
                     )
                 with _held(folder):
-                    # Its configuration last: what is left of a run that was half deleted is known as one.
+                    # Delete the configuration last, so that a half-deleted run is still recognized as a run.
                     for path in sorted(folder.iterdir(), key=lambda path: path.name == _CONFIG):
                         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             folder.mkdir(parents=True, exist_ok=True)
@@ -103,15 +103,15 @@ class Run:
 
     @classmethod
     def existing(cls, path: Path | str) -> "Run":
-        """The run in a folder, whatever made it.
+        """The run in a folder, of any command.
 
         Raises:
-            InputError: If the folder is not there or holds no run.
+            InputError: If the folder does not exist or holds no run.
         """
         folder = Path(path).expanduser().resolve()
         config = _read_config(folder)
         if config is None:
-            what = "holds no geomem run (no config.json of one)" if folder.is_dir() else "is no folder"
+            what = "holds no geomem run (no config.json of one)" if folder.is_dir() else "is not a folder"
             raise InputError(f"{folder}: {what}; give the folder that a command's --out named.")
         return cls(folder, config)
 
@@ -125,7 +125,7 @@ class Run:
         Raises:
             OutputError: If the disk refuses.
         """
-        # By way of memory: HDF5 that meets a full disk while it writes takes the whole process down with it.
+        # Serialized in memory first, because HDF5 crashes the process if the disk is full.
         content = arrays.to_netcdf(engine="h5netcdf")
         with self.writing(f"{name}.nc") as temporary:
             temporary.write_bytes(content)
@@ -141,7 +141,7 @@ class Run:
             return xr.load_dataset(path, engine="h5netcdf")
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
-                f"{path}: is damaged ({error}); delete it and run the command that made it again, which goes on from there."
+                f"{path}: is damaged ({error}); delete it and rerun the command that made it, which then resumes."
             ) from error
 
     def load_all(self, names: Sequence[str]) -> dict[str, xr.Dataset]:
@@ -153,8 +153,8 @@ class Run:
         missing = [name for name in names if not self.has(name)]
         if missing:
             raise InputError(
-                f"{self.path}: is not finished ({', '.join(missing)} missing); run the command that made it again, it goes on "
-                "where it was."
+                f"{self.path}: is not finished ({', '.join(missing)} missing); rerun the command that made it, which then "
+                "resumes."
             )
         return {name: self.load(name) for name in names}
 
@@ -170,15 +170,15 @@ class Run:
             try:
                 lines.append(json.loads(line))
             except ValueError:
-                continue  # a killed process can leave a part of one
+                continue  # a killed process can leave a partial line
         return lines
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """The folder to this process alone, without what a killed one left half-written.
+        """Lock the folder for this process, and remove what a killed process left half-written.
 
         Raises:
-            OutputError: If another process is at work in it.
+            OutputError: If another process is using it.
         """
         with _held(self.path):
             try:
@@ -195,13 +195,13 @@ class Run:
             with (self.path / "metrics.jsonl").open("ab+") as stream:
                 end = stream.seek(0, os.SEEK_END)
                 stream.seek(max(0, end - 1))
-                # A killed process can leave a line without its end.
+                # A killed process can leave a line without a newline.
                 stream.write((b"\n" if stream.read(1) not in (b"", b"\n") else b"") + line.encode())
         except OSError as error:
             raise OutputError(f"{self.path / 'metrics.jsonl'}: cannot be written ({_reason(error)}).") from error
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a text file into the folder, all or nothing; its path."""
+        """Write a text file into the folder, all or nothing, and return its path."""
         with self.writing(name) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return self.path / name
@@ -217,7 +217,7 @@ class Run:
             loaded: dict[str, Any] = json.loads(path.read_text())
             return {**dict.fromkeys(environment()), **loaded}
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: is missing or damaged ({error}); the run cannot be drawn again.") from error
+            raise InputError(f"{path}: is missing or damaged ({error}); the run's page cannot be redrawn.") from error
 
     def note(self) -> str:
         """The small print of a figure: version, command, commit and seed."""
@@ -228,14 +228,14 @@ class Run:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A temporary path that becomes `name` in the folder when the block ends well, and vanishes otherwise."""
+        """A temporary path, renamed to `name` in the folder if the block succeeds, and deleted otherwise."""
         try:
             with atomic_path(self.path / name) as temporary:
                 yield temporary
         except OSError as error:
             raise OutputError(
-                f"{self.path / name}: cannot be written ({_reason(error)}). What was saved before is kept; free some "
-                "space or choose another folder, and run the same command again."
+                f"{self.path / name}: cannot be written ({_reason(error)}). Earlier results are saved; free some space "
+                "or choose another folder, and run the same command again."
             ) from error
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -245,13 +245,13 @@ class Run:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """A lock on a folder that falls with the process, however it ends."""
+    """Lock a folder; the lock is released when the process ends, for whatever reason."""
     lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise OutputError(
-            f"{folder}: another run is at work in this folder; wait until it ends, or choose another folder with --out."
+            f"{folder}: another run is using this folder; wait until it ends, or choose another folder with --out."
         ) from None
     except OSError as error:
         raise OutputError(
@@ -260,14 +260,14 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # of a system that keeps open files
+        with suppress(OSError):  # some systems do not delete open files
             (folder / _LOCK).unlink()
         lock.release()
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well and deleted otherwise."""
+    """A temporary path in the same folder, renamed to `path` if the block succeeds and deleted otherwise."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -282,7 +282,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def digest(settings: Any) -> str:
-    """Six characters that tell settings (a mapping or a dataclass) apart, for folder names."""
+    """Six characters that identify settings (a mapping or a dataclass), for folder names."""
     held = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
     return hashlib.blake2b(json.dumps(held).encode(), digest_size=3).hexdigest()
 
@@ -306,7 +306,7 @@ def environment() -> dict[str, str | None]:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout that geomem runs from, marked when its source was changed; None for an installed package."""
+    """Commit of the checkout that geomem runs from, marked "-dirty" if its source was changed; None for an installed package."""
     where = Path(__file__).resolve().parents[2]
     if not (where / ".git").exists():
         return None
@@ -316,7 +316,7 @@ def _commit() -> str | None:
         return done.stdout.strip()
 
     try:
-        # Records that are kept in the checkout change while it makes them; only the package's own files count.
+        # Only the package's files count: records inside the checkout change while a run writes them.
         changed = git("status", "--porcelain", "--", "src")
         return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
@@ -338,7 +338,7 @@ def _of_a_start(name: str) -> bool:
 
 
 def _difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """What tells two configurations apart, in a few words."""
+    """The difference between two configurations, in a few words."""
     if held.get("command") != asked["command"]:
         return f"of geomem {held.get('command')}"
     held, asked = _flat(held), _flat(asked)

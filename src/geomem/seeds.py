@@ -1,4 +1,4 @@
-"""Randomness that depends on (seed, purpose, index) alone, so that results depend on neither batching nor workers."""
+"""Randomness that depends only on (seed, purpose, index), so that results depend on neither batching nor workers."""
 
 import hashlib
 from collections.abc import Sequence

@@ -74,6 +74,6 @@ def test_units_drop_out():
 
 @pytest.mark.parametrize(("above", "below"), [([1.0], [2.0]), ([], []), ([1.0, 2.0], [1.0, 2.0, 3.0])])
 def test_wrong_points_are_refused(above, below):
-    message = f"^above, below: a ratio needs the same points, two at least, got {len(above)} and {len(below)}"
+    message = f"^above, below: a ratio needs values at the same two or more points, got {len(above)} and {len(below)}"
     with pytest.raises(InputError, match=message):
         ratio(above, below)

@@ -84,7 +84,7 @@ def test_ddpm_step_inverts_the_schedule():
 
 @pytest.mark.parametrize("t", [1e-5, 3e4, math.nan, math.inf, -1.0, 0.0, [0.1, 1e-5]])
 def test_time_outside_the_schedule_is_refused(t):
-    with pytest.raises(InputError, match=r"t: outside the schedule, which reaches from 0\.00010001 \(step 0\)"):
+    with pytest.raises(InputError, match=r"t: lies outside the schedule, which goes from 0\.00010001 \(step 0\)"):
         ddpm_step(t, ddpm_times())
 
 

@@ -121,7 +121,7 @@ def test_full_disk_is_an_output_error(run):
         with run.writing("a.txt"):
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(OutputError, match=r"a\.txt: cannot be written \(no space left on device\)\. What was saved"):
+    with pytest.raises(OutputError, match=r"a\.txt: cannot be written \(no space left on device\)\. Earlier results"):
         fails()
     assert not (run.path / "a.txt").exists()
 

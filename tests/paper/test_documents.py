@@ -11,9 +11,10 @@ import pytest
 from commands import geomem
 from geomem.errors import InputError, OutputError
 from geomem.paper.claims import CLAIMS
-from geomem.paper.document import _options, documents, stale, verdicts_of, write
+from geomem.paper.document import _options, _table, documents, stale, verdicts_of, write
 from geomem.paper.errata import ERRATA
 from geomem.paper.experiments import EXPERIMENTS
+from geomem.paper.verdict import Table
 from geomem.records import Run
 
 LINK = re.compile(r"\]\(([^)#]*)(#[^)]*)?\)")

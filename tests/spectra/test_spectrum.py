@@ -114,7 +114,7 @@ def test_random_directions_come_from_the_generator_alone(probe):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_refused(dtype):
-    with pytest.raises(InputError, match=rf"x: is of {dtype}, too coarse for a spectrum; convert .* to float32"):
+    with pytest.raises(InputError, match=rf"x: has dtype {dtype}, too coarse for a spectrum; convert .* to float32"):
         spectrum(network(torch.float32), torch.zeros(2, 5, dtype=dtype), 0.1)
 
 
@@ -147,13 +147,16 @@ def test_autocast_and_tf32_stay_outside():
     ("options", "message"),
     [
         ({"probe": "jacobian"}, "probe: 'jacobian' is not known; choose one of exact, smoothed, score-matrix"),
-        ({"probe": "exact", "radius": 1.0}, "radius, probes: the exact Jacobian has none"),
-        ({"probe": "exact", "probes": 5}, "radius, probes: the exact Jacobian has none"),
+        ({"probe": "exact", "radius": 1.0}, "radius, probes: the exact Jacobian uses neither"),
+        ({"probe": "exact", "probes": 5}, "radius, probes: the exact Jacobian uses neither"),
         ({"probe": "smoothed", "probes": 4}, "probes: the smoothed Jacobian has one column for each of the 5 axes"),
-        ({"probe": "orthonormal", "probes": 6}, "probes: at most 5 directions are orthonormal here, got 6"),
+        (
+            {"probe": "orthonormal", "probes": 6},
+            "probes: at most 5 directions can be orthonormal in 5 dimensions, got 6",
+        ),
         ({"probe": "orthonormal", "probes": 0}, "batch_size, probes: must be at least 1"),
         ({"probe": "orthonormal", "batch_size": 0}, "batch_size, probes: must be at least 1"),
-        ({"probe": "regression", "probes": 5}, "probes: a regression of 5 columns needs more probes than that, got 5"),
+        ({"probe": "regression", "probes": 5}, "probes: a regression of 5 columns needs more than 5 probes, got 5"),
         ({"probe": "smoothed", "radius": 0.0}, "radius: must be finite and above 0"),
         ({"probe": "smoothed", "radius": math.nan}, "radius: must be finite and above 0"),
         ({"probe": "smoothed", "radius": math.inf}, "radius: must be finite and above 0"),

@@ -32,7 +32,7 @@ def test_a_folder_in_use_is_refused_and_its_files_are_left(tmp_path):
     again = Run.open(tmp_path / "run", "train", SETTINGS)
     with run.alone():
         (run.path / ".checkpoint.safetensors.x1.part").write_bytes(b"half")  # being written
-        with pytest.raises(OutputError, match=r"run: another run is at work in this folder.*--out"), again.alone():
+        with pytest.raises(OutputError, match=r"run: another run is using this folder.*--out"), again.alone():
             pass
         assert leftovers(run.path) == [".checkpoint.safetensors.x1.part"]
         for settings in (SETTINGS, replace(SETTINGS, seed=9)):

@@ -149,7 +149,7 @@ def test_a_folder_where_another_run_is_at_work_is_left_to_it(refused, command, t
     with run.alone():
         (tmp_path / "run" / ".checkpoint.safetensors.x.part").write_bytes(b"half")
         for more in ([], ["--force"], ["--seed", "1", "--force"]):
-            refused([*asked, *more], 3, "another run is at work in this folder", "wait until it ends", "--out")
+            refused([*asked, *more], 3, "another run is using this folder", "wait until it ends", "--out")
         assert kept(tmp_path / "run") == {**before, ".checkpoint.safetensors.x.part": b"half"}
 
 

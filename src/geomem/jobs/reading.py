@@ -29,17 +29,17 @@ class Reading(Request):
     size: int | None = option(
         None, help="Center-crop and resize image files to this many pixels a side.", least=1, group=_GROUP
     )
-    mode: str | None = option(None, help="Convert image files: gray or rgb.", choices=("gray", "rgb"), group=_GROUP)
+    mode: str | None = option(None, help="Convert image files to gray or rgb.", choices=("gray", "rgb"), group=_GROUP)
     background: str = option(
         "white",
-        help="What transparent pixels of image files are composited on: white or black; ignore drops alpha.",
+        help="Background of transparent pixels in image files: white or black; ignore drops the alpha channel.",
         choices=("white", "black", "ignore"),
         group=_GROUP,
     )
     array: str | None = option(None, help="Name of the array in a .npz file.", group=_GROUP)
     split: str = option("train", help="Split of a hub data set.", group=_GROUP)
     limit: int | None = option(
-        None, help="Use this many rows, chosen by the seed; all by default.", least=1, group=_GROUP
+        None, help="Number of rows to use, drawn at random; all by default.", least=1, group=_GROUP
     )
 
     def load(self, source: str | Path) -> "DataSet":

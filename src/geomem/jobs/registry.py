@@ -27,27 +27,27 @@ COMMANDS = {
         "geomem.jobs.audit.job:AuditJob",
     ),
     "data": Command(
-        "What the data alone tell: duplicates, condensation, samples needed; or whether samples copy them.",
+        "Analyze data: duplicates, condensation, samples needed; or check whether samples copy them.",
         "geomem.jobs.data.request:DataRequest",
         "geomem.jobs.data.job:DataJob",
     ),
     "train": Command(
-        "Train a diffusion model on images; leaves a diffusers pipeline.",
+        "Train a diffusion model on images and save it as a diffusers pipeline.",
         "geomem.jobs.train.request:TrainRequest",
         "geomem.jobs.train.job:TrainJob",
     ),
     "sweep": Command(
-        "Train on more and more images, and see which dimensions each model has.",
+        "Train on increasing numbers of images, and measure the dimensions of each model.",
         "geomem.jobs.sweep.request:SweepRequest",
         "geomem.jobs.sweep.job:SweepJob",
     ),
     "demo": Command(
-        "See a gap open and close: real digits and a linear manifold, in two minutes.",
+        "Watch a gap open and close: real digits and a linear manifold, in two minutes.",
         "geomem.jobs.demo.request:DemoRequest",
         "geomem.jobs.demo.job:DemoJob",
     ),
     "theory": Command(
-        "Closed forms for Gaussian data: condensation, effective samples, spectra.",
+        "Compute closed forms for Gaussian data: condensation, effective samples, spectra.",
         "geomem.jobs.theory.request:TheoryRequest",
         "geomem.jobs.theory.job:TheoryJob",
     ),

@@ -197,14 +197,14 @@ class Execution(Request):
     )
     workers: int | None = option(
         None,
-        help="Processes that share the work; one a core (or GPU) by default where that pays.",
+        help="Number of parallel processes; by default one per core (or GPU) where that is faster.",
         least=1,
         recorded=False,
         group=RUN,
     )
     on: str = option(
         "local",
-        help="Where parts are computed: local, ray, or the address of a Ray cluster that shares the file system.",
+        help="Where to compute: local, ray, or the address of a Ray cluster that shares the file system.",
         recorded=False,
         group=RUN,
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from geomem.measure.observe import HELD_OUT, TRAINING
 
-__all__ = ["EMPIRICAL", "LEFT_OUT", "MODEL", "main_reading", "sides"]
+__all__ = ["EMPIRICAL", "LEFT_OUT", "MODEL", "at_training", "main_reading", "sides"]
 
 # Names of scores in records: of the model, of its training data, and of those without the image that it is evaluated at.
 MODEL, EMPIRICAL, LEFT_OUT = "model", "empirical", "left-out"
@@ -24,15 +24,23 @@ def main_reading(found: xr.Dataset) -> str:
     return _ALL if bool(np.isfinite(found["dimension"].sel(reading=_ALL)).any()) else _SOME
 
 
+def at_training(found: xr.Dataset) -> Array:
+    """Dimension (K, t) at training points, of the first score of a record."""
+    return np.asarray(_main(found).isel(score=0).sel(set=TRAINING).values)
+
+
 def sides(found: xr.Dataset, partner: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Dimension (K, t) at training points, and of what they are compared with, by the one score of a record, or the first.
+    """Dimension (K, t) at training points, and of what they are compared with.
 
     Args:
         found: What `measure.observe` returned.
         partner: For each training point, the place of its held-out partner.
     """
-    values = found["dimension"].sel(reading=main_reading(found)).transpose("score", "set", "point", "t")
-    training = values.isel(score=0).sel(set=TRAINING).values
+    values = _main(found)
     if HELD_OUT in values["set"].values:
-        return training, values.isel(score=0).sel(set=HELD_OUT).values[partner]
-    return training, values.sel(score=LEFT_OUT, set=TRAINING).values
+        return at_training(found), values.isel(score=0).sel(set=HELD_OUT).values[partner]
+    return at_training(found), values.sel(score=LEFT_OUT, set=TRAINING).values
+
+
+def _main(found: xr.Dataset) -> xr.DataArray:
+    return found["dimension"].sel(reading=main_reading(found)).transpose("score", "set", "point", "t")

@@ -1,4 +1,4 @@
-"""Models that people have, opened as scores: diffusers folders and models of the hub."""
+"""Existing diffusion models, opened as scores: diffusers folders and models on the hub."""
 
 from geomem.models.model import Model, fingerprint, wrapped
 from geomem.models.opening import opened

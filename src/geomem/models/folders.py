@@ -1,6 +1,6 @@
-"""Where the parts of a diffusers folder are, found without running any of its code.
+"""Find the parts of a diffusers folder without running any code in it.
 
-Configurations are JSON and weights safetensors, or they are refused: a pickle can run code when it is opened.
+Configurations must be JSON and weights safetensors. Pickles are refused, because opening one can run code.
 """
 
 import json
@@ -16,13 +16,13 @@ from geomem.errors import InputError, reason_of
 
 __all__ = ["NETWORKS", "Parts", "find"]
 
-# Networks that can be read, and where their classes are.
+# Supported network classes, and the modules that define them.
 NETWORKS = {"UNet2DModel": "diffusers", "PixelMLP": "geomem.models.pixels"}
 _NETWORK = "UNet2DModel"
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 _FORMS = (
     "A model is a diffusers folder (model_index.json with unet/ and scheduler/, or a UNet2DModel's config.json with its "
-    "weights), or its id on the hub, as google/ddpm-cifar10-32"
+    "weights), or its id on the hub, such as google/ddpm-cifar10-32"
 )
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -32,13 +32,13 @@ class Parts:
     """A model's parts on disk.
 
     Attributes:
-        name: What the user called it.
+        name: Name given by the user.
         network: Folder with config.json and weights.
         config: Content of the network's config.json.
-        variant: Of the weights' file name, as "fp16"; None for none.
+        variant: Variant in the file name of the weights, such as "fp16"; None for none.
         scheduler: Content of scheduler_config.json.
-        scheduler_path: Its place.
-        latent: Whether the pipeline draws latents, which another network turns into images.
+        scheduler_path: Path of that file.
+        latent: Whether the pipeline generates latents, which another network decodes to images.
     """
 
     name: str
@@ -51,14 +51,14 @@ class Parts:
 
 
 def find(source: str | Path, scheduler: str | Path | None = None) -> Parts:
-    """The parts of a model in a folder, or downloaded from the hub.
+    """Find the parts of a model in a folder, or download them from the hub.
 
     Args:
         source: Folder or hub id.
         scheduler: Folder or file of a scheduler's configuration to use instead of the model's own.
 
     Raises:
-        InputError: For what is no such folder, holds code or pickles, or lacks a part.
+        InputError: If it is not such a folder, contains code or pickles, or lacks a part.
     """
     folder = _folder(str(source))
     network, pipeline = _network(folder)
@@ -72,8 +72,8 @@ def find(source: str | Path, scheduler: str | Path | None = None) -> Parts:
 
 def _folder(source: str) -> Path:
     if not source:
-        raise InputError(f"no model was named. {_FORMS}.")
-    path = Path(os.path.expanduser(source))  # noqa: PTH111 - a user who is not there is no error here
+        raise InputError(f"no model was given. {_FORMS}.")
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 - an unknown user name must not raise here
     if path.is_dir():
         return path
     if path.exists():
@@ -99,15 +99,15 @@ def _downloaded(name: str) -> Path:
         ) from None
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as error:  # the library raises its own, its dependencies' and the server's
+    except Exception as error:  # the library raises errors of its own, of its dependencies and of the server
         raise InputError(
-            f"{name}: is no folder here, and could not be had from the Hugging Face hub ({reason_of(error)}). Check the name and "
-            "the network, or download it elsewhere and give its folder."
+            f"{name}: is not a folder here, and could not be downloaded from the Hugging Face hub ({reason_of(error)}). Check the "
+            "name and the network, or download it elsewhere and give its folder."
         ) from error
 
 
 def _network(folder: Path) -> tuple[Path, Mapping[str, Any]]:
-    """The network's folder, and the parts of the pipeline that it belongs to."""
+    """The network's folder, and the parts of its pipeline."""
     index = folder / "model_index.json"
     if not index.exists():
         if not (folder / "config.json").exists():
@@ -115,38 +115,38 @@ def _network(folder: Path) -> tuple[Path, Mapping[str, Any]]:
             if any(Path(n).suffix.lower() in _PICKLES for n in held):
                 raise _pickled(folder, next(n for n in held if Path(n).suffix.lower() in _PICKLES))
             shown = f"it holds {', '.join(held[:4])}{' ...' if len(held) > 4 else ''}" if held else "it is empty"
-            raise InputError(f"{folder}: is no diffusers model ({shown}). {_FORMS}.")
+            raise InputError(f"{folder}: is not a diffusers model ({shown}). {_FORMS}.")
         return folder, {}
     pipeline = _read(index)
     parts = {k: v for k, v in pipeline.items() if isinstance(v, list) and len(v) == 2 and v[0]}
     for name, (library, cls) in parts.items():
         if library not in ("diffusers", "transformers") and NETWORKS.get(cls) != library:
             raise InputError(
-                f"{index}: its part {name} is {cls} of {library!r}, code that comes with the model and is not run. Rebuild the "
+                f"{index}: its part {name} is {cls} of {library!r}, custom code of the model, which is not run. Rebuild the "
                 "network as a module and wrap it in geomem.scores.NetworkScore."
             )
     if "unet" not in parts:
         raise InputError(
-            f"{index}: has no part unet (it has {', '.join(parts) or 'none'}); pipelines of a {_NETWORK} can be read."
+            f"{index}: has no part unet (it has {', '.join(parts) or 'none'}); only pipelines of a {_NETWORK} are supported."
         )
     _is_unet(parts["unet"][1], index)
     inner = folder / "unet"
-    network = inner if inner.is_dir() else folder  # the oldest models on the hub have all files in one folder
+    network = inner if inner.is_dir() else folder  # the oldest models on the hub have one flat folder
     if not (network / "config.json").exists():
-        raise InputError(f"{network}: has no config.json; the network's part is missing from the model.")
+        raise InputError(f"{network}: has no config.json, so the model's network is missing.")
     return network, parts
 
 
 def _is_unet(cls: Any, where: Path) -> None:
     if cls not in NETWORKS:
         raise InputError(
-            f"{where}: its network is {cls}; {_NETWORK} can be read. Wrap another one, with its conditions bound, in "
-            "geomem.scores.NetworkScore."
+            f"{where}: its network is {cls}, but only {_NETWORK} is supported. Wrap another network, with its conditions bound, "
+            "in geomem.scores.NetworkScore."
         )
 
 
 def _weights(network: Path) -> str | None:
-    """The variant of the weights, which must be whole safetensors."""
+    """The variant of the weights, which must be complete safetensors."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(network.glob("diffusion_pytorch_model*.safetensors"))
@@ -169,22 +169,22 @@ def _weights(network: Path) -> str | None:
     return files[0].name.removeprefix("diffusion_pytorch_model.").split(".")[0].split("-")[0]
 
 
-def _scheduler(folder: Path, network: Path, asked: str | Path | None) -> Path:
-    if asked is not None:
-        path = Path(asked).expanduser()
+def _scheduler(folder: Path, network: Path, given: str | Path | None) -> Path:
+    if given is not None:
+        path = Path(given).expanduser()
         places = (
             [path] if path.is_file() else [path / "scheduler_config.json", path / "scheduler" / "scheduler_config.json"]
         )
     else:
-        # A network's own folder lies beside its pipeline's scheduler.
+        # If the folder is the network's own, its pipeline's scheduler is beside it.
         inside = [folder / "scheduler", folder, network, network.parent / "scheduler"]
         places = [p / "scheduler_config.json" for p in inside]
     for place in places:
         if place.is_file():
             return place
-    where = asked or folder
+    where = given or folder
     raise InputError(
-        f"{where}: has no scheduler_config.json, which says what noise the network was trained on; give the folder of the "
+        f"{where}: has no scheduler_config.json, which defines the network's noise process; give the folder of the "
         "scheduler (load's `scheduler`, --scheduler)."
     )
 
@@ -195,7 +195,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({reason_of(error)}).") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object; it is not what diffusers writes.")
+        raise InputError(f"{path}: holds no JSON object, so diffusers did not write it.")
     return content
 
 

@@ -1,7 +1,7 @@
-"""A model to be measured: a score, where it may be evaluated, and how data become its points.
+"""A model to be measured: a score, the noise levels at which it may be evaluated, and how data become its points.
 
-Whoever measures a model asks a `Model`, never what is behind it. A kind of score that knows more than its values registers
-with `wrapped`.
+Measurements use only the interface of `Model`. A kind of score with more information, such as a device or trained noise
+levels, registers with `wrapped`.
 """
 
 import hashlib
@@ -27,15 +27,15 @@ __all__ = ["Model", "fingerprint", "wrapped"]
 
 @dataclass(frozen=True)
 class Model:
-    """A score with what is known of it beside its values. It is a score itself.
+    """A score with its metadata. It is itself a score.
 
     Attributes:
         score: The score.
-        name: What the user called it.
-        words: Its noise process, for people.
-        parameters: Number of parameters; 0 where that is not known.
-        device: Where it is evaluated.
-        dtype: Type in which it is computed.
+        name: Name given by the user.
+        words: Description of its noise process.
+        parameters: Number of parameters; 0 if unknown.
+        device: Device on which it is evaluated.
+        dtype: Dtype in which it is computed.
         reach: Least and greatest noise variance at which it may be evaluated.
         levels: Noise variances that it was trained at, ascending; None for all within reach.
         pixels: Whether its images are pixels from -1 to 1.
@@ -63,7 +63,7 @@ class Model:
         return self.score(x, t)
 
     def nearest(self, t: float) -> float:
-        """The noise variance nearest to t, in ln t, at which it was trained."""
+        """The trained noise variance nearest to t, in ln t."""
         if self.levels is None:
             return float(np.clip(t, *self.reach))
         return float(self.levels[np.argmin(np.abs(np.log(self.levels / t)))])
@@ -72,18 +72,18 @@ class Model:
         """Rows of a data set as points (n, *shape).
 
         Raises:
-            InputError: If they are of another shape.
+            InputError: If they have another shape.
         """
         return channels_first(images.rows(rows), images.shape, self.shape)
 
     def fingerprint(self) -> str:
-        """A digest of its weights and of what it is conditioned on, or of its values where it has no weights."""
+        """A digest of its weights and noise conditioning, or of its values if it has no weights."""
         return fingerprint(self.score)
 
 
 @singledispatch
 def wrapped(score: Score, device: str | None = None) -> Model:
-    """A model of a score, on a device; None for a GPU where there is one and the score is a network.
+    """Wrap a score as a `Model` on a device. None: a network runs on a GPU if there is one, other scores on the CPU.
 
     Raises:
         InputError: For a device that cannot be used.
@@ -95,7 +95,7 @@ def wrapped(score: Score, device: str | None = None) -> Model:
 def _network(score: NetworkScore, device: str | None = None) -> Model:
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     parameters = 0
-    if isinstance(score.module, nn.Module):  # any callable serves as one
+    if isinstance(score.module, nn.Module):  # it may be any callable
         parameters = sum(p.numel() for p in score.module.parameters())
         try:
             score.module.to(place)
@@ -127,7 +127,7 @@ def _pipeline(score: PipelineScore, device: str | None = None) -> Model:
 
 
 def fingerprint(score: Score) -> str:
-    """A digest of what a score is: of its weights, or of its values at fixed points where it has none."""
+    """A digest that identifies a score: of its weights, or of its values at fixed points if it has none."""
     digest = hashlib.blake2b(repr((type(score).__name__, score.shape)).encode(), digest_size=8)
     if isinstance(score, NetworkScore) and isinstance(score.module, nn.Module):
         _add_network(digest, score)

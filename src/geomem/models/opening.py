@@ -1,4 +1,4 @@
-"""Opening a model: its score, once its images are known to be those of the data."""
+"""Open a model, and check that its images match the data."""
 
 from pathlib import Path
 
@@ -23,22 +23,22 @@ def opened(
     label: int | None = None,
     device: str | None = None,
 ) -> Model:
-    """The model in a folder, of the hub, or around a score, once its images are known to be those of the data.
+    """Open a model from a folder, from the hub or from a score, and check that its images match the data.
 
     Args:
         source: What `load` reads, or a score.
-        data: The data that it was trained on, or others of that form.
-        scheduler: Folder or file of a scheduler to read instead of the model's own.
+        data: The training data, or other data of the same form.
+        scheduler: Folder or file of a scheduler to use instead of the model's own.
         label: Class of a class-conditional model.
-        device: Where it is evaluated; None for a GPU where there is one.
+        device: Device on which it is evaluated; None for a GPU if there is one.
 
     Raises:
-        InputError: If it cannot be opened, takes images of another size, channels or scale, or gives no finite score.
+        InputError: If it cannot be opened, takes images of another size, channels or scale, or its score is not finite.
     """
     if isinstance(source, str | Path):
         score: Score = load(source, scheduler=scheduler, label=label)
     elif scheduler is not None or label is not None:
-        raise InputError("scheduler, label: are for models that are opened from a folder; bind them in the score.")
+        raise InputError("scheduler, label: are only for models opened from a folder; bind them in the score.")
     else:
         score = source
     model = wrapped(score, device)
@@ -48,14 +48,14 @@ def opened(
         first = model(model.encode(data, slice(0, 1)).to(model.device).to(model.dtype), t)
     if not bool(torch.isfinite(first).all()):
         raise InputError(
-            f"{model.name}: its score is not finite (NaN or infinity) at t = {t:.3g}; its weights may be damaged, or have been "
-            "out of the range of half precision when they were saved."
+            f"{model.name}: its score is not finite (NaN or infinity) at t = {t:.3g}; its weights may be damaged, or may have "
+            "been outside the range of half precision when they were saved."
         )
     return model
 
 
 def _check_form(model: Model, data: DataSet) -> None:
-    """Refuse data of another shape or scale than the model's images."""
+    """Raise an error if the data have another shape or scale than the model's images."""
     wanted = model.shape
     try:
         model.encode(data, slice(0, 1))

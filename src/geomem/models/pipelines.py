@@ -1,4 +1,4 @@
-"""Scores of the diffusion models that people have: diffusers folders of a UNet2DModel, and models of the hub."""
+"""Scores of existing diffusion models: diffusers folders of a UNet2DModel, and models on the hub."""
 
 import json
 from dataclasses import replace
@@ -23,11 +23,11 @@ class PipelineScore(NetworkScore):
     """The score of a diffusers model, see `load`.
 
     Attributes:
-        name: What the user called it.
-        words: Its noise process, for people.
-        latent: Whether x are latents, which another network turns into images.
+        name: Name given by the user.
+        words: Description of its noise process.
+        latent: Whether x are latents, which another network decodes to images.
         parameters: Number of its parameters.
-        identity: All that its configurations and its label say.
+        identity: Its configurations and its label, as text.
     """
 
     def __init__(
@@ -57,23 +57,23 @@ def load(
 ) -> PipelineScore:
     """The score of a diffusers model in variance-exploding coordinates: x is an image of [-1, 1] plus noise of variance t.
 
-    A pipeline of a UNet2DModel with any of `SCHEDULERS`, or the network's folder alone with a scheduler. What a network
-    predicts and is told is read from the configurations (see `scores.schedules`); clipping and thresholding, which
-    schedulers do while they sample, are never applied. No code that comes with a model is run, and weights are
-    safetensors or refused. Half-precision weights are computed with in `dtype`.
+    Supported are pipelines of a UNet2DModel with any of `SCHEDULERS`, and the network's folder alone with a scheduler. The
+    prediction type and the noise conditioning are read from the configurations (see `models.schedules`). Clipping and
+    thresholding, which some schedulers apply while sampling, are never applied. No code in a model folder is run, and weights
+    must be safetensors. Half-precision weights are computed in `dtype`.
 
     Args:
         source: Folder, or id on the hub, "owner/name" or "hf:owner/name" (downloaded on first use).
-        scheduler: Folder or scheduler_config.json to read instead of the model's own.
-        label: The class, for a class-conditional model: the score of that class.
-        dtype: Type in which the network is computed, float32 or float64.
+        scheduler: Folder or scheduler_config.json to use instead of the model's own.
+        label: Class of a class-conditional model; the score is that of this class.
+        dtype: Dtype in which the network is computed, float32 or float64.
 
     Returns:
         A `NetworkScore` with `shape` (channels, height, width), in evaluation mode on the CPU; move `score.module` to
         another device, and give x there.
 
     Raises:
-        InputError: For what cannot be read, a scheduler that is not known or does not fit, or a label that is missing.
+        InputError: If the model cannot be read, its scheduler is unknown or does not fit, or a label is missing.
     """
     if dtype not in (torch.float32, torch.float64):
         raise InputError(f"dtype: {dtype} is too coarse for a spectrum; choose torch.float32 or torch.float64.")
@@ -86,9 +86,7 @@ def load(
     unet = _read(parts, dtype)
     size = unet.config.sample_size
     if size is None:
-        raise InputError(
-            f"{parts.network / 'config.json'}: does not say the size of its images; set sample_size there."
-        )
+        raise InputError(f"{parts.network / 'config.json'}: does not state the image size; set sample_size there.")
     sides = [size, size] if isinstance(size, int) else size
     if not isinstance(sides, list | tuple) or len(sides) != 2 or not all(isinstance(k, int) and k > 0 for k in sides):
         raise InputError(
@@ -97,7 +95,7 @@ def load(
     height, width = sides
     _fits(parts, process, unet)
     channels, outputs = unet.config.in_channels, unet.config.out_channels
-    # A network that learned its variance gives that in a second half of its channels.
+    # A network with learned variance outputs it in the second half of its channels.
     if outputs not in (channels, 2 * channels):
         raise InputError(
             f"{parts.network / 'config.json'}: the network takes {channels} channels and gives {outputs}; a score has as many as "
@@ -111,7 +109,7 @@ def load(
 
 
 class _Network(nn.Module):
-    """A UNet2DModel as a function of the point and what it is told of the noise."""
+    """A UNet2DModel as a function of the point and its noise condition."""
 
     label: Tensor | None
 
@@ -120,11 +118,11 @@ class _Network(nn.Module):
         self.unet, self.channels = unet, channels
         self.register_buffer("label", label, persistent=False)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         labels = None if self.label is None else self.label.expand(x.shape[0])
-        # Learned embeddings are looked up by whole numbers.
-        told = told.round().long() if isinstance(self.unet.time_proj, nn.Embedding) else told
-        out: Tensor = self.unet(x, told, class_labels=labels).sample
+        # Learned embeddings are indexed by integers.
+        condition = condition.round().long() if isinstance(self.unet.time_proj, nn.Embedding) else condition
+        out: Tensor = self.unet(x, condition, class_labels=labels).sample
         return out[:, : self.channels]
 
 
@@ -133,19 +131,19 @@ class _Preconditioned(nn.Module):
 
     def __init__(self, network: nn.Module, process: Schedule, sigma_data: float, sign: float) -> None:
         super().__init__()
-        self.network, self.told = network, process.condition
+        self.network, self.condition = network, process.condition
         self.sigma_data, self.sign = sigma_data, sign
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         square = self.sigma_data**2
         total = (t + square).reshape(-1, *[1] * (x.ndim - 1))
-        out: Tensor = self.network(x * total.rsqrt(), self.told(t))
+        out: Tensor = self.network(x * total.rsqrt(), self.condition(t))
         sigma = t.sqrt().reshape(total.shape)
         return square / total * x + self.sign * sigma * self.sigma_data * total.rsqrt() * out
 
 
 def _read(parts: Parts, dtype: torch.dtype) -> Any:
-    """The network with its weights, all of them."""
+    """Load the network, and check that its weights are complete."""
     from diffusers.utils import logging
 
     kind = str(parts.config["_class_name"])
@@ -154,7 +152,7 @@ def _read(parts: Parts, dtype: torch.dtype) -> Any:
     said = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        unet, told = network.from_pretrained(
+        unet, loaded = network.from_pretrained(
             parts.network,
             use_safetensors=True,
             local_files_only=True,
@@ -163,7 +161,7 @@ def _read(parts: Parts, dtype: torch.dtype) -> Any:
             variant=parts.variant,
             torch_dtype=dtype,
         )
-    except Exception as error:  # diffusers and safetensors raise whatever befalls them
+    except Exception as error:  # diffusers and safetensors raise errors of many kinds
         raise InputError(
             f"{parts.network}: cannot be opened as a {kind} ({reason_of(error, lines=2)}); weights and config.json may not belong "
             "together."
@@ -172,29 +170,29 @@ def _read(parts: Parts, dtype: torch.dtype) -> Any:
         logging.set_verbosity(said)
     for key, what in (
         ("missing_keys", "lack {} of the network's tensors"),
-        ("unexpected_keys", "hold {} tensors more than the network"),
+        ("unexpected_keys", "hold {} tensors that the network lacks"),
     ):
-        if told[key]:
-            count = what.format(len(told[key]))
+        if loaded[key]:
+            count = what.format(len(loaded[key]))
             raise InputError(
-                f"{parts.network}: its weights {count} ({told[key][0]}, ...); weights and config.json do not belong together."
+                f"{parts.network}: its weights {count} ({loaded[key][0]}, ...); weights and config.json do not belong together."
             )
     return unet
 
 
 def _fits(parts: Parts, process: Schedule, unet: Any) -> None:
-    """Refuse a scheduler with other steps than the network has learned vectors for."""
+    """Raise an error if the scheduler's steps are not those of the network's learned embedding."""
     if isinstance(unet.time_proj, nn.Embedding):
         known = unet.time_proj.num_embeddings
         if process.times is not None and known != parts.scheduler.get("num_train_timesteps", 1000):
             raise InputError(
-                f"{parts.scheduler_path}: has {process.times.size:,} steps, but the network knows {known:,}; give the scheduler "
+                f"{parts.scheduler_path}: has {process.times.size:,} steps, but the network has embeddings for {known:,}; give the scheduler "
                 "that it was trained with."
             )
 
 
 def _class(parts: Parts, unet: Any, label: int | None, dtype: torch.dtype) -> Tensor | None:
-    """The class as the network takes it; None for a network without classes."""
+    """The class label as a tensor for the network; None for a network without classes."""
     if getattr(unet, "class_embedding", None) is None:
         if label is not None:
             raise InputError(f"{parts.name}: label: this model has no classes; leave the label out.")
@@ -202,14 +200,14 @@ def _class(parts: Parts, unet: Any, label: int | None, dtype: torch.dtype) -> Te
     kind, count = unet.config.class_embed_type, unet.config.num_class_embeds
     if kind == "identity":
         raise InputError(
-            f"{parts.name}: is conditioned on vectors (class_embed_type identity); bind one in a module and wrap it in "
+            f"{parts.name}: is conditioned on vectors (class_embed_type identity); bind a vector in a module and wrap it in "
             "geomem.scores.NetworkScore."
         )
     known = f"0 to {count - 1}" if kind is None else "a number"
     if label is None or label < 0 or (kind is None and label >= count):
         got = "" if label is None else f", got {label}"
         raise InputError(
-            f"{parts.name}: is class-conditional; say which class's score is wanted (label, --label: {known}){got}, and give "
+            f"{parts.name}: is class-conditional; choose the class (label, --label: {known}){got}, and give "
             "data of that class."
         )
     return torch.tensor([label], dtype=torch.long if kind is None else dtype)

@@ -1,13 +1,13 @@
-r"""A residual multi-layer perceptron on the pixels of an image, as a model of diffusers.
+r"""A residual multi-layer perceptron on the pixels of an image, as a diffusers model.
 
-With h the hidden activity, e an embedding of the condition (the step or sigma) and c_in = 1 or 1/sqrt(sigma_data^2 +
+With h the hidden activations, e an embedding of the condition (the step or sigma) and c_in = 1 or 1/sqrt(sigma_data^2 +
 sigma^2),
 
     h = W c_in x,   h <- h + B silu(A silu(h + e_k(t)))   (two blocks),   out = g(e) c_in x + V silu(h),
 
-and out/sigma for a network that is conditioned on sigma. The learned gain g lets noise through in all directions of the
-image at once, which narrow layers cannot. It trains in minutes where a U-Net takes hours, and has none of a U-Net's bias
-towards natural images.
+and out/sigma for a network that is conditioned on sigma. The learned gain g passes noise in all directions of the image,
+which layers narrower than the image cannot. The network trains in minutes where a U-Net takes hours, but lacks the inductive
+bias of a U-Net for natural images.
 """
 
 import torch
@@ -17,7 +17,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor, nn
 
-__all__ = ["ModelMixin", "PixelMLP"]  # diffusers looks for ModelMixin in the module of a class that is not its own
+__all__ = ["ModelMixin", "PixelMLP"]  # diffusers looks for ModelMixin in the module of a custom class
 
 _FEATURES = 128
 # Approximate standard deviation of images on [0, 1], which sets the input's scale where the condition is sigma.
@@ -30,11 +30,11 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of o
     Args:
         sample_size: Side, or height and width.
         in_channels: Channels of the input.
-        out_channels: Channels of the output, as many.
+        out_channels: Channels of the output, equal to in_channels.
         hidden_size: Width.
         blocks: Residual blocks.
-        time_embedding_type: "positional" for one that is conditioned on the step and predicts the noise, "fourier" for
-            one that is conditioned on sigma and predicts the score.
+        time_embedding_type: "positional" to condition on the step and predict the noise, "fourier" to condition on
+            sigma and predict the score.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -59,7 +59,7 @@ class PixelMLP(ModelMixin, ConfigMixin):  # type: ignore[misc]  # two names of o
         self.time_embedding = TimestepEmbedding(_FEATURES, hidden_size)
         self.gain = nn.Linear(hidden_size, 1)
         self.first = nn.Linear(values, hidden_size)
-        # A name that stands in saved models.
+        # The name is part of saved models, so it cannot change.
         self.told = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(blocks))
         self.layers = nn.ModuleList(
             nn.Sequential(

@@ -1,4 +1,4 @@
-"""Samples of a model, by its probability-flow ODE."""
+"""Sample from a model by its probability-flow ODE."""
 
 import torch
 from torch import Tensor
@@ -10,18 +10,18 @@ from geomem.seeds import derived_generator
 
 __all__ = ["drawn"]
 
-# Standard deviations of the noise that sampling starts from, where the data are forgotten, and ends with (Karras et al. 2022).
+# Standard deviations of the noise at which sampling starts, where it hides the data, and ends (Karras et al. 2022).
 _SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
 
 
 def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int) -> Tensor:
-    """The samples of these numbers, by Heun's method on `steps` noise levels, each from its own noise around the mean (d,).
+    """Samples with these indices, by Heun's method on `steps` noise levels, each from its own noise around the mean (d,).
 
     Returns:
         Samples (n, *shape), float32, not clipped.
 
     Raises:
-        InputError: If they are not finite.
+        InputError: If samples are not finite.
     """
     low, high = model.reach
     levels = noise_levels(steps, t_min=max(low, _SIGMA_MIN**2), t_max=min(high, _SIGMA_MAX**2))
@@ -33,7 +33,5 @@ def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int) 
     start = x.to(model.dtype).to(model.device)
     out = heun(model.score, start, torch.tensor(known, dtype=torch.float64))
     if not bool(torch.isfinite(out).all()):
-        raise InputError(
-            f"{model.name}: draws samples that are not finite (NaN or infinity); its weights may be damaged."
-        )
+        raise InputError(f"{model.name}: its samples are not finite (NaN or infinity); its weights may be damaged.")
     return out.float().cpu()

@@ -1,14 +1,14 @@
-r"""What a diffusers scheduler says of its network: which noise it saw, what it was told of it, what it predicts.
+r"""Noise processes of diffusers schedulers: the training noise of a network, its conditioning and its prediction type.
 
-Only the process that the network was trained on is read, never how samples are drawn from it: clipping, thresholding and
-the choice of sampling steps do not belong to a score. In the variance-exploding t of geomem:
+Only the training process is read, not how samples are drawn: clipping, thresholding and the choice of sampling steps are
+not part of a score. In the variance-exploding t of geomem:
 
-    variance-preserving (DDPM, DDIM, PNDM, DPM-Solver, UniPC, Euler, Heun ...)   t_k = prod_{j<=k} 1/(1 - beta_j) - 1,
-        told the step k. A t between two steps is interpolated: the network is told the fractional step, linear in ln t.
-        A network with a learned vector for each step is asked at those steps alone.
-    EDM (Karras et al. 2022), cosine DPM-Solver   t = sigma^2, any; D = c_skip x + c_out F(c_in x, c_noise(sigma))
-    variance-exploding (Song et al. 2021)         t = sigma^2, any; told sigma; data on [0, 1]; F is the score itself
-    flow matching                                 t = (tau/(1 - tau))^2, any; told tau times the number of steps
+    variance-preserving (DDPM, DDIM, PNDM, DPM-Solver, UniPC, Euler, Heun ...)   t_k = prod_{j<=k} 1/(1 - beta_j) - 1;
+        conditioned on the step k. Between two steps, the network is conditioned on a fractional step, linear in ln t.
+        A network with a learned embedding for each step is evaluated only at those steps.
+    EDM (Karras et al. 2022), cosine DPM-Solver   any t = sigma^2; D = c_skip x + c_out F(c_in x, c_noise(sigma))
+    variance-exploding (Song et al. 2021)         any t = sigma^2; conditioned on sigma; data on [0, 1]; F is the score
+    flow matching                                 any t = (tau/(1 - tau))^2; conditioned on tau times the number of steps
 """
 
 import math
@@ -32,17 +32,17 @@ _PREDICTIONS = {"epsilon": "noise", "sample": "denoised", "v_prediction": "v", "
 
 @dataclass(frozen=True)
 class Schedule:
-    """The noise process of a network, in the words of `NetworkScore`.
+    """The noise process of a network, in the terms of `NetworkScore`.
 
     Attributes:
         prediction: What the network predicts.
         noise: Parametrisation of the noisy point.
-        condition: What it is told of the noise level.
+        condition: Its noise conditioning, as a function of t.
         reach: Least and greatest t, data units squared.
-        times: Noise levels of its steps, ascending; None where it was trained at all.
+        times: Noise levels of its steps, ascending; None if it was trained at all levels.
         scale: (slope, offset) of its own scale.
         preconditioning: (sigma_data, sign of c_out) of Karras et al. 2022; None for none.
-        words: What it is, for people.
+        words: A description.
     """
 
     prediction: str
@@ -61,62 +61,66 @@ def schedule(config: Mapping[str, Any], embedding: str, where: str) -> Schedule:
     Args:
         config: Content of scheduler_config.json.
         embedding: The network's `time_embedding_type`: "positional", "fourier" or "learned".
-        where: Its place, for messages.
+        where: Path of the configuration, for messages.
 
     Raises:
-        InputError: For a scheduler that is not known, or does not fit the network.
+        InputError: For a scheduler that is unknown or does not fit the network.
     """
     name = str(config.get("_class_name"))
     if name not in SCHEDULERS:
         why = " (it has no score: its network maps noise to samples in one step)" if name in _DISTILLED else ""
         raise InputError(
-            f"{where}: the scheduler {name} cannot be read as a noise process{why}; known are {', '.join(SCHEDULERS)}. Give "
+            f"{where}: the scheduler {name} cannot be read as a noise process{why}; supported are {', '.join(SCHEDULERS)}. Give "
             "the one that the network was trained with, as a folder with its scheduler_config.json."
         )
     found = SCHEDULERS[name](config, where)
     if embedding == "fourier" and (found.times is not None or found.preconditioning is not None):
         raise InputError(
-            f"{where}: {name} does not fit the network, which takes the logarithm of what it is told (fourier time embedding) "
-            "and would be told 0 or less. Give the scheduler that it was trained with."
+            f"{where}: {name} does not fit the network, which takes the logarithm of its noise condition (fourier time embedding); "
+            "here the condition can be 0 or less. Give the scheduler that it was trained with."
         )
     if embedding == "learned" and found.times is None:
         raise InputError(
-            f"{where}: {name} does not fit the network, which knows whole steps alone (learned time embedding)."
+            f"{where}: {name} does not fit the network, which is defined only at whole steps (learned time embedding)."
         )
     return replace(found, condition=_whole(found.condition)) if embedding == "learned" else found
 
 
 def _whole(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Steps as they are where they are whole, and a refusal of all others."""
+    """The conditioning of a network that is defined only at whole steps; others raise an error."""
 
-    def told(t: Tensor) -> Tensor:
-        asked = step(t)
-        if bool(torch.any((asked - asked.round()).abs() > 1e-3)):
+    def condition(t: Tensor) -> Tensor:
+        fractional = step(t)
+        if bool(torch.any((fractional - fractional.round()).abs() > 1e-3)):
             raise InputError(
-                "t: lies between two steps, which this network cannot be asked (learned time embedding); take one of the "
+                "t: lies between two steps, where this network is not defined (learned time embedding); use one of the "
                 "score's `times`, or `nearest(t)`."
             )
-        return asked.round()
+        return fractional.round()
 
-    return told
+    return condition
 
 
 def _known(config: Mapping[str, Any], where: str) -> str:
     """The prediction type."""
     kind = "sample" if config.get("predict_epsilon") is False else config.get("prediction_type", "epsilon")
     if not isinstance(kind, str) or kind not in _PREDICTIONS:
-        raise InputError(f"{where}: prediction_type {kind!r} is not known; known are {', '.join(_PREDICTIONS)}.")
+        raise InputError(f"{where}: prediction_type {kind!r} is not known; choose one of {', '.join(_PREDICTIONS)}.")
     return _PREDICTIONS[kind]
 
 
 def _preserving(config: Mapping[str, Any], where: str) -> Schedule:
     prediction = _known(config, where)
-    if prediction == "velocity" or config.get("use_flow_sigmas"):  # DPM-Solver and its like sample flow models too
+    if prediction == "velocity" or config.get(
+        "use_flow_sigmas"
+    ):  # DPM-Solver and similar schedulers also sample flow-matching models
         return _flow(config, where, prediction)
     betas = _betas(config, where)
     times = t_from_integrated_beta(np.cumsum(-np.log1p(-betas)))
     words = f"variance-preserving, {times.size:,} steps"
-    if config.get("timestep_type") == "continuous" and prediction == "v":  # diffusers tells steps with all others
+    if (
+        config.get("timestep_type") == "continuous" and prediction == "v"
+    ):  # with all others, diffusers conditions on steps
         reach = (float(times[0]), float(times[-1]))
         return Schedule(prediction, "vp", CONDITIONS["log-sigma"], reach, "variance-preserving, continuous")
 
@@ -127,15 +131,15 @@ def _preserving(config: Mapping[str, Any], where: str) -> Schedule:
 
 
 def _betas(config: Mapping[str, Any], where: str) -> NDArray[np.float64]:
-    """Noise added by each step, as diffusers computes them, without a last step that leaves no signal."""
+    """The betas as diffusers computes them, without a last step that leaves no signal."""
     import diffusers
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy's, met by some of the schedulers
+            warnings.simplefilter("ignore", DeprecationWarning)  # some schedulers trigger NumPy's
             scheduler = getattr(diffusers, str(config["_class_name"])).from_config(dict(config))
         betas = np.asarray(scheduler.betas, dtype=np.float64)
-    except Exception as error:  # a configuration can hold anything, and schedulers raise whatever befalls them
+    except Exception as error:  # a configuration can hold anything, and schedulers raise errors of many kinds
         raise InputError(
             f"{where}: the scheduler {config['_class_name']} cannot be set up ({reason_of(error)})."
         ) from error
@@ -151,16 +155,16 @@ def _edm(config: Mapping[str, Any], where: str) -> Schedule:
 
 
 def _cosine(config: Mapping[str, Any], where: str) -> Schedule:
-    def told(t: Tensor) -> Tensor:
+    def condition(t: Tensor) -> Tensor:
         return t.sqrt().atan() * (2 / math.pi)
 
-    return _preconditioned(config, where, told, 1.0, (0.3, 500.0), "cosine")
+    return _preconditioned(config, where, condition, 1.0, (0.3, 500.0), "cosine")
 
 
 def _preconditioned(
     config: Mapping[str, Any],
     where: str,
-    told: Callable[[Tensor], Tensor],
+    condition: Callable[[Tensor], Tensor],
     sigma_data: float,
     ends: tuple[float, float],
     name: str,
@@ -174,7 +178,7 @@ def _preconditioned(
     if not (0 < low < high < math.inf and 0 < sigma < math.inf):
         raise InputError(f"{where}: needs 0 < sigma_min < sigma_max and sigma_data above 0.")
     words = f"{name}, any noise level from {low:g} to {high:g}"
-    return Schedule("denoised", "ve", told, (low**2, high**2), words, preconditioning=(sigma, signs[prediction]))
+    return Schedule("denoised", "ve", condition, (low**2, high**2), words, preconditioning=(sigma, signs[prediction]))
 
 
 def _exploding(config: Mapping[str, Any], where: str) -> Schedule:
@@ -183,7 +187,7 @@ def _exploding(config: Mapping[str, Any], where: str) -> Schedule:
 
 
 def _karras(config: Mapping[str, Any], where: str) -> Schedule:
-    # Its levels are on the scale of the data, [-1, 1]; the network's are half of them.
+    # Its levels are on the scale of the data, [-1, 1]; the network's are half as large.
     low, high = _number(config, "sigma_min", 0.02, where), _number(config, "sigma_max", 100.0, where)
     return _on_unit_scale(low / 2, high / 2, where)
 
@@ -198,20 +202,22 @@ def _on_unit_scale(low: float, high: float, where: str) -> Schedule:
 
 def _flow(config: Mapping[str, Any], where: str, prediction: str = "velocity") -> Schedule:
     if config.get("invert_sigmas"):
-        raise InputError(f"{where}: a flow with invert_sigmas counts its time from the data; that is not supported.")
+        raise InputError(f"{where}: flow matching with invert_sigmas, where time starts at the data, is not supported.")
     steps = _number(config, "num_train_timesteps", 1000.0, where)
     if steps < 2:
         raise InputError(f"{where}: num_train_timesteps must be at least 2, got {steps:g}.")
 
-    def told(t: Tensor) -> Tensor:
+    def condition(t: Tensor) -> Tensor:
         return steps * CONDITIONS["flow"](t)
 
     reach = (t_from_flow(1 / steps), t_from_flow(1 - 1 / steps))
-    return Schedule(prediction, "flow", told, reach, f"flow matching, time from {1 / steps:g} to {1 - 1 / steps:g}")
+    return Schedule(
+        prediction, "flow", condition, reach, f"flow matching, time from {1 / steps:g} to {1 - 1 / steps:g}"
+    )
 
 
 def _number(config: Mapping[str, Any], key: str, usual: float, where: str) -> float:
-    """A finite number of a configuration."""
+    """A finite number from a configuration."""
     value = config.get(key, usual)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InputError(f"{where}: {key} must be a number, got {value!r}.")

@@ -15,14 +15,14 @@ __all__ = ["claims"]
 
 def claims(
     *,
-    records: Annotated[Path, Parameter(help="Folder that holds a run of every experiment.")] = Path("docs/gallery"),
+    records: Annotated[Path, Parameter(help="Folder with a run of every experiment.")] = Path("docs/gallery"),
     out: Annotated[Path, Parameter(help="Folder of claims.md and errata.md.")] = Path("docs"),
     check: Annotated[
         bool, Parameter(help="Write nothing; fail if the documents differ from the records.", negative="")
     ] = False,
     json_: Annotated[bool, Parameter(name="--json", help="Print the verdicts as JSON.", negative="")] = False,
 ) -> None:
-    """Judge every statement of the paper from the records of its reproduction; writes docs/claims.md and errata.md."""
+    """Judge every statement of the paper from the records of its reproduction, and write docs/claims.md and errata.md."""
     verdicts = verdicts_of(records)
     if json_:
         print(json.dumps([v.plain() for v in verdicts], indent=2))

@@ -13,9 +13,11 @@ SCALES: Collection[str] = ("quick", "reduced", "full")
 
 @dataclass(frozen=True)
 class ReproduceRequest(Request):
-    """The paper's figures, with verdicts on what it says about them."""
+    """Reproduce the paper's figures, with verdicts on its statements about them."""
 
-    name: str = option("", help="An experiment, as fig4, or all; without one, the list of them.", positional=True)
+    name: str = option(
+        "", help="Experiment, such as fig4, or all; by default the experiments are listed.", positional=True
+    )
     scale: str = option(
         "quick",
         help="quick (80 seconds at most), full (the paper's own parameters) or, for fig6, reduced (small networks).",
@@ -23,12 +25,12 @@ class ReproduceRequest(Request):
     )
     data: str | None = option(
         None,
-        help="Folder of the data that do not come with geomem (fig6, reduced and full).",
+        help="Folder of data that are not part of geomem (needed for fig6, reduced and full).",
         path=True,
         recorded=False,
     )
     steps: int | None = option(
-        None, help="Training steps of the networks (fig5, fig6, fig15, fig16) instead of the scale's.", least=1
+        None, help="Number of training steps (fig5, fig6, fig15, fig16); by default the scale's.", least=1
     )
     seed: int = option(0, help="Random seed.", least=0)
     list: bool = option(False, help="List the experiments and how long they take.", recorded=False)

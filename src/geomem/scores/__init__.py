@@ -1,4 +1,4 @@
-"""Scores grad log p_t(x) in variance-exploding coordinates: exact, empirical, and of trained networks."""
+"""Scores grad log p_t(x) in variance-exploding coordinates: exact scores, empirical scores, and trained networks."""
 
 from geomem.scores.base import DensityScore, Score, events
 from geomem.scores.empirical import EmpiricalScore

@@ -15,19 +15,19 @@ from geomem.scores.sums import LOG2E, Sums
 
 __all__ = ["Around"]
 
-# How many times shorter than p and the y - x0 the mean of y - x may be before a query is repeated in float64.
+# If the mean of y - x is this many times shorter than p and the y - x0, the query is recomputed in float64.
 _CANCELLED = 4
-# Fewer dimensions are computed in float64 throughout.
+# Below this number of dimensions, everything is computed in float64.
 _DIMENSIONS = 64
 
 
 class Around(Mixture):
-    """A view of an `EmpiricalScore` that knows the distances of all samples from one point, and is fast around it.
+    """A view of an `EmpiricalScore` that stores the distances of all samples from one point, and is fast around it.
 
-    Values are those of the score that it was made from, at any x, to the precision of x's dtype. Made by `EmpiricalScore.around`.
+    Its values equal those of the original score, at any x, to the precision of x's dtype. Made by `EmpiricalScore.around`.
 
     Attributes:
-        score: The score that it is a view of.
+        score: The original score.
         centre: x0 (d), float64.
         chance: Probability for random directions of omitting more than the precision allows.
     """
@@ -38,7 +38,7 @@ class Around(Mixture):
 
     @torch.no_grad()
     def moved(self, p: Float[Tensor, "k d"], t: float, dtype: torch.dtype) -> Float[Tensor, "k d"]:
-        """Scores at x0 + p, float64, with the accuracy that `dtype` asks for; the sum is never rounded."""
+        """Scores at x0 + p, float64, to the accuracy of `dtype`; the sum x0 + p is never rounded."""
         out = torch.empty(p.shape, dtype=torch.float64, device=p.device)
         for part, (sums,) in self._accumulated(p.to(torch.float64), t, dtype, (1,)):
             torch.div(sums.shift, sums.weight[:, None] * t, out=out[part])
@@ -56,7 +56,7 @@ class Around(Mixture):
     def _sums(self, x: Tensor, t: Tensor) -> Iterator[tuple[Tensor, Sums]]:
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         values, which = torch.unique(t, return_inverse=True)
-        if values.numel() > max(8, x.shape[0] // 8):  # a pass for each time would take longer
+        if values.numel() > max(8, x.shape[0] // 8):  # one pass per time would take longer
             yield from self.score._sums(x, t)
             return
         x = x.detach()
@@ -67,26 +67,26 @@ class Around(Mixture):
             for part, (sums,) in self._accumulated(p if rows.numel() == len(p) else p[rows], time, dtype, (1,)):
                 yield rows[part], sums
         lost = torch.nonzero(~fine).flatten()
-        nothing = Sums.empty(lost.numel(), p.shape[1], p)  # weights of 0 make everything not a number
+        nothing = Sums.empty(lost.numel(), p.shape[1], p)  # weights of 0 make all results NaN
         yield lost, nothing
 
     def _accumulated(
         self, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...]
     ) -> Iterator[tuple[slice, list[Sums]]]:
-        """Sums for the queries x0 + sign p, some at a time, as `_sums` has them."""
+        """Sums for the queries x0 + sign p, in parts, as in `_sums`."""
         data, d = self._near, p.shape[1]
-        if d < _DIMENSIONS:  # products cost little, and float32 loses more where they do not average over many entries
+        if d < _DIMENSIONS:  # products are cheap, and float32 errors do not average out over few entries
             dtype = torch.float64
         tile = max(16, min(1024, self.memory // (16 * 8 * d)))
-        # Beside the tile: about five numbers a pair, eight a query's entry.
+        # Memory beside the tile: about five numbers per pair, and eight per entry of a query.
         step = max(1, self.memory // 2 // (8 * len(signs) * (5 * tile + 8 * d)))
-        # Two tries of each part share the chance.
+        # Each part is computed at most twice; both attempts share the chance.
         chance = self.chance / max(1, 2 * math.ceil(p.shape[0] / step))
         for start in range(0, p.shape[0], step):
             part = slice(start, min(p.shape[0], start + step))
             found = self._relative(data, p[part], t, dtype, signs, tile, chance)
             if dtype == torch.float32:
-                # Where y - x all but cancels in the mean, float32 holds too few digits of it, and 1e-7 of the weight too much.
+                # Where y - x nearly cancels in the mean, float32 keeps too few digits, and 1e-7 of the weight is too much to omit.
                 length = torch.linalg.vector_norm(p[part], dim=1)
                 lost = [
                     torch.linalg.vector_norm(s.shift, dim=1)
@@ -104,7 +104,7 @@ class Around(Mixture):
         self, data: Near, p: Tensor, t: float, dtype: torch.dtype, signs: tuple[int, ...], tile: int, chance: float
     ) -> list[Sums]:
         """The kernel's sums, in terms of |y - x|^2 and y - x."""
-        # The processor has no tf32; global switches are left alone there.
+        # A CPU has no tf32, so global switches are left unchanged there.
         with torch.no_grad(), full_precision() if p.is_cuda else torch.autocast("cpu", enabled=False):
             found = accumulate(data, p, t, signs=signs, dtype=dtype, chance=chance, tile=tile)
         constant = -data.ordered[0] / 2 - torch.linalg.vector_norm(p, dim=1).square_() / 2

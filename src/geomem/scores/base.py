@@ -1,10 +1,10 @@
-"""What a score is: grad log p_t as a function of (x, t), in variance-exploding coordinates.
+"""The `Score` contract: grad log p_t as a function of (x, t), in variance-exploding coordinates.
 
-One idea holds all of geomem together (Tweedie's formulas): with y the clean point behind the noisy x,
+All of geomem rests on Tweedie's formulas. With y the clean point behind the noisy x,
 
-    s(x, t) = (E[y|x] - x)/t,        I + t J(x, t) = Cov(y|x)/t,
+    s(x, t) = (E[y|x] - x)/t,        I + t J(x, t) = Cov(y|x)/t.
 
-so the Jacobian's spectrum reads as the survival of directions: 0 pinned, 1 free at the scale sqrt t, above 1 where the
+So the eigenvalues of I + t J are the survival of directions: 0 pinned, 1 free at the scale sqrt t, above 1 where the
 posterior has several modes.
 """
 
@@ -24,7 +24,8 @@ __all__ = ["DensityScore", "Events", "Score", "events"]
 class Score(Protocol):
     """The gradient of a log density at noise variance t.
 
-    Laws: independent of batching; dtype and device of x are kept; where there is a log density, its gradient.
+    Laws: values do not depend on batching. Results keep the dtype and device of x. If there is a log density, the score is
+    its gradient.
     """
 
     shape: tuple[int, ...]
@@ -64,13 +65,13 @@ def events(x: Tensor, t: Tensor | float, shape: tuple[int, ...]) -> Events:
     """Rows x (n, d) and times t (n,) from x (*b, *shape) and t () or (*b); t is float64.
 
     Raises:
-        InputError: For an x of another shape or of integers, or times that are not finite and above 0, or do not fit x.
+        InputError: If x has another shape or is not floating point, or if times are not finite and above 0 or do not fit x.
     """
     event = len(shape)
     if x.ndim < event or tuple(x.shape[x.ndim - event :]) != shape:
         raise InputError(f"x: has shape {tuple(x.shape)}, but this score takes (..., {', '.join(map(str, shape))}).")
     if not x.is_floating_point():
-        raise InputError(f"x: is of {x.dtype}, but a score takes floating-point numbers; convert it first.")
+        raise InputError(f"x: has dtype {x.dtype}, but a score takes floating-point numbers; convert it first.")
     batch = x.shape[: x.ndim - event]
     times = torch.as_tensor(t, dtype=torch.float64, device=x.device)
     if not bool(torch.all(torch.isfinite(times) & (times > 0))):

@@ -1,13 +1,13 @@
-r"""Squared distances between points and samples: fast by products, right by differences.
+r"""Squared distances between points and samples: matrix products for speed, direct differences for accuracy.
 
-Both forms are computed in float64. *Direct differences* sum (y - x)^2: they keep all digits, and take a pass over the samples for
+Both forms are computed in float64. *Direct differences* sum (y - x)^2. They keep all digits, but need a pass over the samples for
 each point. The *product form* around the samples' mean c,
 
     |x - y|^2 = |x - c|^2 - 2 (x - c).(y - c) + |y - c|^2,
 
-is one matrix product for all points, and loses digits to cancellation: with the reach R = |x - c| + max |y - c| its error is typically
-4 eps R^2 and at most (d + 8) eps R^2. So products serve where that error does not matter, and elsewhere they find the
-candidates whose distances are then computed from differences.
+is one matrix product for all points, but loses digits to cancellation. With the reach R = |x - c| + max |y - c|, its error is typically
+4 eps R^2 and at most (d + 8) eps R^2. Where that error does not matter, products are used. Elsewhere they only select
+candidates, whose distances are then computed from differences.
 """
 
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from torch import Tensor
 __all__ = ["Samples", "direct", "nearest"]
 
 _EPS = torch.finfo(torch.float64).eps
-# Bytes of float64 copies of samples that are worked on at once, and points whose neighbours are looked up at once.
+# Bytes of float64 copies of samples in memory at once, and number of points whose neighbours are searched at once.
 _BLOCK, _POINTS = 2**25, 1024
-# Distances below this multiple of the product form's error are recomputed from differences: to 1e-10, relative.
+# Distances below this multiple of the product form's error are recomputed from differences, to a relative error of 1e-10.
 _NEAR = 1e10
-# Candidates beyond the k nearest: they usually prove that no other sample is nearer, whatever the rounding.
+# Number of candidates beyond the k nearest. They usually prove that no other sample is nearer, despite rounding.
 _SPARE = 4
 
 
@@ -50,7 +50,7 @@ class Samples:
         rows: y_mu (N, d), by reference.
         centre: Their mean c (d), float64.
         norms: |y_mu - c|^2 (N), float64.
-        tile: Samples that are worked on at once.
+        tile: Number of samples processed at once.
     """
 
     rows: Float[Tensor, "n d"]
@@ -62,7 +62,7 @@ class Samples:
     def of(cls, rows: Float[Tensor, "n d"], *, block: int = _BLOCK) -> "Samples":
         """Two passes over the samples; `block` is the memory, in bytes, of a tile's float64 copy."""
         tile = min(rows.shape[0], max(1, block // (8 * rows.shape[1])))
-        # A running sum: a list of small results keeps the memory of the large copies between them from being given back.
+        # A running sum, because a list of small results would keep the memory of the large copies from being released.
         centre = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
         for some in rows.split(tile):
             centre += some.sum(0, dtype=torch.float64)
@@ -70,7 +70,7 @@ class Samples:
         return cls(rows, centre, direct(rows, centre), tile)
 
     def tiles(self) -> Iterator[tuple[slice, Float[Tensor, "m d"]]]:
-        """Some samples at a time: their place, and y - c in float64."""
+        """Tiles of the samples: their slice, and y - c in float64."""
         for start in range(0, self.rows.shape[0], self.tile):
             part = slice(start, min(start + self.tile, self.rows.shape[0]))
             yield part, self.rows[part].to(torch.float64) - self.centre
@@ -89,11 +89,11 @@ class Samples:
         return 4 * _EPS * self.reach(z)
 
     def products(self, z: Float[Tensor, "p d"], part: slice, y: Float[Tensor, "m d"]) -> Float[Tensor, "p m"]:
-        """The product form at points x = c + z, for one of the tiles; rounding may leave it below 0."""
+        """The product form at points x = c + z, for one tile; rounding may make it negative."""
         return torch.addmm(self.norms[part], z, y.T, alpha=-2).add_(z.square().sum(1)[:, None])
 
     def squares(self, x: Float[Tensor, "p d"], *, error: float) -> Float[Tensor, "p n"]:
-        """Squared distances of all pairs, typically right to `error`, and to 1e-10 of themselves if they are small."""
+        """Squared distances of all pairs, typically accurate to `error`; small ones to a relative error of 1e-10."""
         out = torch.empty(x.shape[0], self.rows.shape[0], dtype=torch.float64, device=x.device)
         x = x.to(torch.float64)
         z = x - self.centre
@@ -113,16 +113,16 @@ class Samples:
 def nearest(
     x: Float[Tensor, "p d"], rows: Float[Tensor, "n d"], k: int, *, own: Int[Tensor, " p"] | None = None
 ) -> tuple[Float[Tensor, "p k"], Int[Tensor, "p k"]]:
-    """Distances, ascending, and numbers of the k samples nearest to each point.
+    """Distances, ascending, and indices of the k samples nearest to each point.
 
-    Products find a few more candidates than k, and differences measure them. Where the products' error could hide a nearer sample
-    behind the last candidate, all samples are measured.
+    Products select a few more candidates than k, and differences give their distances. Where the products' error could hide a
+    nearer sample beyond the last candidate, differences are computed for all samples.
 
     Args:
         x: Points (p, d).
         rows: Samples (N, d).
         k: Number of neighbours, at most N, or N - 1 with `own`.
-        own: For points that are samples, their numbers (p,), which are left out.
+        own: For points that are samples, their indices (p,), which are excluded.
     """
     samples, others = Samples.of(rows), rows.shape[0] - (own is not None)
     found = min(k + _SPARE, others)
@@ -147,7 +147,7 @@ def nearest(
 
 
 def _candidates(samples: Samples, z: Tensor, count: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The nearest samples by products (p, count), ascending, and their numbers."""
+    """The nearest samples by products (p, count), ascending, and their indices."""
     best = torch.empty(len(z), 0, dtype=torch.float64, device=z.device)
     which = torch.empty(len(z), 0, dtype=torch.int64, device=z.device)
     for part, y in samples.tiles():

@@ -1,17 +1,17 @@
-r"""The score that a model of unlimited capacity would learn from N samples (Eqs. 10, 11), right at small t.
+r"""The score that a model of unlimited capacity would learn from N samples (Eqs. 10, 11), accurate at small t.
 
     p_t(x) = (1/N) sum_mu N(x; y_mu, t I),    s(x, t) = sum_mu w_mu (y_mu - x)/t,    w = softmax(-D/2t),
 
 with squared distances D_mu = |x - y_mu|^2. At small t the softmax needs D to about t * 1e-12, which the product form
 |x|^2 + |y|^2 - 2 x.y cannot give: it is wrong by up to eps (|x| + |y|)^2. So D is computed in float64 in two steps:
 
-1. The product form, around the data's mean, for all pairs. Where its error cannot matter at the query's t, that is all.
-2. Otherwise it only screens: with `slack` a bound on its error, a sample can hold more than e^-c of the largest weight
-   only if D <= D_min + 2 t c + 2 slack. These candidates' distances are computed again from direct differences.
-   c = ln N + 43, so all samples that are left out weigh together less than 3e-19, below float64's rounding.
+1. The product form, around the data's mean, for all pairs. If its error is negligible at the query's t, it is used as it is.
+2. Otherwise it only screens. With `slack` a bound on its error, a sample can hold more than e^-c of the largest weight
+   only if D <= D_min + 2 t c + 2 slack. The distances of these candidates are recomputed from direct differences.
+   With c = ln N + 43, all omitted samples together have a weight below 3e-19, less than float64's rounding.
 
-Queries and samples are taken in tiles; a tile adds to running sums (largest logit, sum of weights, of squared weights,
-of weighted differences), so memory stays within the budget whatever their numbers, and sums of data shards would merge.
+Queries and samples are processed in tiles. Each tile adds to running sums (the largest logit, and sums of weights, of squared
+weights and of weighted differences). So memory stays within the budget for any N, and sums of data shards could be merged.
 """
 
 import math
@@ -32,26 +32,25 @@ from geomem.scores.sums import LOG2E, Sums
 
 __all__ = ["EmpiricalScore"]
 
-# Largest typical error of a logit D/2t for which the product form is used as it is: by sums, and by posteriors.
+# Largest typical error of a logit D/2t at which the product form is used as it is: for sums, and for posteriors.
 _LOGIT_ERROR, _POSTERIOR_ERROR = 5e-12, 1e-8
-# Base-2 logits below this are held there: their squares would be subnormal numbers, which are a hundred times slower.
+# Base-2 logits are clamped from below at this value: the squares of smaller weights would be subnormal, a hundred times slower.
 _FLOOR = -505.0
-# Fewest queries in low precision around one point that are worth a pass over the samples of its own.
+# Fewest low-precision queries around one point for which a separate pass over the samples pays.
 _CLOUD = 64
 
 
 class EmpiricalScore(Mixture):
     """Score of the empirical distribution of `data` at noise variance t (Eq. 11).
 
-    Accuracy follows the dtype of x: float64 queries agree with direct differences to 1e-10 relative, also at t = 1e-5 on
-    near-duplicate images far from the origin; for float32 queries scores are right to 1e-6 and effective samples to 1e-5.
-    Results have the dtype of x. For many queries around one point see `around`;
-    there float64 is right to 1e-10 or 1e-15 |x - x0| |y - x0|/t, y the samples with weight, whichever is more. For many t at the same
-    points see `posterior`.
+    Accuracy follows the dtype of x. float64 queries agree with direct differences to a relative error of 1e-10, even at t = 1e-5
+    on near-duplicate images far from the origin. For float32 queries the error is 1e-6 for scores and 1e-5 for effective samples.
+    Results have the dtype of x. For many queries around one point use `around`; its float64 error is the larger of 1e-10 and
+    1e-15 |x - x0| |y - x0|/t, for the samples y with weight. For many t at the same points use `posterior`.
 
     Args:
-        data: Samples (N, *shape), floating point, N >= 1. Kept by reference, not copied; they may be mapped from a file.
-        memory: Working memory in bytes that a call may use beside the data and the result; 256 MiB by default.
+        data: Samples (N, *shape), floating point, N >= 1. Kept by reference, not copied; they may be memory-mapped.
+        memory: Working memory in bytes that a call may use in addition to the data and the result; 256 MiB by default.
 
     Raises:
         InputError: For data that are empty, not floating point, or not finite, or a budget too small for one row.
@@ -61,30 +60,32 @@ class EmpiricalScore(Mixture):
         if data.ndim < 2 or data.numel() == 0:
             raise InputError(f"data: expected samples (N, *shape) with N >= 1, got shape {tuple(data.shape)}.")
         if not data.is_floating_point():
-            raise InputError(f"data: is of {data.dtype}; convert it to floating point and to the model's scale first.")
+            raise InputError(
+                f"data: has dtype {data.dtype}; convert it to floating point and to the model's scale first."
+            )
         super().__init__(data, memory)
         if memory < 2**20 or memory < 128 * self._rows.shape[1]:
-            raise InputError(f"memory: {memory} bytes do not hold the work on one sample; give 1 MiB or more.")
+            raise InputError(f"memory: {memory} bytes are too few to process one sample; give 1 MiB or more.")
         self._samples = Samples.of(self._rows, block=memory // 16)
         if not bool(torch.isfinite(self._samples.centre).all()):
             raise InputError("data: holds values that are not finite.")
 
     def around(self, x0: Float[Tensor, "*shape"], *, chance: float = 0.0) -> Around:
-        """This score for many perturbations of one point, at any times: itself a score, with the same values.
+        """A view of this score that is fast for many perturbations of one point, at any t. It is itself a score, with the same values.
 
-        It computes the distances of all samples from x0 once. Queries x0 + p then take the samples by their distance, as far
-        as they can have weight; in float64, and above all in float32, this is up to hundreds of times faster at small t.
-        Memory of three numbers a sample is kept with it.
+        It computes the distances of all samples from x0 once. Queries x0 + p then use only the nearest samples, those that can have
+        weight. At small t this is up to hundreds of times faster, in float32 even more than in float64. The view stores three
+        numbers per sample.
 
         Args:
             x0: The point (*shape); copied.
-            chance: 0 proves for every x that what is left out does not matter. Where the p were drawn without looking at the
-                data, as Gaussian noise or random directions are, fewer samples suffice: with `chance` as the probability that
-                more is left out than the precision allows (four times 1e-7 of the weight in float32, 1e-15 in float64), for each
-                time of a call. Probes give 1e-6 for their random directions.
+            chance: With 0, the omitted weight is provably negligible for every x. If the p are independent of the data, such as
+                Gaussian noise or random directions, fewer samples suffice. Then `chance` is the probability of omitting more than
+                the precision allows (four times 1e-7 of the weight in float32, 1e-15 in float64), for each time of a call.
+                Probes use 1e-6 for their random directions.
 
         Raises:
-            InputError: For a point of another shape or not finite, or a chance that is not in [0, 1).
+            InputError: If the point has another shape or is not finite, or if chance is not in [0, 1).
 
         >>> score = EmpiricalScore(torch.tensor([[-1.0], [1.0]]))
         >>> score.around(torch.tensor([0.0]))(torch.tensor([[0.5]]), 0.25)
@@ -102,13 +103,13 @@ class EmpiricalScore(Mixture):
     ) -> Posterior:
         """Weights of all samples at points x (p, *shape), for any t >= t_min, from one set of distances.
 
-        Distances come from products where their error in D/2t stays below 1e-8 at t_min, from direct differences otherwise, and
-        for close pairs always. Memory is that of p x N numbers.
+        Distances are computed from products where their error in D/2t stays below 1e-8 at t_min. Otherwise, and always for close
+        pairs, they are computed from direct differences. The result stores p x N numbers.
 
         Args:
             x: Points (p, *shape).
             t_min: Smallest t to evaluate at.
-            exclude: For each point, the number of a sample to leave out (its own, where the point is a sample), or -1.
+            exclude: For each point, the index of a sample to exclude (its own, if the point is a sample), or -1.
 
         Raises:
             InputError: For points of another shape, or a t_min that is not finite and above 0.
@@ -131,7 +132,7 @@ class EmpiricalScore(Mixture):
 
     def _sums(self, x: Tensor, t: Tensor) -> Iterator[tuple[Tensor, Sums]]:
         if x.dtype != torch.float64 and x.shape[0] >= _CLOUD * max(1, torch.unique(t).numel()):
-            # Queries around one point: every sample's distance to it is known better than to each of them.
+            # Queries around one point: the samples' distances to that point are more accurate than their distances to each query.
             middle = x.detach().to(torch.float64).mean(0)
             if bool(((x.to(torch.float64) - middle).square().sum(1) <= 4 * x.shape[1] * t).all()):
                 yield from self.around(middle.reshape(self.shape))._sums(x, t)
@@ -139,8 +140,8 @@ class EmpiricalScore(Mixture):
         d, samples = x.shape[1], self._samples
         z = x.to(torch.float64) - samples.centre
         screened, slack = samples.typical(z) > _LOGIT_ERROR * t, samples.slack(z)
-        del z  # as large as all queries; each part makes its own
-        # Beside the tile: about six numbers a pair and four a query's entry.
+        del z  # as large as all queries, so each part computes its own
+        # Memory beside the tile: about six numbers per pair, and four per entry of a query.
         step = max(1, self.memory // 2 // (8 * (6 * samples.tile + 4 * d)))
         for group, add in ((~screened, self._add_dense), (screened, self._add_screened)):
             for part in torch.nonzero(group).flatten().split(step):
@@ -169,7 +170,7 @@ class EmpiricalScore(Mixture):
     def _add_screened(
         self, sums: Sums, x: Tensor, t: Tensor, tile: slice, y: Tensor, squares: Tensor, slack: Tensor
     ) -> None:
-        """Add those samples of a tile that can matter, by direct differences."""
+        """Add the samples of a tile that can have weight, by direct differences."""
         cut = math.log(self._rows.shape[0]) - math.log(NEGLIGIBLE)
         block = self._rows[tile]
         nearest = torch.minimum((-2 / LOG2E) * t * sums.top, squares.amin(1) + slack)

@@ -1,4 +1,4 @@
-"""The exact score of a Gaussian: the truth of the paper's linear manifold, and the plug-in for real data."""
+"""The exact score of a Gaussian: the ground truth for the paper's linear manifold, and the plug-in for real data."""
 
 import math
 
@@ -55,7 +55,7 @@ class GaussianScore:
     def fit(cls, data: Float[Tensor, "n *shape"]) -> "GaussianScore":
         """The Gaussian plug-in: mean and covariance (divided by n) of samples, eigenvalues descending.
 
-        Eigenvalues that rounding leaves around 0 are set to 0, so directions without variance stay exact.
+        Eigenvalues that are 0 up to rounding are set to 0, so directions without variance stay exact.
         """
         mean, s, axes = principal_components(data, complete=True)
         full = torch.zeros(axes.shape[0], dtype=torch.float64, device=data.device)
@@ -111,11 +111,11 @@ def principal_components(
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, " k"], Float[Tensor, "d m"]]:
     """Mean, variances (descending, divided by n) and axes of samples, float64.
 
-    Variances that rounding leaves around 0 are set to 0, so directions without variance stay exact.
+    Variances that are 0 up to rounding are set to 0, so directions without variance stay exact.
 
     Args:
         data: Samples (n, *shape), n >= 2.
-        complete: Whether the axes are all d, beyond the k = min(n, d) of the samples.
+        complete: Whether to return all d axes, and not only the k = min(n, d) axes that the samples span.
 
     Raises:
         InputError: For fewer than 2 samples.
@@ -127,6 +127,6 @@ def principal_components(
     mean = rows.mean(0)
     rows = (rows - mean).div_(math.sqrt(n))
     if n > d:
-        rows = torch.linalg.qr(rows, mode="r").R  # the same singular values and axes, without the n x n basis
+        rows = torch.linalg.qr(rows, mode="r").R  # same singular values and axes, without the n x n basis
     _, root, axes = torch.linalg.svd(rows, full_matrices=complete)
     return mean, torch.where(root > 1e-12 * root[0], root**2, 0.0), axes.T

@@ -1,30 +1,30 @@
-r"""The sums behind the empirical score, as fast as the processor multiplies matrices and right where that is not enough.
+r"""The sums behind the empirical score, at the speed of matrix products, and accurate where low-precision products are not.
 
-All perturbations of one centre x0 share almost everything. With x = x0 + p, z_mu = y_mu - x0 and D_mu = |z_mu|^2,
+All perturbations of one centre x0 share most of the work. With x = x0 + p, z_mu = y_mu - x0 and D_mu = |z_mu|^2,
 
     -|y_mu - x|^2/2t = (-D_mu/2t + p.z_mu/t) - |p|^2/2t,
 
-the last term is the same for all samples, so a softmax does not see it. What cancels at small t stands in D, which is computed
-once, in float64, from direct differences, for every p and t; what is left for each pair is a product p.z/t of the order
-|z|/sqrt t. From there on:
+the last term is the same for all samples, so it does not change the softmax. The term that loses digits at small t is D. It is
+computed once for all p and t, in float64, from direct differences. What remains for each pair is a product p.z/t of order
+|z|/sqrt t.
 
 **Units.** Logits are multiplied by log2 e, so that weights are powers of 2: exp2 needs no range reduction. Relative to the
-largest logit they are held above 2^-60 in float32 (2^-505 in float64): whatever underflows costs exp and matrix products
-ten to a hundred times their time. N samples held at 2^-60 weigh 5e-14 of the largest for N = 60,000.
+largest logit they are clamped from below at 2^-60 in float32 (2^-505 in float64), because underflow makes exp and matrix
+products ten to a hundred times slower. For N = 60,000, N samples at 2^-60 together have 5e-14 of the largest weight.
 
-**Pruning.** Samples are taken by their distance from x0, until all others together cannot matter; see `pruning`.
+**Pruning.** Samples are added in the order of their distance from x0, until all others together are negligible; see `pruning`.
 
-**Screening.** A product of two tiles in lower precision is off by at most slack = c |p||z|/t, c = 2^-6 in bfloat16 where the
-processor has it (two factors and the result are each rounded to 2^-8) and (d + 8) 2^-24 in float32. Samples that even with it stay below omitted/N of each query's weight so far
-are left out before the product that counts is made: float64 results are screened in float32, all in bfloat16.
-Where most samples pass, a screen is given up for the rest of the call.
+**Screening.** A product of two tiles in lower precision has an error of at most slack = c |p||z|/t. In bfloat16, c = 2^-6: both
+factors and the result are each rounded to 2^-8. In float32, c = (d + 8) 2^-24. A sample is dropped before the accurate product if,
+even with the slack added, it stays below omitted/N of each query's weight so far. All results are screened in bfloat16 where the
+CPU supports it; float64 results are also screened in float32. If most samples pass a screen, it is skipped for the next tiles.
 
-**Precision.** Float32 products are typically off by e = 3 eps |p||z|/(t sqrt d). Where e > 3e-6, samples of which any query may
-have a share w of its largest weight with w e > 1e-7 get their products again in float64, a few columns among many.
+**Precision.** Float32 products have a typical error of e = 3 eps |p||z|/(t sqrt d). Where e > 3e-6, some products are recomputed in
+float64: those of samples that may have, for any query, a share w of its largest weight with w e > 1e-7. These are few columns.
 
-A tile of samples is compared with all queries and added to running sums (largest logit, sums of weights, of squared weights and
-of weighted differences), which are rescaled when a larger logit is met; so memory does not grow with N, and sums merge.
-A mirrored pair x0 +- p shares the products p.z, hence the costly half of the work.
+Each tile of samples is compared with all queries and added to running sums (the largest logit, and sums of weights, of squared
+weights and of weighted differences). The sums are rescaled when a larger logit occurs. So memory does not grow with N, and sums
+can be merged. A mirrored pair x0 +- p shares the products p.z, the expensive half of the work.
 """
 
 import math
@@ -44,18 +44,18 @@ from geomem.scores.sums import LOG2E, Sums
 __all__ = ["Near", "accumulate", "near"]
 
 _EPS32 = torch.finfo(torch.float32).eps
-# Typical error of a float32 logit that is let pass, and the error of a weight, relative to the largest, that then is.
+# Typical error of a float32 logit that is accepted, and otherwise the accepted error of a weight, relative to the largest weight.
 _FINE, _TOLERATED = 3e-6, 1e-7
-# Samples in a tile; that of the nearest begins with FIRST.
+# Number of samples in a tile; the first tile, of the nearest samples, has FIRST.
 _TILE = 1024
-# Tiles after which sums go on from 0.
+# Number of tiles after which float32 sums are moved to float64 and restart from 0.
 _SETTLE = 128
-# Share of samples above which a screen is not worth its time.
+# Share of passing samples above which a screen does not pay.
 _MOST = 0.6
 
 
 class Precision(NamedTuple):
-    """What results in one dtype ask of the kernel: weight that may be left out, and the lowest relative logit, base 2."""
+    """Precision of results in one dtype: the share of the weight that may be omitted, and the lowest relative logit, base 2."""
 
     omitted: float
     floor: float
@@ -66,16 +66,16 @@ PRECISIONS = {torch.float32: Precision(1e-7, -60.0), torch.float64: Precision(1e
 
 @dataclass(frozen=True)
 class Near:
-    """Samples as they are seen from a centre.
+    """Samples and their distances from a centre.
 
     Attributes:
         rows: y_mu (N, d), by reference.
         centre: x0 (d), float64.
-        origin: x0 rounded to the samples' dtype, to float32 where that is coarser: differences from it need no float64 copy of the samples.
+        origin: x0 rounded to the samples' dtype (at least float32), so that differences need no float64 copy of the samples.
         squares: D_mu = |y_mu - x0|^2 (N), float64, in the samples' order.
         ordered: D, ascending.
-        order: The samples' numbers in that order.
-        rounded: origin - x0 in float64, where it is not 0.
+        order: The samples' indices in that order.
+        rounded: origin - x0 in float64; None if it is 0.
     """
 
     rows: Float[Tensor, "n d"]
@@ -110,19 +110,19 @@ def accumulate(
 ) -> list[Sums]:
     """Sums over all samples for the queries x0 + sign p, one for each sign.
 
-    `top` is the largest logit, base 2, relative to the nearest sample's own -D/2t; `shift` is sum of share times (y - origin).
+    `top` is the largest logit, base 2, relative to -D/2t of the nearest sample; `shift` is the sum of share times (y - origin).
 
     Args:
         data: The samples.
         p: Perturbations, float64.
         t: One noise variance.
         signs: 1, or 1 and -1.
-        dtype: Of the results: float32 or float64.
-        chance: Probability of omitting more than the precision allows, for directions drawn without looking at the data;
-            0 proves every query.
-        prune: False takes all samples.
-        skip: False leaves no product out by screens or columns, to compare.
-        tile: Samples at once.
+        dtype: Dtype of the results: float32 or float64.
+        chance: Probability of omitting more than the precision allows, for directions that are independent of the data;
+            0 gives a proof for every query.
+        prune: False uses all samples.
+        skip: False computes every product, without screens and column selection, for comparison.
+        tile: Number of samples processed at once.
     """
     n = data.rows.shape[0]
     work = _Work(data, p, t, tuple(signs), dtype, chance)
@@ -133,7 +133,7 @@ def accumulate(
         while start < needed:
             end = min(needed, start + size)
             work.add(data.rows[data.order[start:end]], data.ordered[start:end])
-            if end <= tile:  # later, little is learned of the largest logits
+            if end <= tile:  # later tiles hardly change the largest logits
                 needed = work.needed(end)
             if needed > n // 2:
                 break
@@ -150,7 +150,7 @@ def accumulate(
 class _Screen:
     """A precision in which samples are screened, and the error of products in units of |p||z|/t.
 
-    Where most of a tile pass, the next tiles are not screened: 1, then 2, 4, ... of them.
+    If most samples of a tile pass, the next tiles are not screened: 1 tile, then 2, 4, ...
     """
 
     dtype: torch.dtype
@@ -165,7 +165,7 @@ class _Screen:
 
 
 class _Work:
-    """One call: queries prepared, and their sums so far."""
+    """State of one call: the prepared queries, and their sums so far."""
 
     def __init__(
         self, data: Near, p: Tensor, t: float, signs: tuple[int, ...], dtype: torch.dtype, chance: float
@@ -183,7 +183,7 @@ class _Work:
             self.screens.append(_Screen(torch.float32, (p.shape[1] + 8) * 2**-24))
 
     def restart(self) -> None:
-        """Forget all sums but the largest logits, which stay true bounds from below."""
+        """Reset all sums but the largest logits, which remain valid lower bounds."""
         for s in self.sums:
             s.weight.zero_()
             s.square.zero_()
@@ -192,8 +192,8 @@ class _Work:
             s.settled = None
 
     def needed(self, done: int) -> int:
-        """How many of the nearest samples have to be taken, given what the first `done` have shown."""
-        # Products here are with y - origin, the bound is on those with y - x0.
+        """Number of nearest samples that are needed, given the sums over the first `done`."""
+        # Products here are with y - origin, but the bound is on those with y - x0.
         lowest = min(float(s.mass().min()) for s in self.sums) / LOG2E - self.rounded
         return needed(
             self.data.ordered,
@@ -230,7 +230,7 @@ class _Work:
                 sums.settle()
 
     def _passing(self, screen: _Screen, z: Tensor, base: Tensor) -> Int[Tensor, " c"]:
-        """Samples that some query may give weight, as far as the screen can tell."""
+        """Samples that may have weight for some query, within the screen's error."""
         if screen.queries is None:
             screen.queries = self.low.to(screen.dtype)
         highest = self._highest((screen.queries @ z.to(screen.dtype).T).to(torch.float32), base)
@@ -262,7 +262,7 @@ class _Work:
         again = self._products(self._wide(rows[refined])) if refined.numel() else None
         low = base.to(torch.float32)
         for i, (sign, sums) in enumerate(zip(self.signs, self.sums, strict=True)):
-            # The last sign may have the products' memory.
+            # The last sign may overwrite the products.
             logits = torch.add(low, products, alpha=sign, out=products if i + 1 == len(self.signs) else None)
             if again is None:
                 top = torch.maximum(sums.top, logits.amax(1))
@@ -277,7 +277,7 @@ class _Work:
             self._sum(sums, share, z, base)
 
     def _doubtful(self, products: Tensor, base: Tensor, z: Tensor) -> Int[Tensor, " c"]:
-        """Columns whose float32 products are not enough."""
+        """Columns whose float32 products are not accurate enough."""
         sizes = self._sizes(z)
         error = sizes * (3 * _EPS32 / math.sqrt(z.shape[1]))
         coarse = torch.nonzero(error > _FINE).flatten()

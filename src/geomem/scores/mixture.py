@@ -1,9 +1,9 @@
-r"""What a mixture of equal Gaussians, one around each sample, says of itself: two ingredients and everything that follows from them.
+r"""A mixture of equal Gaussians, one around each sample. All its properties follow from two ingredients.
 
     p_t(x) = (1/N) sum_mu N(x; y_mu, t I),    w_mu = softmax(-|x - y_mu|^2/2t).
 
-*Sums* over all samples, streamed, give the score, the density and the number of effective samples. *Distances* of all
-samples from one point give the weights, and with these the Jacobian t J = Cov_w(y)/t - I and its spectrum.
+*Sums*, streamed over all samples, give the score, the density and the number of effective samples. *Distances* of all
+samples from one point give the weights, and from these the Jacobian t J = Cov_w(y)/t - I and its spectrum.
 """
 
 import math
@@ -22,7 +22,7 @@ __all__ = ["Mixture"]
 
 
 class Mixture(ABC):
-    """A `DensityScore` of the samples `data` (N, *shape), from their sums and distances.
+    """A `DensityScore` of the samples `data` (N, *shape), computed from sums and distances.
 
     Args:
         data: Samples (N, *shape), by reference.
@@ -36,7 +36,7 @@ class Mixture(ABC):
 
     @abstractmethod
     def _sums(self, x: Tensor, t: Tensor) -> Iterator[tuple[Tensor, Sums]]:
-        """Indices of queries and their sums over all samples, shifts relative to the query, some queries at a time."""
+        """Yields indices of some queries and their sums over all samples; shifts are relative to the query."""
 
     @abstractmethod
     def _distances(self, x: Tensor) -> Float[Tensor, " n"]:
@@ -89,7 +89,7 @@ class Mixture(ABC):
         return out.reshape(*batch, d, d)
 
     def survival(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """Eigenvalues of I + t J = Cov_w(y)/t, descending (*b, d); no d x d matrix where few samples are active."""
+        """Eigenvalues of I + t J = Cov_w(y)/t, descending (*b, d); if few samples have weight, no d x d matrix is formed."""
         rows, times, batch = events(x, t, self.shape)
         out = torch.zeros(rows.shape, dtype=x.dtype, device=x.device)
         for i, origin, log_w in self._log_weights(rows, times):
@@ -97,9 +97,9 @@ class Mixture(ABC):
         return out.reshape(*batch, out.shape[1])
 
     def _log_weights(self, x: Tensor, t: Tensor) -> Iterator[tuple[int, Tensor, Float[Tensor, " n"]]]:
-        """For each query its number, the point in float64, and ln w of every sample, from direct differences.
+        """Yields for each query its index, the point in float64, and ln w of every sample, from direct differences.
 
-        Distances are computed once for queries at the same point that follow each other.
+        Consecutive queries at the same point share their distances.
         """
         squares: Tensor | None = None
         for i in range(x.shape[0]):

@@ -1,4 +1,4 @@
-"""Weighted mean and covariance of samples: of the few that have weight, about a point near them, so that no digit is lost."""
+"""Weighted mean and covariance of the few samples that have weight, about a nearby point, so that no digits are lost."""
 
 import math
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from torch import Tensor
 
 __all__ = ["NEGLIGIBLE", "moments", "scatter", "survival_of"]
 
-# Samples that hold together less than this share of the weight are left out of moments: below float64's rounding.
+# Samples that together hold less than this share of the weight are omitted from moments: it is below float64's rounding.
 NEGLIGIBLE = 2e-19
-# Bytes of float64 copies of samples that are worked on at once.
+# Bytes of float64 copies of samples in memory at once.
 _BLOCK = 2**25
 
 
@@ -23,12 +23,12 @@ def survival_of(
     origin: Float[Tensor, " k"] | None = None,
     negligible: float = NEGLIGIBLE,
 ) -> Float[Tensor, " k"]:
-    """Eigenvalues of Cov_w(rows)/t, descending, float64; no k x k matrix where few samples have weight."""
+    """Eigenvalues of Cov_w(rows)/t, descending, float64; if few samples have weight, no k x k matrix is formed."""
     out = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
     samples, weights, shift = moments(rows, log_w, origin=origin, negligible=negligible)
     if samples.numel() < rows.shape[1]:
         root = _rooted(rows[samples], weights / t, origin, shift)
-        matrix = root @ root.T  # its eigenvalues are those of the k x k matrix that are not 0
+        matrix = root @ root.T  # its eigenvalues are the nonzero ones of the k x k matrix
     else:
         matrix = scatter(rows, samples, weights / t, origin, shift)
     values = torch.linalg.eigvalsh(matrix).flip(0).clamp_min(0)
@@ -43,7 +43,7 @@ def moments(
     origin: Float[Tensor, " k"] | None = None,
     negligible: float = NEGLIGIBLE,
 ) -> tuple[Int[Tensor, " a"], Float[Tensor, " a"], Float[Tensor, " k"]]:
-    """The samples that matter, their weights, and the mean relative to `origin`, which is never rounded to one vector."""
+    """The samples with weight, their weights, and their mean relative to `origin`; the two are never added, which would round."""
     cut = math.log(rows.shape[0]) - math.log(negligible)
     samples = torch.nonzero(log_w > log_w.max() - cut).flatten()
     weights = log_w[samples].exp()

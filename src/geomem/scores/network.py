@@ -1,4 +1,4 @@
-"""The score of a trained network, whatever it predicts, in whichever noise parametrisation and on whichever scale."""
+"""The score of a trained network, for any prediction type, noise parametrisation and data scale."""
 
 from collections.abc import Callable
 
@@ -13,38 +13,38 @@ from geomem.scores.base import Score, events
 
 __all__ = ["PREDICTIONS", "NetworkScore", "dtype_of"]
 
-# The noise eps behind x' = a x_0 + b eps, from what a network predicts.
+# Converts a network's prediction to the noise eps in x' = a x_0 + b eps.
 _Reading = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 PREDICTIONS: dict[str, _Reading] = {
     "noise": lambda out, x, a, b: out,
     "denoised": lambda out, x, a, b: (x - a * out) / b,
     "v": lambda out, x, a, b: (a * out + b * x) / (a**2 + b**2),  # v = a eps - b x_0 (Salimans and Ho 2022)
     "velocity": lambda out, x, a, b: (x + a * out) / (a + b),  # eps - x_0, flow matching
-    "score": lambda out, x, a, b: -b * out,  # the gradient of the log density of x' itself
+    "score": lambda out, x, a, b: -b * out,  # gradient of the log density of x' itself
 }
 
 
 class NetworkScore:
     """Score s(x, t) = -eps^(x, t)/sqrt(t) of a module that predicts the noise, the denoised point, v, a velocity or a score.
 
-    The module sees u' = a u, with u = slope x + offset the point on its own scale and a the signal coefficient of its
-    noise parametrisation at slope^2 t, conditioned on the noise level. It is evaluated in its own dtype and
-    device, results have those of x. Gradients flow; wrap calls in `torch.no_grad()` where they are not needed.
+    The module is evaluated at u' = a u and conditioned on the noise level. Here u = slope x + offset is the point on the
+    module's scale, and a is the signal coefficient of its noise parametrisation at slope^2 t. The module is evaluated in its
+    own dtype and on its own device; results have those of x. Gradients are propagated; use `torch.no_grad()` if you do not
+    need them.
 
     Args:
         module: Called as module(u', condition) with u' (n, *shape) and condition (n,), returns (n, *shape).
         shape: Event shape.
         prediction: "noise", "denoised", "v" (a eps - b x_0), "velocity" (eps - x_0) or "score".
         noise: Parametrisation u' = a u_0 + b eps: "ve", "vp" or "flow".
-        condition: What the module is conditioned on, on its own scale: a name in `noise.CONDITIONS` ("t",
-            "sigma", "log-sigma", "flow") or a function of t (n,), float64.
-        scale: (slope, offset) of the module's own scale: (0.5, 0.5) for one that works on [0, 1] where data are in
-            [-1, 1].
+        condition: What the module is conditioned on: a name in `noise.CONDITIONS` ("t", "sigma", "log-sigma", "flow") or a
+            function of t (n,), float64, with t on the module's scale.
+        scale: (slope, offset) of the module's scale: (0.5, 0.5) if it works on [0, 1] and data are in [-1, 1].
         times: Noise levels (k,) that the network was trained at, ascending, as t of the data; None for all.
-        reach: Least and greatest t at which the network can be evaluated; None for the ends of `times`, or no bounds.
+        reach: Least and greatest t at which the network can be evaluated; None for the ends of `times`, or for no bounds.
 
     Raises:
-        InputError: For an unknown option, or, when called, a t out of reach, or a module whose output has another shape.
+        InputError: For an unknown option; when called, for a t out of reach or an output of another shape.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class NetworkScore:
         """Score (*b, *shape) at x (*b, *shape) and t, () or (*b)."""
         rows, exact, _ = events(x, t, self.shape)
         low, high = self.reach
-        # A t that was a trained level may come back with float32's rounding.
+        # A t at the ends of the trained levels may have been rounded to float32.
         if not bool(torch.all((exact >= low * (1 - 1e-6)) & (exact <= high * (1 + 1e-6)))):
             raise InputError(
-                f"t: between {float(exact.min()):.6g} and {float(exact.max()):.6g}, but this network was trained from "
-                f"{low:.6g} to {high:.6g}; stay within."
+                f"t: lies between {float(exact.min()):.6g} and {float(exact.max()):.6g}, but this network was trained from "
+                f"{low:.6g} to {high:.6g}; choose t within that range."
             )
         exact = exact.clamp(low, high)
         slope, offset = self.scale
@@ -95,7 +95,9 @@ class NetworkScore:
         out = self.module(scaled.reshape(rows.shape[0], *self.shape), condition)
         if not isinstance(out, Tensor) or out.shape != (rows.shape[0], *self.shape):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise InputError(f"module: returned {found} for events of shape {self.shape}; it must return their shape.")
+            raise InputError(
+                f"module: returned {found} for events of shape {self.shape}; its output must have that shape."
+            )
         eps = PREDICTIONS[self.prediction](out.reshape(rows.shape), scaled, a, b)
         return (-eps / exact.sqrt().to(weight)[:, None]).reshape(x.shape).to(x)
 
@@ -105,13 +107,13 @@ class NetworkScore:
         return x + times.reshape(*times.shape, *[1] * (x.ndim - times.ndim)) * self(x, t)
 
     def nearest(self, t: float) -> float:
-        """The noise level nearest to t, in ln t, at which the network was trained; t itself, within reach, for all levels."""
+        """The trained noise level nearest to t, in ln t. If the network was trained at all levels: t, clipped to the reach."""
         if self.times is None:
             return float(np.clip(t, *self.reach))
         return float(self.times[np.argmin(np.abs(np.log(self.times / t)))])
 
 
 def dtype_of(score: Score) -> torch.dtype:
-    """The type that a score is computed in: a network's own, float64 for others."""
+    """The dtype in which a score is computed: a network's own dtype, float64 for other scores."""
     weight = next(iter(score.module.parameters()), None) if isinstance(score, NetworkScore) else None
     return torch.float64 if weight is None else weight.dtype

@@ -1,8 +1,8 @@
-r"""Which samples stand behind a noisy point: the posterior weights of the empirical score, for all t at once.
+r"""The posterior weights of the empirical score at given points, for all t at once.
 
 At a fixed point x only the temperature changes with t: w_mu = softmax(-D_mu/2t) with the same squared distances
-D_mu = |x - y_mu|^2. So they are computed once for each point; weights, effective samples, entropy and survival
-follow for as many t as wanted.
+D_mu = |x - y_mu|^2. So distances are computed once for each point. Weights, effective samples, entropy and survival
+then follow for any number of t.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Posterior:
         samples: y_mu (N, d), by reference.
         x: Points (p, d), float64.
         squares: D_mu (p, N), float64; infinite for an excluded sample.
-        t_min: Smallest t at which the distances are precise enough.
+        t_min: Smallest t at which the distances are accurate enough.
     """
 
     samples: Float[Tensor, "n d"]
@@ -41,7 +41,7 @@ class Posterior:
         return 1 / torch.softmax(self.squares / (-2 * t), 1).square().sum(1)
 
     def entropy(self, t: float) -> Float[Tensor, " p"]:
-        """H(w) = -sum_mu w_mu ln w_mu, in nats; ln N - H is the information that the point holds about the sample."""
+        """H(w) = -sum_mu w_mu ln w_mu, in nats; ln N - H is the information that the point carries about the sample."""
         log_w = self.log_weights(t)
         return -(log_w.exp() * log_w.clamp_min(-1e300)).sum(1)
 
@@ -55,10 +55,10 @@ class Posterior:
         """Eigenvalues of Cov_w(y)/t at one point, descending.
 
         Args:
-            point: Number of the point.
+            point: Index of the point.
             t: Noise variance.
-            rows: Coordinates (N, k) of the samples to take instead of all: Cov is then that of these coordinates.
-            negligible: Share of the weight that may be left out.
+            rows: Other coordinates (N, k) of the samples, such as principal ones; Cov is then the covariance of these.
+            negligible: Share of the weight that may be omitted.
         """
         log_w = torch.log_softmax(self.squares[point] / (-2 * t), 0)
         chosen = self.samples if rows is None else rows

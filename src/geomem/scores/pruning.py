@@ -1,18 +1,20 @@
-r"""How many of the samples nearest to x0 have to be taken, so that all others together weigh next to nothing.
+r"""How many of the samples nearest to x0 are needed, so that all others together have negligible weight.
 
-Queries are x = x0 + p, samples y_mu = x0 + z_mu, with D_mu = |z_mu|^2. Let e^m be the smallest, over queries, of the weights of all samples met so
-far, and W_k the weight of all but the j nearest for query k. They may be left out when all W_k <= omitted e^m is certain.
+Queries are x = x0 + p, samples y_mu = x0 + z_mu, with D_mu = |z_mu|^2. For each query, add the weights of all samples processed so
+far; let e^m be the smallest of these sums. Let W_k be the weight of all but the j nearest samples for query k. These samples may be
+omitted once W_k <= omitted e^m is certain for all k.
 
-- For any p, by Cauchy and Schwarz: with l = |p|/sqrt t and u_mu = sqrt(D_mu/t), W <= sum exp(-u^2/2 + l u) over the rest.
-- For a direction that was drawn without looking at the data, Gaussian or uniform, p.z has no larger exponential moments than a
-  Gaussian of standard deviation |p||z|/sqrt d: E exp(theta p.z/t) <= exp(theta^2 s^2 u^2/2), s = l/sqrt d. By
-  (sum w)^theta <= sum w^theta for 0 < theta <= 1 and Markov's inequality, whatever m turns out to be,
+- For any p, by the Cauchy-Schwarz inequality: with l = |p|/sqrt t and u_mu = sqrt(D_mu/t), W <= sum exp(-u^2/2 + l u) over the
+  omitted samples.
+- Let p be a Gaussian or uniform direction that is independent of the data. Then the exponential moments of p.z are at most those
+  of a Gaussian of standard deviation |p||z|/sqrt d: E exp(theta p.z/t) <= exp(theta^2 s^2 u^2/2), s = l/sqrt d. Now use
+  (sum w)^theta <= sum w^theta for 0 < theta <= 1 and Markov's inequality. For any m, if
 
-      omitted^-theta e^(-theta m) sum exp(-theta (1 - theta s^2) u^2/2) <= chance/(K J)
+      omitted^-theta e^(-theta m) sum exp(-theta (1 - theta s^2) u^2/2) <= chance/(K J),
 
-  makes W_k > omitted e^m for one of K queries less likely than `chance`, when j and theta are among J pairs fixed before: j goes in
-  steps of a fourth of an octave, and theta s^2 is taken from a short list, near where it serves best. This is tighter than a
-  bound on the largest of all K N products, since it counts samples by how near they are.
+  then W_k > omitted e^m for any of the K queries has a probability below `chance`. Here (j, theta) must be one of J pairs fixed in
+  advance: j increases in steps of a quarter octave, and theta s^2 is taken from a short list of values near the optimum. This
+  is tighter than a bound on the largest of all K N products, since it accounts for the distance of each sample.
 """
 
 import math
@@ -23,12 +25,12 @@ from torch import Tensor
 
 __all__ = ["FIRST", "THETAS", "needed"]
 
-# Fewest samples that are taken.
+# Fewest samples that are used.
 FIRST = 16
-# Values of theta s^2 for which pruning may decide, and places j in each octave.
+# Values of theta s^2 that are tried, and number of values of j per octave.
 THETAS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 _STEPS = 4
-# Fewest dimensions in which random directions are known to be better than Cauchy and Schwarz.
+# Fewest dimensions in which the bound for random directions is known to be better than Cauchy-Schwarz.
 _MANY = 64
 
 
@@ -44,18 +46,18 @@ def needed(
     queries: int,
     chance: float,
 ) -> int:
-    """Number of the nearest samples to take.
+    """Number of the nearest samples that are needed.
 
     Args:
         ordered: D, ascending.
-        done: Samples met so far.
+        done: Number of samples processed so far.
         t: Noise variance.
         lowest: m, relative to the nearest sample's own logit -D_min/2t.
-        omitted: Logarithm of the share that may be left out.
+        omitted: Logarithm of the share that may be omitted.
         length: Largest |p|.
         dim: d.
-        queries: Number of them, K.
-        chance: Probability of omitting more, for directions drawn without looking at the data; 0 proves every query.
+        queries: Number K of queries.
+        chance: Probability of omitting more, for directions that are independent of the data; 0 gives a proof for every query.
     """
     n = ordered.numel()
     if done == n:
@@ -71,13 +73,13 @@ def needed(
     product = min(THETAS, key=lambda value: abs(value - best))  # theta s^2
     theta = 1.0 if s_squared <= product else product / s_squared
     gain = theta * (1 - theta * s_squared)
-    # exp(-theta m) and exp(-gain D/2t) are of opposite sizes: D_min/2t is taken out of both.
+    # exp(-theta m) is huge where exp(-gain D/2t) is tiny, so D_min/2t is factored out of both.
     taken = done + _within(-gain * beyond, allowed + theta * (omitted + lowest) - (theta - gain) * base)
     return min(n, next(place for place in [*places, n] if place >= taken))
 
 
 def _within(logs: Float[Tensor, " n"], allowed: float) -> int:
-    """How many terms must be taken so that the sum of exp of all others is at most exp(allowed)."""
-    # One term above e^0 is too many already, and far below it nothing counts; underflowing would take long.
+    """Number of leading terms to keep, so that the sum of exp of all others is at most exp(allowed)."""
+    # A term above e^0 already exceeds the bound, and terms far below it do not count; clamping avoids slow subnormal numbers.
     left = (logs - allowed).clamp_(-100, 1).exp_().flip(0).cumsum_(0)
     return int(torch.count_nonzero(left > 1))

@@ -1,10 +1,10 @@
-r"""Sampling over any score: the reverse diffusion of Eq. 2, and the probability-flow ODE that has the same marginals.
+r"""Sampling from any score: the reverse diffusion of Eq. 2, and the probability-flow ODE, which has the same marginals.
 
-Both go through times t_0 > t_1 > ... down to t_min > 0 and end with the denoised point D = x + t s there.
+Both pass through times t_0 > t_1 > ... > t_min > 0 and return the denoised point D = x + t s at t_min.
 
-- Reverse diffusion, dx = -s dt + dZ with t falling: Euler-Maruyama, weak error of first order in the steps.
-- The flow, dx/dt = -s/2. In sigma = sqrt(t) it reads dx/dsigma = -sigma s = (x - D)/sigma, and is solved by Heun's
-  second-order method on the noise levels of Karras et al. 2022.
+- Reverse diffusion, dx = -s dt + dZ with decreasing t: Euler-Maruyama, with a weak error of first order in the step size.
+- Probability-flow ODE, dx/dt = -s/2. In sigma = sqrt(t) it reads dx/dsigma = -sigma s = (x - D)/sigma. It is solved by
+  Heun's second-order method on the noise levels of Karras et al. 2022.
 """
 
 import torch
@@ -34,11 +34,11 @@ def noise_levels(steps: int, *, t_min: float, t_max: float, rho: float = 7.0) ->
 
 @torch.no_grad()
 def heun(score: Score, x: Float[Tensor, "n *shape"], levels: Float[Tensor, " k"]) -> Float[Tensor, "n *shape"]:
-    """Follow the flow from x at levels[0] down to levels[-1], then take the denoised point there.
+    """Solve the probability-flow ODE from x at levels[0] down to levels[-1], and return the denoised point there.
 
     Args:
         score: Any score.
-        x: Points (n, *shape) at noise variance levels[0]: noise of that variance, for samples of the model.
+        x: Points (n, *shape) at noise variance levels[0]. To sample from the model, draw noise of that variance.
         levels: Descending times, see `noise_levels`; 2 (steps - 1) + 1 score evaluations.
 
     Returns:
@@ -58,10 +58,10 @@ def heun(score: Score, x: Float[Tensor, "n *shape"], levels: Float[Tensor, " k"]
 def reverse_diffusion(
     score: Score, x: Float[Tensor, "n *shape"], levels: Float[Tensor, " k"], *, generator: torch.Generator
 ) -> Float[Tensor, "n *shape"]:
-    """Follow the reverse diffusion (Eq. 2) from x at levels[0] down to levels[-1], then take the denoised point there.
+    """Simulate the reverse diffusion (Eq. 2) from x at levels[0] down to levels[-1], and return the denoised point there.
 
-    x <- x + (t_k - t_{k+1}) s(x, t_k) + sqrt(t_k - t_{k+1}) eps. Unlike the flow it forgets where it started: noise
-    that is added late is corrected by the score, and so are errors.
+    x <- x + (t_k - t_{k+1}) s(x, t_k) + sqrt(t_k - t_{k+1}) eps. Unlike the probability-flow ODE, it forgets its initial
+    point: the score corrects earlier errors as it does earlier noise.
 
     Args:
         score: Any score.

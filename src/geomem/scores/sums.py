@@ -1,4 +1,4 @@
-"""Running sums over samples for many queries at once: they are rescaled as larger logits are met, so they merge in any order."""
+"""Running sums over samples for many queries at once. They are rescaled when a larger logit occurs, so they merge in any order."""
 
 import math
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ LOG2E = math.log2(math.e)
 
 @dataclass
 class Sums:
-    """Running sums over samples, one row per query, all relative to 2^top; float64 but for `shift`.
+    """Running sums over samples, one row per query, all relative to 2^top; float64 except for `shift`.
 
-    Of weights, squared weights, weighted differences, and weighted squared lengths of these (`spread`, around a point alone).
+    They are sums of weights (`weight`), of squared weights (`square`), of weighted differences (`shift`), and of weighted squared
+    lengths of these (`spread`, only around a point).
     """
 
     top: Tensor
@@ -26,7 +27,7 @@ class Sums:
     shift: Tensor
     spread: Tensor
     settled: Tensor | None = None
-    """Shift of tiles long ago, float64: thousands of additions in float32 would be seen in it."""
+    """Shift of earlier tiles, float64, because thousands of additions in float32 would lose accuracy."""
 
     @classmethod
     def empty(cls, rows: int, dim: int, like: Tensor, dtype: torch.dtype = torch.float64) -> "Sums":
@@ -38,7 +39,7 @@ class Sums:
         return cls(zeros(rows) - math.inf, zeros(rows), zeros(rows), zeros(rows, dim, dtype=dtype), zeros(rows))
 
     def mass(self) -> Float[Tensor, " k"]:
-        """Logarithm, base 2, of the weight so far; at least the largest logit, also where sums begin again."""
+        """Base-2 logarithm of the weight so far; at least the largest logit, also after sums were reset."""
         return self.top + self.weight.clamp_min(1).log2()
 
     def rescale(self, top: Tensor) -> None:
@@ -58,13 +59,13 @@ class Sums:
         self.shift.zero_()
 
     def close(self) -> "Sums":
-        """These sums, with the whole shift in its place."""
+        """These sums, with the settled shift added to `shift`."""
         if self.settled is not None:
             self.shift, self.settled = (self.settled + self.shift).to(self.shift.dtype), None
         return self
 
     def replace(self, rows: Int[Tensor, " r"], by: "Sums") -> None:
-        """Put the sums of other queries in the place of some."""
+        """Replace the sums of some queries."""
         for mine, theirs in (
             (self.top, by.top),
             (self.weight, by.weight),
@@ -75,7 +76,7 @@ class Sums:
             mine[rows] = theirs.to(mine.dtype)
 
     def add(self, share: Float[Tensor, "k n"], z: Float[Tensor, "n d"], squares: Float[Tensor, " n"]) -> None:
-        """Add samples at z, of these squared lengths, with weights `share` relative to 2^top; overwrites `share`."""
+        """Add samples at z, with squared lengths `squares` and weights `share` relative to 2^top; overwrites `share`."""
         self.weight += share.sum(1)
         self.spread += share @ squares.to(share.dtype)
         self.shift.addmm_(share, z)

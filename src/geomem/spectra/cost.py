@@ -1,4 +1,4 @@
-"""What spectra cost, known before they are computed: memory and time of one evaluation, and of the linear algebra."""
+"""Estimated cost of spectra: memory and time of one evaluation, and time of the linear algebra."""
 
 import math
 from collections.abc import Iterator
@@ -16,27 +16,27 @@ from geomem.spectra.exact import dense_spectrum
 
 __all__ = ["MEMORY", "Cost", "batch_within", "decomposition_seconds", "measured_cost", "usual_batch"]
 
-# Bytes that evaluations may hold at once where nothing else is asked for.
+# Default memory budget of evaluations, in bytes.
 MEMORY = 2**31
-# Most scores evaluated at once: beyond, nothing is gained by more.
+# Largest batch: beyond it, evaluation gets no faster.
 _LARGEST = 4096
-# Values of the points in a batch that a processor's caches hold, and points in a batch of a GPU.
+# Number of values in a batch that fit into a CPU's caches, and number of points in a GPU's batch.
 _CACHED, _ON_GPU = 2**15, 1024
 _FEWEST = 4
-# Seconds after which a measurement is not repeated.
+# A measurement that takes longer than this, in seconds, is not repeated.
 _LONG = 1.0
-# Largest matrix whose decomposition is timed; larger ones take longer by the cube of their side.
+# Largest matrix whose decomposition is timed; for larger ones the time is extrapolated by the cube of the side.
 _SIDE = 384
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of evaluating a score.
+    """Cost of evaluating a score.
 
     Attributes:
-        batch: Scores evaluated at once.
-        seconds: Of one score in such a batch.
-        memory: Bytes that one score in a batch needs at most.
+        batch: Batch size.
+        seconds: Time per score in such a batch.
+        memory: Upper bound on the bytes per score in a batch.
     """
 
     batch: int
@@ -45,13 +45,13 @@ class Cost:
 
 
 def usual_batch(score: Score, memory: int, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> int:
-    """How many scores to evaluate at once: about what is fastest, within `memory` bytes.
+    """Batch size that is about the fastest, within `memory` bytes.
 
-    It depends on the score's shape and the device alone, not on how busy the machine is: last bits of a network's results
-    depend on the batch.
+    It depends only on the score's shape and the device, not on the load of the machine, because the last bits of a network's
+    results depend on the batch size.
 
     Raises:
-        InputError: If not even one fits.
+        InputError: If not even one evaluation fits.
     """
     d = math.prod(score.shape)
     fast = _ON_GPU if torch.device(device).type == "cuda" else min(_ON_GPU, max(_FEWEST, _CACHED // d))
@@ -59,22 +59,22 @@ def usual_batch(score: Score, memory: int, *, dtype: torch.dtype = torch.float32
 
 
 def batch_within(score: Score, memory: int, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> int:
-    """How many scores fit into `memory` bytes at once, 4,096 at most.
+    """Number of scores that can be evaluated at once within `memory` bytes, at most 4,096.
 
-    A network is run once on one point, and the outputs of all its modules are added up as if none were freed before the
-    end: more than what an evaluation without gradients holds.
+    A network is evaluated once at one point, and the sizes of the outputs of all its modules are added. This is an upper
+    bound, because an evaluation without gradients frees them earlier.
 
     Raises:
-        InputError: If not even one fits.
+        InputError: If not even one evaluation fits.
     """
     return _fitting(_memory(score, dtype, device), memory)
 
 
 def _fitting(needed: int, memory: int) -> int:
-    """How many evaluations that need so many bytes each fit into the memory."""
+    """Number of evaluations that fit into the memory, for the bytes needed by each."""
     if needed > memory:
         raise InputError(
-            f"memory: one evaluation may need {needed / 2**20:,.3g} MiB, but {memory / 2**20:,.3g} MiB are allowed; allow more."
+            f"memory: one evaluation may need {needed / 2**20:,.3g} MiB, but the budget is {memory / 2**20:,.3g} MiB; increase it."
         )
     return min(_LARGEST, memory // needed)
 
@@ -82,29 +82,29 @@ def _fitting(needed: int, memory: int) -> int:
 def measured_cost(
     score: Score, t: float, *, memory: int = MEMORY, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> Cost:
-    """The usual batch within a memory budget, and the seconds that one score takes in it.
+    """Batch size within a memory budget, and the measured time per score.
 
     Args:
         score: Any score.
         t: A noise level within its reach.
-        memory: Bytes that evaluations may hold.
-        dtype: Of the points.
-        device: Of the points.
+        memory: Memory budget of evaluations, in bytes.
+        dtype: Dtype of the points.
+        device: Device of the points.
 
     Raises:
-        InputError: If one evaluation alone needs more memory.
+        InputError: If one evaluation alone exceeds the budget.
     """
     batch = usual_batch(score, memory, dtype=dtype, device=device)
     x = torch.zeros(batch, *score.shape, dtype=dtype, device=device)
     with full_precision():
         took = _timed(score, x, t)
-        if took < _LONG:  # the first also pays for what is set up once
+        if took < _LONG:  # the first call includes one-time setup
             took = min(took, _timed(score, x, t))
     return Cost(batch, took / batch, _memory(score, dtype, device))
 
 
 def decomposition_seconds(dim: int, *, vectors: bool = False) -> float:
-    """Seconds that the spectrum of one Jacobian in `dim` dimensions takes once it is known, on this machine's processor."""
+    """Seconds that the decomposition of one Jacobian in `dim` dimensions takes on this machine's CPU."""
     side = min(dim, _SIDE)
     j = torch.randn(1, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     start = perf_counter()
@@ -115,7 +115,7 @@ def decomposition_seconds(dim: int, *, vectors: bool = False) -> float:
 @torch.no_grad()
 def _timed(score: Score, x: Tensor, t: float) -> float:
     start = perf_counter()
-    float(score(x, t).sum())  # a device is done when its number is here
+    float(score(x, t).sum())  # reading the value waits for the device
     return perf_counter() - start
 
 
@@ -134,7 +134,7 @@ def _memory(score: Score, dtype: torch.dtype, device: str) -> int:
 
 @contextmanager
 def _outputs(module: nn.Module) -> Iterator[list[int]]:
-    """Bytes of every module's output, as they are made."""
+    """Collect the sizes in bytes of all module outputs."""
     sizes: list[int] = []
 
     def note(_: nn.Module, __: object, out: object) -> None:

@@ -1,10 +1,10 @@
-r"""Dimensions: readings of a spectrum, computed after it as often as you like.
+r"""Readings: dimensions computed from a spectrum, which is measured only once.
 
-Two families. Gap rules look for a sharp drop in the singular values of the Jacobian (Sec. 4): before it lie the
-d - m directions orthogonal to the manifold, after it the m tangent ones. Readings of survival kappa need no gap, which
-real data rarely have: "resolved" counts directions with kappa > 1/2, "degrees of freedom" sums kappa = d + t tr J, and
-FLIPD (Kamkari et al. 2024b) adds t |s|^2. Every rule takes a batch of spectra and returns a `DimensionEstimate`, whose
-status says why there is no number where there is none.
+There are two families. Gap rules look for a sharp drop in the singular values of the Jacobian (Sec. 4): before it lie the
+d - m directions orthogonal to the manifold, after it the m tangent directions. Readings of the survival kappa need no gap,
+which real data rarely have. "Resolved" counts directions with kappa > 1/2, "degrees of freedom" is the sum of all kappa,
+d + t tr J, and FLIPD (Kamkari et al. 2024b) adds t |s|^2 to it. Every rule takes a batch of spectra and returns a
+`DimensionEstimate`, whose status states why a dimension is missing.
 """
 
 from collections.abc import Callable
@@ -45,10 +45,10 @@ class DimensionEstimate:
     """Dimensions of a batch (*b) of spectra.
 
     Attributes:
-        value: Dimension; NaN where there is none.
-        index: Number of singular values before the gap or kink, or of survivals counted; -1 where there is none.
+        value: Dimension; NaN if there is none.
+        index: Number of singular values before the gap or kink, or of survivals counted; -1 if there is none.
         status: "ok"; "no_gap" (flat or smooth spectrum); "too_few" (not enough singular values for the rule, or fewer
-            than d directions probed); "no_survival" (the probe measured none); "not_finite".
+            than d directions probed); "no_survival" (the probe does not measure survival); "not_finite".
     """
 
     value: NDArray[np.float64]
@@ -57,15 +57,15 @@ class DimensionEstimate:
 
 
 def largest_gap(spectrum: Spectrum | Tensor, *, relative: float = 0.1) -> DimensionEstimate:
-    """d - k for the largest gap lambda_k - lambda_{k+1} (Eq. 7), where that is wider than `relative` lambda_1.
+    """d - k for the largest gap lambda_k - lambda_{k+1} (Eq. 7), if it is wider than `relative` lambda_1.
 
     Args:
         spectrum: A spectrum, or all d singular values (*b, d), descending.
-        relative: Least width of a gap, as a share of the largest singular value. Narrower steps are what a smooth or
-            flat spectrum has by chance.
+        relative: Least width of a gap, relative to the largest singular value. A smooth or flat spectrum has narrower
+            steps by chance.
 
     Returns:
-        Dimension, position and status ("no_gap" where no gap is wide enough).
+        Dimension, position and status ("no_gap" if no gap is wide enough).
 
     >>> int(largest_gap(torch.tensor([9.0, 8.9, 8.8, 1.0, 0.9])).value)
     2
@@ -76,10 +76,10 @@ def largest_gap(spectrum: Spectrum | Tensor, *, relative: float = 0.1) -> Dimens
 
 
 def normal_bundle(spectrum: Spectrum | Tensor) -> DimensionEstimate:
-    """Stanczuk et al. 2022: d - k for the largest gap however narrow, made for the score matrix of Alg. 1 with K = 4d.
+    """Stanczuk et al. 2022: d - k for the largest gap of any width. Designed for the score matrix of Alg. 1 with K = 4d.
 
-    The rule always answers, so on spectra without a gap its answer is arbitrary; only a spectrum that is flat to
-    rounding has status "no_gap". `largest_gap` is the same with a threshold.
+    The rule nearly always returns a dimension, so on spectra without a gap its value is arbitrary. Only a spectrum that is
+    flat up to rounding has the status "no_gap". `largest_gap` is the same rule with a threshold.
     """
     return _by_gap(spectrum, 1e-12)
 
@@ -89,19 +89,19 @@ def second_difference(spectrum: Spectrum | Tensor, *, discard: int = 1, threshol
 
     With v the singular values after the first `discard`, D = |v_n - 2 v_{n+1} + v_{n+2}| and n the first index with
     D_n > max(threshold median(D), 1e-12 max v), the dimension is d - (n + discard) - 2. It finds the first gap, which
-    need not be the largest. The paper uses (discard, threshold) = (100, 15) for MNIST and (1000, 10)
+    need not be the largest gap. The paper uses (discard, threshold) = (100, 15) for MNIST and (1000, 10)
     for CIFAR-10 and CelebA.
 
     Args:
         spectrum: A spectrum, or all d singular values (*b, d), descending.
-        discard: Number of largest singular values left out.
+        discard: Number of largest singular values that are ignored (d-bar).
         threshold: c, in medians of D.
 
     Returns:
-        Dimension, position and status ("no_gap" where D nowhere exceeds the threshold).
+        Dimension, position and status ("no_gap" if D never exceeds the threshold).
     """
     if discard < 0 or threshold <= 0:
-        raise InputError("discard, threshold: discard must not be negative, threshold above 0.")
+        raise InputError("discard, threshold: discard must not be negative, and threshold must be above 0.")
     values, complete = _values(spectrum)
     d = values.shape[-1]
     if not complete or d - discard < 3:
@@ -115,7 +115,7 @@ def second_difference(spectrum: Spectrum | Tensor, *, discard: int = 1, threshol
 
 
 def resolved(spectrum: Spectrum, *, threshold: float = RESOLVED) -> DimensionEstimate:
-    """Number of directions whose survival exceeds `threshold`: those still free at the scale sqrt t.
+    """Number of directions whose survival exceeds `threshold`: those that are free at the scale sqrt t.
 
     >>> from geomem.manifolds import LinearManifold
     >>> from geomem.spectra import spectrum
@@ -149,7 +149,7 @@ def flipd(spectrum: Spectrum, score: Tensor) -> DimensionEstimate:
 
 Reading = Callable[[Spectrum], DimensionEstimate]
 
-# Readings of a spectrum with their default thresholds. A new one is a function and a line here: every record, table and page has it.
+# Readings of a spectrum with their default thresholds. One line adds a reading to every record, table and page.
 READINGS: dict[str, Reading] = {
     "largest_gap": largest_gap,
     "second_difference": second_difference,
@@ -161,10 +161,10 @@ READINGS: dict[str, Reading] = {
 
 @dataclass(frozen=True)
 class Preset:
-    """How the paper reads the dimension of a network of one data set (Supp. A).
+    """The paper's settings for the dimension of a network on one data set (Supp. A).
 
     Attributes:
-        discard: Largest singular values left out of Alg. 3 (d-bar).
+        discard: Number of largest singular values that Alg. 3 ignores (d-bar).
         threshold: Threshold of Alg. 3, in medians of the second difference (c).
         step: DDPM step at which the score is probed.
     """
@@ -178,7 +178,7 @@ PRESETS = {"mnist": Preset(100, 15, 0), "cifar10": Preset(1000, 10, 15), "celeba
 
 
 def _values(spectrum: Spectrum | Tensor) -> tuple[NDArray[np.float64], bool]:
-    """Singular values (*b, k) and whether they are all d of them."""
+    """Singular values (*b, k), and whether all d are present."""
     values = spectrum.values if isinstance(spectrum, Spectrum) else spectrum
     complete = not isinstance(spectrum, Spectrum) or values.shape[-1] == spectrum.dim
     return values.detach().cpu().to(torch.float64).numpy(), complete
@@ -194,7 +194,7 @@ def _by_gap(spectrum: Spectrum | Tensor, relative: float) -> DimensionEstimate:
 
 
 def _from_index(values: NDArray[np.float64], index: NDArray[np.int64]) -> DimensionEstimate:
-    """The estimate d - index, "no_gap" where the index is -1."""
+    """The estimate d - index; "no_gap" where the index is -1."""
     finite = np.isfinite(values).all(-1)
     status = np.where(finite, np.where(index >= 0, "ok", "no_gap"), "not_finite")
     fine = status == "ok"

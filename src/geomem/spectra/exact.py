@@ -15,8 +15,8 @@ __all__ = ["differentiated_jacobian", "exact"]
 def exact(score: Score, x: Tensor, t: Tensor, *, vectors: bool, batch_size: int) -> Spectrum:
     """Spectrum of J(x, t) itself, for points x (n, *shape) and t (n).
 
-    For a `DensityScore` J is symmetric, so its singular values are |1 - kappa|/t of the survivals kappa, and its
-    singular vectors eigenvectors; no d x d matrix is formed unless vectors are asked for.
+    For a `DensityScore` J is symmetric. So its singular values are |1 - kappa|/t for the survivals kappa, and its singular
+    vectors are eigenvectors. No d x d matrix is formed unless vectors are requested.
     """
     if isinstance(score, DensityScore) and not vectors:
         survival = score.survival(x.to(torch.float64), t)
@@ -34,8 +34,8 @@ def exact(score: Score, x: Tensor, t: Tensor, *, vectors: bool, batch_size: int)
 def differentiated_jacobian(score: Score, x: Tensor, t: Tensor) -> Float[Tensor, "*b d d"]:
     """J (*b, d, d) by reverse-mode differentiation, one output entry of all points at a time.
 
-    Reverse mode, because forward-mode products through fused attention kernels fail. Points must not influence each
-    other, which a score promises.
+    Reverse mode is used because forward-mode products fail for fused attention kernels. Points must not influence each
+    other, which the `Score` contract guarantees.
     """
     rows, times, batch = events(x, t, score.shape)
     leaf = rows.detach().reshape(rows.shape[0], *score.shape).requires_grad_(True)
@@ -46,13 +46,13 @@ def differentiated_jacobian(score: Score, x: Tensor, t: Tensor) -> Float[Tensor,
 
 
 def finite(values: Tensor, t: Tensor) -> None:
-    """Refuse what a score gave at times t (n) if values (n, ...) are not finite."""
+    """Raise an error if a score's values (n, ...) at times t (n) are not finite."""
     fine = torch.isfinite(values).flatten(1).all(1)
     if not bool(fine.all()):
         bad = int(torch.argmin(fine.to(torch.int8)))
         raise InputError(
-            f"score: is not finite (NaN or infinity) near t = {float(t[bad]):.3g}; its weights may be damaged, or out of the "
-            "range of half precision when they were saved."
+            f"score: is not finite (NaN or infinity) near t = {float(t[bad]):.3g}; its weights may be damaged, or may have been "
+            "outside the range of half precision when they were saved."
         )
 
 

@@ -1,6 +1,6 @@
-r"""Ways to measure a Jacobian from scores around a point, each a function of the same signature in `PROBES`.
+r"""Probes: methods that measure a Jacobian from scores around a point. `PROBES` lists them; all have the same signature.
 
-Perturbations p_k of x0, columns of a matrix; r their length. In J units:
+The perturbations p_k of x0 are the columns of a matrix P and have length r. In J units:
 
     smoothed       p = r e_j,           J_j = [s(x0 + p) - s(x0)]/r                       (Eq. 5, r = sqrt t)
     score-matrix   p Gaussian,          singular values of [s(x0 + p_k)]_k / (r sqrt(K/d)) (Alg. 1, r = sqrt(t d))
@@ -9,13 +9,13 @@ Perturbations p_k of x0, columns of a matrix; r their length. In J units:
     orthonormal    p = r q_j, +-,       J q_j = [s(x0 + p) - s(x0 - p)]/2r                (r = sqrt(t d))
     exact          the derivative
 
-All give J for a linear score, but Gaussian probes smear the normal values over 1 +- sqrt((d-m)/K) and Alg. 1 adds the
-mean score as an outlier; orthonormal mirrored probes do neither. Gaussian noise of variance t has length sqrt(t d):
-there a network was trained, at x0 itself it was not. Survival needs J: for Algs. 1 and 2 it is that of
-the regression on the same scores, which is exact for a linear score too.
+All probes measure J of a linear score. But Gaussian probes spread the normal singular values over 1 +- sqrt((d-m)/K), and
+Alg. 1 adds the mean score as an outlier. Orthonormal mirrored probes do neither. The length r = sqrt(t d) is the typical norm
+of Gaussian noise of variance t: a network was trained at that distance from x0, but not at x0 itself. Survival requires J. For
+Algs. 1 and 2 it is computed by the regression on the same scores, which is also exact for a linear score.
 
-The same directions serve all points and times of one call: a result does not depend on how points are batched, and
-differences between points are free of the probes' noise.
+All points and times of one call share the same directions. So results do not depend on how points are batched, and the
+noise of the probes cancels in differences between points.
 """
 
 import math
@@ -42,7 +42,7 @@ __all__ = ["PROBES", "Measurement", "Probe", "checked", "mirrored", "restricted"
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one call asks of a probe, checked: rows of points, times, and how to perturb them."""
+    """Checked arguments of a probe: rows of points, times, and how to perturb the points."""
 
     score: Score
     x: Float[Tensor, "n d"]
@@ -61,9 +61,9 @@ class Measurement:
 
 Probe = Callable[[Measurement], Spectrum]
 
-# Products of samples, directions and dimensions for which an empirical score is seen from the point: about 10 ms of work.
+# Samples x directions x dimensions from which an empirical score is evaluated by `around`: about 10 ms of work.
 _WORTH = 10**8
-# Probability that a call of an empirical score leaves out more weight than its precision allows.
+# Probability that a call of an empirical score omits more weight than its precision allows.
 _CHANCE = 1e-6
 
 
@@ -87,20 +87,20 @@ def spectrum(
         x: Points (*b, *shape), float32 or float64. A network is evaluated in its own dtype; linear algebra is float64.
         t: Diffusion time, () or (*b).
         probe: One of `PROBES`; None is "exact" for a `DensityScore` and "orthonormal" for anything else.
-        probes: Number K of directions: 4d for Gaussian probes, d for the others (orthonormal may have fewer, which
-            leaves survival out; smoothed and exact always take all).
-        radius: Length of the perturbations, () or (*b); None is the probe's own, see the head of this module.
+        probes: Number K of directions. Default: 4d for Gaussian probes, d for the others. Orthonormal probes may use fewer,
+            but then do not measure survival; smoothed and exact always use all d.
+        radius: Length of the perturbations, () or (*b); None for the default of the probe, see the module docstring.
         vectors: Also return singular vectors.
-        batch_size: Scores evaluated at once; None for as many as the memory holds, 4,096 at most.
-        memory: Bytes that evaluations of a network may hold at once (see `batch_within`).
+        batch_size: Number of scores evaluated at once; None for as many as fit into memory, at most 4,096.
+        memory: Memory budget of a network's evaluations, in bytes (see `batch_within`).
         generator: CPU generator of random directions; None is one seeded with 0.
 
     Returns:
         A `Spectrum` batched over (*b).
 
     Raises:
-        InputError: For an unknown probe, a number of probes that does not fit it, a radius that is not positive, x and t
-            that do not fit the score, a score that is not finite, or a network that does not fit into the memory.
+        InputError: For an unknown probe, an invalid number of probes, a radius that is not positive, x and t that do not
+            fit the score, a score that is not finite, or a network that does not fit into memory.
 
     >>> from geomem.manifolds import LinearManifold
     >>> s = LinearManifold.subspaces(4, [(1, 1.0), (1, 0.25)]).score
@@ -142,7 +142,7 @@ def checked(
         InputError: For points in half precision, or x, t and radius that do not fit or are not positive.
     """
     if x.dtype in (torch.bfloat16, torch.float16):
-        raise InputError(f"x: is of {x.dtype}, too coarse for a spectrum; convert points and network to float32.")
+        raise InputError(f"x: has dtype {x.dtype}, too coarse for a spectrum; convert points and network to float32.")
     rows, times, batch = events(x, t, score.shape)
     if radius is None:
         return rows, times, batch, None
@@ -159,7 +159,7 @@ def checked(
 
 def _exact(m: Measurement) -> Spectrum:
     if m.radius is not None or m.probes is not None:
-        raise InputError("radius, probes: the exact Jacobian has none; leave them out or choose another probe.")
+        raise InputError("radius, probes: the exact Jacobian uses neither; leave them out or choose another probe.")
     return exact(m.score, m.points, m.t, vectors=m.vectors, batch_size=m.batch_size)
 
 
@@ -178,7 +178,7 @@ def _orthonormal(m: Measurement) -> Spectrum:
     d = m.x.shape[1]
     k = d if m.probes is None else m.probes
     if k > d:
-        raise InputError(f"probes: at most {d} directions are orthonormal here, got {k}.")
+        raise InputError(f"probes: at most {d} directions can be orthonormal in {d} dimensions, got {k}.")
     r = (m.t * d).sqrt() if m.radius is None else m.radius
     q = random_rotation(d, generator=m.generator)[:k]
     columns = _halves(m, r, q).mT / r[:, None, None]  # J q_j
@@ -194,7 +194,7 @@ def _orthonormal(m: Measurement) -> Spectrum:
 def _score_matrix(m: Measurement) -> Spectrum:
     r, p = _gaussian(m)
     s = _scores(m, r, p)
-    # The mean score is no linear response, so the regression behind the survival has an intercept.
+    # The mean score is not a linear response, so the regression that gives survival has an intercept.
     j = _regression(s - s.mean(1, keepdim=True), p - p.mean(0), r)
     return _matrix_spectrum(s, j, m, r)
 
@@ -209,7 +209,9 @@ def _regression_probe(m: Measurement) -> Spectrum:
     r, p = _gaussian(m)
     j = _regression(_halves(m, r, p), p, r)
     if j is None:
-        raise InputError(f"probes: a regression of {m.x.shape[1]} columns needs more probes than that, got {m.probes}.")
+        raise InputError(
+            f"probes: a regression of {m.x.shape[1]} columns needs more than {m.x.shape[1]} probes, got {m.probes}."
+        )
     return dense_spectrum(j, m.t, "regression", r, vectors=m.vectors)
 
 
@@ -239,7 +241,7 @@ def _regression(response: Tensor, p: Tensor, r: Tensor) -> Float[Tensor, "n d d"
 
 
 def _matrix_spectrum(s: Tensor, j: Tensor | None, m: Measurement, r: Tensor) -> Spectrum:
-    """Spectrum of a matrix of scores s (n, K, d), with the survival of the Jacobian j."""
+    """Spectrum of a matrix of scores s (n, K, d), with the survival from the Jacobian j."""
     k, d = s.shape[1:]
     scaled = s.mT / (r * math.sqrt(k / d))[:, None, None]
     survival = None if j is None else dense_spectrum(j, m.t, "regression", r, vectors=False).survival
@@ -250,7 +252,7 @@ def _matrix_spectrum(s: Tensor, j: Tensor | None, m: Measurement, r: Tensor) -> 
 
 
 def _scores(m: Measurement, r: Tensor, directions: Tensor, *, drawn: bool = True) -> Float[Tensor, "n k d"]:
-    """Scores at x + r p for every point and direction p (k, d), float64; `drawn` says that these are random."""
+    """Scores at x + r p for every point and direction p (k, d), float64; `drawn` states that the directions are random."""
     if (near := _around(m, directions, drawn)) is not None:
         return torch.stack([_moved(near(i), "moved", directions, r[i], m.t[i], m.x.dtype) for i in range(len(m.x))])
     (out,) = _evaluations(m, r, directions, (1.0,))
@@ -266,9 +268,9 @@ def _halves(m: Measurement, r: Tensor, directions: Tensor, *, drawn: bool = True
 
 
 def _around(m: Measurement, directions: Tensor, drawn: bool) -> Callable[[int], Around] | None:
-    """The empirical score around each point, where that is faster than what scores do for any points; None elsewhere.
+    """The empirical score around each point, if that is faster than evaluating the score directly; otherwise None.
 
-    Points that follow each other and are the same share theirs.
+    Consecutive equal points share one view.
     """
     score = m.score
     if not isinstance(score, EmpiricalScore) or directions.numel() * score.data.shape[0] < _WORTH:
@@ -318,8 +320,8 @@ def restricted(
 ) -> Float[Tensor, "*b k k"]:
     """Q^T J Q for orthonormal columns Q (d, k), at points x (*b, *shape), by central differences of length sqrt(t d).
 
-    J seen within a subspace, such as the leading principal axes of the data, for 2k evaluations. Of a score that is not linear
-    it differs from what the same columns make of a Jacobian that was measured along other directions.
+    This is J restricted to a subspace, such as the leading principal axes of the data, and takes 2k evaluations. For a nonlinear
+    score it differs from the restriction of a Jacobian that was measured along other directions.
 
     Raises:
         InputError: As `spectrum`.
@@ -337,7 +339,7 @@ def restricted(
 def mirrored(
     score: Score, x: Float[Tensor, "n d"], t: Float[Tensor, " n"], r: Float[Tensor, " n"], q: Tensor, batch_size: int
 ) -> Float[Tensor, "n k"]:
-    """q_j^T J q_j by central differences of length r, for the columns q_j of q (d, k); scores are not kept."""
+    """q_j^T J q_j by central differences of length r, for the columns q_j of q (d, k); scores are not stored."""
     n, k = x.shape[0], q.shape[1]
     out = torch.empty(n * k, dtype=torch.float64, device=x.device)
     with full_precision():

@@ -15,6 +15,6 @@ def random_rotation(dim: int, *, generator: torch.Generator) -> Float[Tensor, "d
 
 
 def random_frame(dim: int, count: int, *, generator: torch.Generator) -> Float[Tensor, "d k"]:
-    """`count` random orthonormal columns (dim, count), float64: those of a Haar-distributed orthogonal matrix."""
+    """`count` random orthonormal columns (dim, count) of a Haar-distributed orthogonal matrix, float64."""
     q, r = torch.linalg.qr(torch.randn(dim, count, generator=generator, dtype=torch.float64) / math.sqrt(dim))
     return torch.mul(q, torch.sign(torch.diagonal(r)))

@@ -1,4 +1,4 @@
-"""The spectrum of a score's Jacobian at one or many points, and what it is the spectrum of."""
+"""The spectrum of a score's Jacobian at one or many points, and the kind of Jacobian it belongs to."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ class Spectrum:
     """Singular values and survival of a Jacobian, batched over points (*b), float64.
 
     Near the condensation time the exact Jacobian, its average over a step (Eq. 5) and a regression over Gaussian
-    perturbations are three different matrices; `kind` and `radius` say which one this is.
+    perturbations are three different matrices; `kind` and `radius` state which one this is.
 
     Attributes:
         values: Singular values (*b, k), descending, in J units (1/variance).
-        t: Diffusion time (*b).
+        t: Noise variance (*b).
         kind: "exact" (the derivative at x), "forward" or "central" (finite differences of length `radius`),
             "score-matrix" (singular values of scores around x, Algs. 1 and 2) or "regression" (linear fit to mirrored
             scores).
@@ -29,9 +29,9 @@ class Spectrum:
             the scale sqrt t, above 1 where the posterior has several modes. None where fewer than d directions were
             probed.
         dim: d, the number of entries of an event.
-        left: Left singular vectors v (*b, k, d), on request.
-        right: Right singular vectors w (*b, k, d), on request; None for a score matrix, whose right vectors do not
-            live in data space.
+        left: Left singular vectors v (*b, k, d), if requested.
+        right: Right singular vectors w (*b, k, d), if requested; None for a score matrix, whose right vectors are not
+            in data space.
     """
 
     values: Float[Tensor, "*b k"]

@@ -1,11 +1,12 @@
-r"""The trace of a Jacobian from a few random directions, for spaces too large to probe them all.
+r"""The trace of a Jacobian from a few random directions, for spaces with too many directions to probe them all.
 
-With q_1 ... q_k the first columns of a random orthogonal matrix, each q^T J q has the mean tr J/d, so d times their mean
-is unbiased for tr J. All d together give the trace without error, hence any two are correlated by -1/(d-1), and
+Let q_1 ... q_k be the first columns of a random orthogonal matrix. Each q^T J q has the mean tr J/d, so d times their average
+is an unbiased estimate of tr J. All d together give the trace without error. Hence any two have the correlation -1/(d-1), and
 
     Var = sigma^2/k (d-k)/(d-1),    estimated by s^2/k (1 - k/d),
 
-s^2 the sample variance: sampling without replacement. Directions drawn independently (Hutchinson 1990) have 1/k alone.
+with s^2 the sample variance, as for sampling without replacement. For independent directions (Hutchinson 1990) the factor is
+1/k.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Trace:
 
     Attributes:
         value: tr J (*b).
-        error: Standard error (*b) from the random directions; 0 where all d were taken.
+        error: Standard error (*b) from the random directions; 0 if all d are used.
         t: Diffusion time (*b).
         probes: Number k of directions.
         dim: d.
@@ -62,13 +63,13 @@ def trace(
         score: Any score.
         x: Points (*b, *shape).
         t: Diffusion time, () or (*b).
-        probes: Number of directions, 2 to d; two evaluations each.
+        probes: Number of directions, 2 to d; each takes two evaluations.
         radius: Length of the steps; None is sqrt(t d), as for the orthonormal probe.
-        batch_size: Scores evaluated at once.
+        batch_size: Number of scores evaluated at once.
         generator: CPU generator of the directions, the same for all points; None is one seeded with 0.
 
     Raises:
-        InputError: For fewer than 2 directions or more than d, and as `spectrum`.
+        InputError: For fewer than 2 or more than d directions, and as in `spectrum`.
 
     >>> from geomem.scores import GaussianScore
     >>> found = trace(GaussianScore(torch.tensor([1.0, 0.0, 0.0])), torch.zeros(3), 1.0, probes=3)

@@ -12,7 +12,7 @@ from geomem.findings.copies import copies_numbers
 from geomem.intervals import Interval, mean
 from geomem.measure.copies import superiority
 from geomem.measure.observe import HELD_OUT, TRAINING
-from geomem.measure.paired import EMPIRICAL, MODEL, main_reading, sides
+from geomem.measure.paired import EMPIRICAL, MODEL, at_training, main_reading, sides
 from geomem.measure.verdict import Judgement, Loss, judged, lost, lost_by_image
 
 __all__ = ["Numbers", "numbers_of"]
@@ -44,9 +44,9 @@ def numbers_of(records: Records) -> dict[str, Any]:
     j = int(np.argmin(np.abs(np.log(times / focus))))
     held_out = HELD_OUT in points["set"].values
     partner = points["partner"].values if held_out else np.arange(points.sizes["point"])
-    found = {name: sides(records[name], partner) for name in (MODEL, EMPIRICAL)}
-    if not held_out:  # the model has no score without the image: the empirical one's is shown
-        found[MODEL] = found[MODEL][0], found[EMPIRICAL][1]
+    found = {EMPIRICAL: sides(records[EMPIRICAL], partner)}
+    # Without held-out images the model is compared with the empirical score that lacks the image.
+    found[MODEL] = sides(model, partner) if held_out else (at_training(model), found[EMPIRICAL][1])
     losses = {name: [lost(a[:, i], b[:, i]) for i in range(len(times))] for name, (a, b) in found.items()}
     fits = [_denoising(model, points, partner, i) for i in range(len(times))]
     copies = copies_numbers(records["copies"]) if "copies" in records else None

@@ -26,21 +26,23 @@ class AuditRequest(Reading):
     """
 
     model: Any = option(  # noqa: RUF009 - a field like the others
-        help="Diffusers folder, or a model's id on the hub, as google/ddpm-cifar10-32.", positional=True, path=True
+        help="Diffusers folder or hub id, such as google/ddpm-cifar10-32.", positional=True, path=True
     )
-    trained_on: str = data_option("All data that the model was trained on")
+    trained_on: str = data_option("All training data of the model")
     held_out: str | None = data_option(
-        "Data of the same kind that it was not trained on, without which nothing can be called lost", None
+        "Held-out data of the same kind; without them no loss of dimensions can be measured", None
     )
-    samples: str | None = data_option("Samples of the model, in place of drawing some", None)
+    samples: str | None = data_option("Samples of the model; by default the audit draws some", None)
     scheduler: str | None = option(
-        None, help="Folder or file of a scheduler to read instead of the model's own.", path=True, group=_MODEL
+        None, help="Folder or file of a scheduler to use instead of the model's own.", path=True, group=_MODEL
     )
     label: int | None = option(None, help="Class of a class-conditional model.", group=_MODEL)
-    points: int = option(32, help="Training images, and held-out images, to measure at.", least=2, group=_MEASURING)
+    points: int = option(
+        32, help="Number of training images to measure at, and of held-out images.", least=2, group=_MEASURING
+    )
     times: tuple[float, ...] = option(
         (),
-        help="Noise variances, as 0.1,1; by default around the one where the training data condense.",
+        help="Noise variances, such as 0.1,1; by default around the one where the empirical score condenses.",
         read=parse_times,
         write=times_text,
         above=0,
@@ -48,19 +50,19 @@ class AuditRequest(Reading):
     )
     preset: str | None = option(
         None,
-        help="Data set whose thresholds of Alg. 3, and noise level, the paper states: mnist, cifar10 or celeba.",
+        help="Use the paper's thresholds of Alg. 3 and noise level for mnist, cifar10 or celeba.",
         choices="geomem.spectra.dimension:PRESETS",
         group=_MEASURING,
     )
     probe: str = option(
         "orthonormal",
-        help="How the Jacobian is measured; antithetic is the paper's Alg. 2.",
+        help="Method that measures the Jacobian; antithetic is the paper's Alg. 2.",
         choices="geomem.spectra:PROBES",
         group=_MEASURING,
     )
     directions: int | None = option(
         None,
-        help="Number of random directions; by default all, and 512 beyond 4,096 dimensions (64 beyond 256 with --quick).",
+        help="Number of random directions. Default: all, or 512 beyond 4,096 dimensions (64 beyond 256 with --quick).",
         least=2,
         group=_MEASURING,
     )
@@ -68,11 +70,11 @@ class AuditRequest(Reading):
         None, help="Samples to draw and compare; 0 for none. [default: 128; 32 with --quick]", least=0, group=_MEASURING
     )
     seed: int = option(0, help="Random seed.", least=0, group=_MEASURING)
-    quick: bool = option(False, help="A rough answer: fewer noise levels, samples and directions.", group=_MEASURING)
+    quick: bool = option(False, help="Rough results: fewer noise levels, samples and directions.", group=_MEASURING)
     memory: float = option(2.0, help="Memory budget of evaluations (GiB).", above=0, recorded=False, group=_MODEL)
     device: str | None = option(
         None,
-        help="Device of the model: cpu, cuda or cuda:1; a GPU by default where there is one.",
+        help="Device of the model: cpu, cuda or cuda:1; by default a GPU if there is one.",
         recorded=False,
         group=_MODEL,
     )

@@ -15,27 +15,27 @@ SMALLEST, _FEWEST = 16, 8
 
 @dataclass(frozen=True)
 class DataRequest(Reading):
-    """What data alone tell: duplicates, condensation, dimensions, samples needed; or whether samples copy them."""
+    """Analyze data: duplicates, condensation, dimensions, samples needed; or check whether samples copy them."""
 
     data: str = data_option("Training data", positional=True)
-    samples: str | None = option(None, help=f"Generated samples, or embeddings of both: {FORMS}.", path=True)
-    held_out: str | None = option(
-        None, help=f"Data that the model was not trained on, the control for copies: {FORMS}.", path=True
+    samples: str | None = option(
+        None, help=f"Generated samples to check for copies (or embeddings, if DATA are embeddings): {FORMS}.", path=True
     )
+    held_out: str | None = option(None, help=f"Held-out data, the control for copies: {FORMS}.", path=True)
     hold_out: int | None = option(
-        None, help="Rows held out of the training data; a fifth, 1,000 at most, by default.", least=_FEWEST
+        None, help="Number of rows to hold out; by default a fifth, at most 1,000.", least=_FEWEST
     )
     sizes: tuple[int, ...] = option(
         (),
-        help="Numbers of training samples to compare, as 100,1000; fourfold steps up to all by default.",
+        help="Numbers of training samples to compare, such as 100,1000; by default in fourfold steps up to all.",
         read=parse_sizes,
         write=numbers_text,
     )
     t: float | None = option(
-        None, help="Noise variance that findings refer to; by default where the score condenses.", above=0
+        None, help="Reference noise variance of the findings; by default where the empirical score condenses.", above=0
     )
     seed: int = option(0, help="Random seed.", least=0)
-    quick: bool = option(False, help="A rough answer in seconds: fewer points, noise levels and subsets.")
+    quick: bool = option(False, help="Rough results in seconds: fewer points, noise levels and subsets.")
 
     def check(self) -> None:
         """Refuse held-out data without anything to compare them with."""

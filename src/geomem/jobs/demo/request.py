@@ -9,7 +9,7 @@ __all__ = ["DemoRequest"]
 
 @dataclass(frozen=True)
 class DemoRequest(Request):
-    """See a gap open and close: real digits and a linear manifold, in two minutes."""
+    """Watch a gap open and close: real digits and a linear manifold, in two minutes."""
 
     seed: int = option(0, help="Random seed.", least=0)
-    quick: bool = option(False, help="Hardly trained networks and few points, in seconds.")
+    quick: bool = option(False, help="Rough results in seconds: barely trained networks and few points.")

@@ -24,7 +24,7 @@ def _text(sizes: tuple[int, ...] | str) -> str:
 
 @dataclass(frozen=True)
 class SweepRequest(TrainingOptions, Reading):
-    """Train on more and more images, and see which dimensions each model has.
+    """Train on increasing numbers of images, and measure the dimensions of each model.
 
     One model is trained for each number of images and each seed. Models that are done are not trained again; one that fails does
     not affect the others.
@@ -32,7 +32,7 @@ class SweepRequest(TrainingOptions, Reading):
 
     data: str = data_option("Images", positional=True)
     sizes: tuple[int, ...] | str = option(
-        help="Numbers of training images, as 100,1000; or paper: 500, 1000, 2000, ... all, with its extra points.",
+        help="Numbers of training images, such as 100,1000; or paper: 500, 1000, 2000, ... all, with its extra points.",
         read=_parse,
         write=_text,
         least=2,
@@ -41,22 +41,22 @@ class SweepRequest(TrainingOptions, Reading):
     limit: None = field(default=None, init=False, repr=False)
     seeds: tuple[int, ...] = option(
         (0,),
-        help="Trainings of each size: a number, or their seeds, as 0,1.",
+        help="Number of trainings of each size, or their seeds, such as 0,1.",
         read=parse_seeds,
         write=seeds_text,
         least=0,
     )
-    points: int = option(16, help="Training images, and held-out images, at which spectra are measured.", least=2)
+    points: int = option(16, help="Number of training images to measure at, and of held-out images.", least=2)
     times: tuple[float, ...] = option(
         (),
-        help="Noise variances of the spectra, as 0.01,0.1; DDPM's steps 0, 30, 100 and 250 by default.",
+        help="Noise variances of the spectra, such as 0.01,0.1; by default DDPM's steps 0, 30, 100 and 250.",
         read=parse_times,
         write=times_text,
         above=0,
     )
-    samples: int = option(200, help="Samples drawn from each model to look for copies.", least=1)
+    samples: int = option(200, help="Number of samples to draw from each model and check for copies.", least=1)
     hold_out: int | None = option(
-        None, help="Hold out this many images from all training; a fifth, 1,000 at most, by default.", least=2
+        None, help="Number of images to hold out of all training sets; by default a fifth, at most 1,000.", least=2
     )
 
     def check(self) -> None:

@@ -11,22 +11,22 @@ __all__ = ["TheoryRequest"]
 
 @dataclass(frozen=True)
 class TheoryRequest(Request):
-    """Condensation time, effective samples and Jacobian spectra of Gaussian data: table and figure."""
+    """Compute condensation time, effective samples and Jacobian spectra of Gaussian data: table and figure."""
 
     variances: tuple[float, ...] = option(
-        help="Variances with multiplicities, as 1x2,0.3x5.", read=parse_variances, write=variances_text, least=0
+        help="Variances with multiplicities, such as 1x2,0.3x5.", read=parse_variances, write=variances_text, least=0
     )
     samples: float = option(help="Number of training samples N.", least=2)
-    dim: int | None = option(None, help="Ambient dimension d; directions beyond the variances have none.", least=1)
+    dim: int | None = option(None, help="Ambient dimension d; the remaining directions have variance 0.", least=1)
     times: tuple[float, ...] = option(
         tuple(parse_times("1e-3:10:40")),
-        help="Noise variances: from:to:count, log-spaced, or a list with commas.",
+        help="Noise variances: from:to:count (log-spaced), or a comma-separated list.",
         read=parse_times,
         write=times_text,
         above=0,
     )
     seed: int = option(0, help="Random seed.", least=0)
-    quick: bool = option(False, help="Few draws of the random matrices.")
+    quick: bool = option(False, help="Rough results: few draws of the random matrices.")
 
     def check(self) -> None:
         """Refuse fewer dimensions than variances, and data without any variance."""

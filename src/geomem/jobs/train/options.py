@@ -14,7 +14,7 @@ class TrainingOptions(Request):
     """A preset, and what is to differ from it."""
 
     preset: str = option(
-        help="Network and its training: mnist, cifar10, celeba (the paper's U-Nets, Table 1); small-unet, mlp (small, for a CPU).",
+        help="Network and training settings: mnist, cifar10, celeba (the paper's U-Nets, Table 1); small-unet, mlp (small, for a CPU).",
         choices="geomem.training.presets:PRESETS",
     )
     noise_process: str = option(
@@ -23,14 +23,12 @@ class TrainingOptions(Request):
         choices=("vp", "ve"),
         group=_GROUP,
     )
-    steps: int | None = option(None, help="Optimizer steps; the preset's by default.", least=1, group=_GROUP)
-    batch_size: int | None = option(None, help="Images a step; the preset's by default.", least=1, group=_GROUP)
+    steps: int | None = option(None, help="Number of optimizer steps; the preset's by default.", least=1, group=_GROUP)
+    batch_size: int | None = option(None, help="Batch size; the preset's by default.", least=1, group=_GROUP)
     learning_rate: float | None = option(
         None, help="Adam's learning rate; the preset's by default.", above=0, group=_GROUP
     )
-    ema_decay: float | None = option(
-        None, help="EMA decay of the weights; the preset's by default.", least=0, below=1, group=_GROUP
-    )
+    ema_decay: float | None = option(None, help="EMA decay; the preset's by default.", least=0, below=1, group=_GROUP)
     precision: str = option(
         "auto",
         help="float32, bf16 (matmuls only), or auto: bf16 where the hardware supports it.",
