@@ -92,7 +92,7 @@ def test_channels_come_first(name):
     ],
 )
 def test_images_of_another_form_are_refused(shape, wanted):
-    with pytest.raises(InputError, match="are no events of shape"):
+    with pytest.raises(InputError, match="must be events of shape"):
         channels_first(torch.zeros(2, math.prod(shape)), shape, wanted)
 
 

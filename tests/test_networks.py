@@ -241,7 +241,7 @@ def test_data_that_are_no_numbers_stop_training_before_harm():
         ({"learning_rate": 0.0}, "learning rate: must be finite and above 0"),
         ({"learning_rate": math.nan}, "learning rate: must be finite and above 0"),
         ({"learning_rate": math.inf}, "learning rate: must be finite and above 0"),
-        ({"ema_decay": 1.0}, "EMA decay from 0 to below 1"),
+        ({"ema_decay": 1.0}, "EMA decay: must be at least 0 and below 1"),
         ({"prediction": "x0"}, "prediction: 'x0' is not known; choose one of preconditioned, noise"),
         ({"sigma_data": 0.0}, "sigma_data: must all be above 0"),  # of constant data
         ({"sigma_data": -1.0}, "sigma_data: must all be above 0"),
@@ -269,7 +269,7 @@ def test_one_thread_inside_the_block_alone():
 def test_too_few_data_are_refused(unchecked):
     state = Training(config())
     for data in (DATA[:15], DATA[0], DATA[:, :3]):
-        with pytest.raises(InputError, match="does not hold the 16 samples of 4 entries of the largest size"):
+        with pytest.raises(InputError, match="but the largest size needs 16 samples of 4 entries"):
             train(state, data)
 
 

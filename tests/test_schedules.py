@@ -368,7 +368,12 @@ PLACE = r"^place/scheduler_config\.json: "
 @pytest.mark.parametrize(
     ("name", "embedding", "options", "message"),
     [
-        ("NoSuchScheduler", "positional", {}, "NoSuchScheduler cannot be read .*known are DDPMScheduler.*Give the one"),
+        (
+            "NoSuchScheduler",
+            "positional",
+            {},
+            "NoSuchScheduler cannot be read .*supported are DDPMScheduler.*Give the one",
+        ),
         ("LCMScheduler", "positional", {}, "no score: its network maps noise to samples in one step"),
         ("CMStochasticIterativeScheduler", "positional", {}, "no score: its network maps noise"),
         (

@@ -1,7 +1,7 @@
 """The exceptions and warnings that users see.
 
-Each error's text says what was wrong, where, and what to do about it; the command line prints it as it is and leaves
-with the error's `exit_code`, without a traceback.
+The message of an error states what is wrong, where, and what to do. The command line prints it unchanged, without a
+traceback, and exits with the error's `exit_code`.
 """
 
 __all__ = ["GeomemError", "InputError", "Interrupted", "NumericalWarning", "OutputError", "TrainingError", "reason_of"]
@@ -14,13 +14,13 @@ class GeomemError(Exception):
 
 
 class InputError(GeomemError, ValueError):
-    """A value given by the user cannot be used: an argument, an option, an array, a file's content."""
+    """A user's input is invalid: an argument, an option, an array or the content of a file."""
 
     exit_code = 2
 
 
 class OutputError(GeomemError):
-    """A result cannot be written where the user asked for it."""
+    """A result cannot be written to the requested place."""
 
     exit_code = 3
 
@@ -32,14 +32,14 @@ class Interrupted(GeomemError):
 
 
 class TrainingError(GeomemError, ArithmeticError):
-    """Training went out of range and was stopped."""
+    """Training diverged and was stopped."""
 
 
 class NumericalWarning(UserWarning):
-    """A number left the range of its type, or was repaired, and the result says less than it seems to."""
+    """A number left the range of its type or was repaired, so the result is less accurate than it seems."""
 
 
 def reason_of(error: BaseException, lines: int = 1) -> str:
-    """The first lines of another library's error in one, its type where it says nothing, to be put into a sentence."""
+    """The first lines of another library's error, joined for use in a sentence; its type if it has no message."""
     said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
     return said.rstrip(".") or type(error).__name__

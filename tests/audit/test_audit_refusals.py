@@ -192,7 +192,7 @@ def test_another_model_under_the_same_name_is_another_run(folder, no_pages, tmp_
 
 
 def test_a_score_given_in_python_stays_in_this_process(folder, tmp_path):
-    request = AuditRequest(model=TRUTH, trained_on=folder / "data.npy", points=2, draws=0, times=(0.1,), quick=True)
+    request = AuditRequest(model=TRUTH, trained_on=folder / "data.npy", points=10, draws=0, times=(0.1,), quick=True)
     assert not request.portable
     with pytest.raises(InputError, match="stays in this process"):
         run(request, out=tmp_path / "run", workers=2)

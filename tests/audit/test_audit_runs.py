@@ -75,10 +75,10 @@ def test_evaluations_are_counted_as_they_are_made(here, no_pages, monkeypatch):
     counted = 0
     forward = torch.nn.Module.__call__
 
-    def count(module, x, *rest, **named):
+    def count(module, *given, **named):
         nonlocal counted
-        counted += len(x) if counting and type(module).__name__ == "_Network" else 0
-        return forward(module, x, *rest, **named)
+        counted += len(given[0]) if counting and type(module).__name__ == "_Network" else 0
+        return forward(module, *given, **named)
 
     monkeypatch.setattr(torch.nn.Module, "__call__", count)
     for options in ({"directions": 9, "quick": False}, {"probe": "antithetic"}, {}):
@@ -96,7 +96,8 @@ def test_evaluations_are_counted_as_they_are_made(here, no_pages, monkeypatch):
         asked |= {"points": 2, "draws": 3, "times": (0.1, 0.5), **options}
         result = run(AuditRequest(**asked), out=here / f"run{len(options)}{'probe' in options}")
         monkeypatch.setattr(work.Work, "cost", original)
-        assert result.summary["cost"]["evaluations"] == pytest.approx(counted, rel=0.01)
+        # Which principal axes matter is known once the reference t is: all are counted. One evaluation finds the batch that fits.
+        assert counted - 1 <= result.summary["cost"]["evaluations"] <= 1.1 * counted
 
 
 @pytest.mark.parametrize("form", ["array", "channels first", "folder"])

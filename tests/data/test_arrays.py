@@ -101,7 +101,7 @@ def test_home_of_nobody_is_refused():
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.bin"])
 def test_unreadable_file_is_refused(tmp_path, name, monkeypatch):
     (tmp_path / name).write_bytes(b"what is in it does not matter")
-    refused(lock(monkeypatch, tmp_path / name), "may not be read (permission denied)")
+    refused(lock(monkeypatch, tmp_path / name), "cannot be read (permission denied)")
 
 
 def npz(save):
@@ -118,14 +118,14 @@ def test_file_cut_short_anywhere_is_refused(tmp_path, name):
         (tmp_path / name).write_bytes(content[:length])
         refused(tmp_path / name)
     (tmp_path / name).write_bytes(content[: len(content) // 2])
-    refused(tmp_path / name, "is not a whole NumPy file", "save it again")
+    refused(tmp_path / name, "is not a complete NumPy file", "save it again")
 
 
 def test_damaged_npz_is_refused(tmp_path):
     content = bytearray(npz(np.savez))
     content[len(content) // 3] ^= 255
     (tmp_path / "a.npz").write_bytes(content)
-    refused(tmp_path / "a.npz", "is not a whole NumPy file", "save it again")
+    refused(tmp_path / "a.npz", "is not a complete NumPy file", "save it again")
 
 
 def test_damaged_npz_is_closed(tmp_path):
@@ -142,13 +142,13 @@ def test_damaged_compressed_npz_is_refused(tmp_path):
     start = content.index(b"x.npy") + 5 + 20  # after the local header's extra field
     content[start : start + 8] = b"\xff" * 8
     (tmp_path / "a.npz").write_bytes(content)
-    refused(tmp_path / "a.npz", "is not a whole NumPy file", "save it again")
+    refused(tmp_path / "a.npz", "is not a complete NumPy file", "save it again")
 
 
 def test_damaged_npy_header_is_refused(tmp_path):
     path = saved(tmp_path / "a.npy", ALL_BYTES)
     path.write_bytes(path.read_bytes().replace(b"}", b" ", 1))
-    refused(path, "is not a whole NumPy file")
+    refused(path, "is not a complete NumPy file")
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
@@ -169,7 +169,10 @@ def test_text_under_an_array_s_name_is_refused(tmp_path, name):
 
 
 OBJECTS = np.array([[{}, 1], [2, 3]], object)
-SPOKEN = ("holds Python objects (a pickle), which can run code", "save an array of numbers with numpy.save")
+SPOKEN = (
+    "holds Python objects (a pickle), which are refused because opening them can run code",
+    "save an array of numbers with numpy.save",
+)
 
 
 def test_npz_of_objects_is_refused_for_what_it_is(tmp_path):
@@ -194,22 +197,25 @@ def test_pickle_by_another_name_is_refused_and_never_run(tmp_path, name):
 def test_pickles_are_refused_and_never_run(tmp_path, name):
     ran = tmp_path / "ran"
     (tmp_path / name).write_bytes(pickle.dumps(type("Evil", (), {"__reduce__": lambda self: (ran.touch, ())})()))
-    refused(tmp_path / name, "pickle", "which can run code when", "numpy.save")
+    refused(tmp_path / name, "pickle", "refused because opening it can run code", "numpy.save")
     assert not ran.exists()
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (np.zeros(3), "has shape (3,); an array of samples (n, d) or images (n, height, width[, channels]) is needed"),
+        (
+            np.zeros(3),
+            "has shape (3,), but must be an array of samples (n, d) or images (n, height, width[, channels])",
+        ),
         (np.array(1.0), "has shape (); an array of samples"),
         (np.zeros((0, 3)), "holds no samples (shape (0, 3))"),
         (np.zeros((3, 0)), "zero columns"),
-        (np.zeros((2, 3), "c8"), "type complex64; numbers are needed"),
-        (np.zeros((2, 3), "U3"), "type <U3; numbers are needed"),
-        (np.zeros((2, 3), "S2"), "type |S2; numbers are needed"),
-        (np.zeros((2, 3), "?"), "type bool; numbers are needed"),
-        (np.zeros((2, 3), "M8[s]"), "type datetime64[s]; numbers are needed"),
+        (np.zeros((2, 3), "c8"), "type complex64, but must hold numbers"),
+        (np.zeros((2, 3), "U3"), "type <U3, but must hold numbers"),
+        (np.zeros((2, 3), "S2"), "type |S2, but must hold numbers"),
+        (np.zeros((2, 3), "?"), "type bool, but must hold numbers"),
+        (np.zeros((2, 3), "M8[s]"), "type datetime64[s], but must hold numbers"),
         (np.zeros((2, 3), "f4,i4"), "numbers are needed"),
         (np.array([[1, 2], [3, np.nan], [np.nan, 0]]), "row 1 holds a value that is not finite"),
         (np.array([[[1.0]], [[1.0]], [[np.inf]]]), "row 2 holds a value that is not finite"),
@@ -227,7 +233,7 @@ def test_values_that_are_no_samples_are_refused(tmp_path, values, words, name):
 
 def test_whole_npz_is_not_called_damaged(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.array([[1, np.nan]]))
-    assert "not a whole NumPy file" not in refused(tmp_path / "a.npz", "row 0 holds a value", array="x")
+    assert "not a complete NumPy file" not in refused(tmp_path / "a.npz", "row 0 holds a value", array="x")
 
 
 def test_row_beyond_the_first_block_is_named(tmp_path, monkeypatch):
@@ -239,10 +245,10 @@ def test_row_beyond_the_first_block_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("options", [{"size": 4}, {"mode": "gray"}])
 def test_arrays_are_not_prepared(tmp_path, options):
-    refused(saved(tmp_path / "a.npy", ALL_BYTES), "--size, --mode and --background are for image files", **options)
+    refused(saved(tmp_path / "a.npy", ALL_BYTES), "--size, --mode and --background apply to image files", **options)
     np.savez(tmp_path / "a.npz", ALL_BYTES)
-    refused(tmp_path / "a.npz", "--size, --mode and --background are for image files", **options)
-    refused("digits", "--size, --mode and --background are for image files", **options)
+    refused(tmp_path / "a.npz", "--size, --mode and --background apply to image files", **options)
+    refused("digits", "--size, --mode and --background apply to image files", **options)
 
 
 def test_array_s_name_is_refused_where_arrays_have_none(tmp_path):
@@ -252,6 +258,4 @@ def test_array_s_name_is_refused_where_arrays_have_none(tmp_path):
 @pytest.mark.parametrize("name", ["a.csv", "a.mat", "a", "a.png"])
 def test_unknown_kind_of_file_is_refused(tmp_path, name):
     (tmp_path / name).write_text("1, 2")
-    refused(
-        tmp_path / name, "is not a kind of file that can be read. Data may be .npy or .npz arrays, a folder of images"
-    )
+    refused(tmp_path / name, "is not a supported file type. Data may be .npy or .npz arrays, a folder of images")

@@ -183,7 +183,9 @@ def test_cifar_that_is_no_whole_number_of_records_is_refused(batches):
     for broken in (content[:-1], content + b"1", b""):
         path.write_bytes(broken)
         for source in (path, folder):
-            assert str(path) in refused(source, f"holds {len(broken):,} bytes, which are no whole number", "cut short")
+            assert str(path) in refused(
+                source, f"holds {len(broken):,} bytes, not a multiple of CIFAR-10's record size", "cut short"
+            )
 
 
 def test_labels_that_are_not_cifar_10_s_are_refused(batches):
@@ -212,6 +214,6 @@ def test_cifar_s_binary_version_is_read_beside_its_pickles(batches):
 
 def test_binary_files_are_not_prepared(batches):
     folder, _ = batches
-    refused(folder, "--size, --mode and --background are for image files and hub data", size=8)
+    refused(folder, "--size, --mode and --background apply to image files and hub data", size=8)
     (folder / "train-images-idx3-ubyte").write_bytes(idx(TRAIN))
-    refused(folder, "--size, --mode and --background are for image files and hub data", mode="rgb")
+    refused(folder, "--size, --mode and --background apply to image files and hub data", mode="rgb")

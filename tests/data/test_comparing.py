@@ -141,5 +141,5 @@ def test_held_out_data_must_be_many_and_none_of_the_training_data() -> None:
     unseen(data_set(FINE[:100]), data_set(FINE[100:120]), few="Give more.")
     with pytest.raises(InputError, match="--held-out: 5 of the 40 samples of fresh are among those of data"):
         unseen(data_set(FINE[:100]), data_set(FINE[95:135], "fresh"), few="Give more.")
-    with pytest.raises(InputError, match=r"holds 19 samples; fewer than 20 say nothing. Give more."):
+    with pytest.raises(InputError, match=r"holds 19 samples; at least 20 are needed. Give more."):
         unseen(data_set(FINE[:100]), data_set(FINE[100:119]), few="Give more.")

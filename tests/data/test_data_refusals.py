@@ -76,7 +76,7 @@ def data(tmp_path: Path) -> Path:
     ("arguments", "code", "words"),
     [
         (["nowhere"], 2, ["nowhere", "does not exist"]),
-        (["cut.npy"], 2, ["cut.npy", "not a whole NumPy file"]),
+        (["cut.npy"], 2, ["cut.npy", "not a complete NumPy file"]),
         (["empty"], 2, ["empty", "no image files"]),
         (["text"], 2, ["text/0003.png", "not an image"]),
         (["sizes"], 2, ["0000.png has 8x8", "0004.png has 8x4", "--size"]),

@@ -166,7 +166,7 @@ def test_files_are_closed(tmp_path, whole):
 def test_unreadable_image_is_refused(tmp_path, monkeypatch):
     pictures(tmp_path, a=GREY, b=GREY)
     lock(monkeypatch, tmp_path / "b.png")
-    refused(tmp_path, "b.png: may not be read (permission denied)")
+    refused(tmp_path, "b.png: cannot be read (permission denied)")
 
 
 @pytest.mark.parametrize("content", [(), ("notes.txt", "a.csv")])
@@ -179,7 +179,7 @@ def test_folder_without_images_is_refused(tmp_path, content):
 def test_text_under_an_image_s_name_is_refused(tmp_path):
     pictures(tmp_path, a=GREY)
     (tmp_path / "b.png").write_text("no image")
-    refused(tmp_path, "b.png: has an image's name, but is not an image", "take it out of the folder")
+    refused(tmp_path, "b.png: has an image's extension, but is not an image", "remove it from the folder")
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # test_files_are_closed is about these
@@ -189,12 +189,12 @@ def test_damaged_image_is_refused(tmp_path, name):
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) * 2 // 3])
     pictures(tmp_path, a=COLOUR)
-    refused(tmp_path, f"{name}: ", "take it out of the folder")
+    refused(tmp_path, f"{name}: ", "remove it from the folder")
 
 
 def test_mixed_sizes_are_refused(tmp_path):
     pictures(tmp_path, a=GREY, b=GREY, c=GREY[:4])
-    refused(tmp_path, "mixes sizes: a.png has 6x5 pixels, c.png has 6x4; bring them to one with --size")
+    refused(tmp_path, "mixes sizes: a.png has 6x5 pixels, c.png has 6x4; resize them to one with --size")
 
 
 def test_mixed_channels_are_refused(tmp_path):

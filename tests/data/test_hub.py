@@ -18,7 +18,7 @@ from inputs import refused
 
 RNG = np.random.default_rng(0)
 COLOURS = [RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8) for _ in range(3)]
-LOCAL_WAY = ("save the images into a folder, or the array with numpy.save", "give that path instead")
+LOCAL_WAY = ("save the images into a folder or an array with numpy.save", "give that path instead")
 
 
 @pytest.fixture

@@ -139,15 +139,15 @@ def test_damaged_checkpoints_are_refused(tmp_path):
         try:
             load_training(path, SETTINGS)
         except InputError as error:
-            assert f"{path}: is no readable geomem checkpoint" in str(error)  # noqa: PT017 - all damages, then which
+            assert f"{path}: is not a readable geomem checkpoint" in str(error)  # noqa: PT017 - all damages, then which
         else:
             taken.append(name)
     assert not taken
     path.unlink()
-    with pytest.raises(InputError, match="delete it to train anew"):
+    with pytest.raises(InputError, match="delete it to train again"):
         load_training(path, SETTINGS)
     path.mkdir()
-    with pytest.raises(InputError, match="is no readable geomem checkpoint"):
+    with pytest.raises(InputError, match="is not a readable geomem checkpoint"):
         load_training(path, SETTINGS)
     path.rmdir()
     save_training(path, state)

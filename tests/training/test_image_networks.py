@@ -194,7 +194,7 @@ def test_content_that_is_not_what_was_expected_is_a_damaged_file(tmp_path, error
         raise error
 
     write_tensors(tmp_path / "a", {"x": torch.zeros(1)}, {})
-    with pytest.raises(InputError, match=r"a: is no readable geomem checkpoint .* delete it to train anew"):
+    with pytest.raises(InputError, match=r"a: is not a readable geomem checkpoint .* delete it to train again"):
         read_tensors(tmp_path / "a", build)
 
 

@@ -222,7 +222,7 @@ def test_the_last_good_state_is_kept(tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patched:
         patched.setattr(denoising, "batch_loss", poisoned)
-        with pytest.raises(TrainingError, match=r"not finite at step 5.*after 4 good steps is kept in") as stopped:
+        with pytest.raises(TrainingError, match=r"not finite at step 5.*after 4 good steps is saved in") as stopped:
             run(SHORT, out=out)
     assert stopped.value.exit_code == 1
     assert str(out / "checkpoint.safetensors") in str(stopped.value)

@@ -112,7 +112,7 @@ def test_a_damaged_checkpoint_and_one_of_another_training_are_refused(refused, c
     for folder in ("unet", "scheduler", ""):
         (tmp_path / "run" / "model" / folder).rmdir()
     saved.write_bytes(whole[: len(whole) // 2])
-    refused(asked, 2, str(saved), "no readable geomem checkpoint", "delete it to train anew")
+    refused(asked, 2, str(saved), "not a readable geomem checkpoint", "delete it to train again")
     assert saved.read_bytes() == whole[: len(whole) // 2]
     assert command("train", "digits", *QUICK, "--seed", "5", "--out", "other")[0] == 0
     saved.write_bytes((tmp_path / "other" / "checkpoint.safetensors").read_bytes())

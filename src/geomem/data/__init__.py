@@ -1,4 +1,4 @@
-"""Real data: what people have, on the scale of diffusion models, and how it is divided into nested subsets."""
+"""Users' data, read on the scale of diffusion models, and split into nested subsets."""
 
 from geomem.data.bundled import digits
 from geomem.data.dataset import DataSet

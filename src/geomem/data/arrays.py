@@ -13,10 +13,10 @@ from geomem.errors import InputError
 
 __all__ = ["from_npy", "from_npz"]
 
-# What damaged files raise: of the archive, of its compression, of the header's text, of the values.
+# Errors that damaged files raise: in the archive, its compression, the header or the values.
 _DAMAGE = (ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 _PICKLED = (
-    "holds Python objects (a pickle), which can run code when they are opened and are refused; save an array of numbers "
+    "holds Python objects (a pickle), which are refused because opening them can run code; save an array of numbers "
     "with numpy.save"
 )
 
@@ -25,9 +25,9 @@ def from_npy(path: Path) -> DataSet:
     """The array of a .npy file (n, ...), memory-mapped.
 
     Raises:
-        InputError: For a file that is no such array, is cut short, or holds objects.
+        InputError: For a file that is not such an array, is cut short, or holds objects.
     """
-    with path.open("rb") as stream:  # numpy opens by content: an archive of another name is not an array
+    with path.open("rb") as stream:  # numpy.load would also open an archive with this name
         if stream.read(6) != b"\x93NUMPY":
             raise InputError(f"{path}: is not a NumPy array file; save the array with numpy.save.")
     try:
@@ -38,10 +38,10 @@ def from_npy(path: Path) -> DataSet:
 
 
 def from_npz(path: Path, array: str | None = None) -> DataSet:
-    """An array of a .npz file: `array`, or the only one that could be samples.
+    """An array in a .npz file: `array`, or the only one that could be samples.
 
     Raises:
-        InputError: For a file that is no such archive, an unknown name, or several arrays with none named.
+        InputError: For a file that is not such an archive, for an unknown name, or if the array is ambiguous.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
@@ -69,4 +69,4 @@ def from_npz(path: Path, array: str | None = None) -> DataSet:
 def _unreadable(path: Path, error: Exception) -> InputError:
     if any(word in str(error) for word in ("allow_pickle", "Object arrays", "Python objects")):
         return InputError(f"{path}: {_PICKLED}.")
-    return InputError(f"{path}: is not a whole NumPy file ({error}); save it again with numpy.save or numpy.savez.")
+    return InputError(f"{path}: is not a complete NumPy file ({error}); save it again with numpy.save or numpy.savez.")

@@ -20,12 +20,12 @@ _RECORD = 1 + 3 * 32 * 32
 
 
 def is_idx(path: Path) -> bool:
-    """Whether the name is one of MNIST's: train-images-idx3-ubyte, also .gz and with a point before idx3."""
+    """Whether the name is like MNIST's train-images-idx3-ubyte; also with .gz, or with a dot before idx3."""
     return any(f"{joint}idx3-" in path.name for joint in "-.")
 
 
 def idx_files(folder: Path) -> list[Path]:
-    """The image files of a folder in MNIST's format: the training images where there are any, else all."""
+    """The image files of a folder in MNIST's format: the training images if there are any, otherwise all."""
     found = sorted(p for p in folder.iterdir() if is_idx(p) and p.is_file())
     unpacked = [p for p in found if p.suffix != ".gz" or p.with_suffix("") not in found]
     return [p for p in unpacked if p.name.startswith("train")] or unpacked
@@ -35,7 +35,7 @@ def from_idx(path: Path) -> DataSet:
     """Images of a file in MNIST's format (n, height, width), memory-mapped unless it is compressed.
 
     Raises:
-        InputError: For a file that is none, or is cut short.
+        InputError: For a file that has another format or is cut short.
     """
     try:
         if path.suffix == ".gz":
@@ -49,7 +49,9 @@ def from_idx(path: Path) -> DataSet:
         raise InputError(f"{path}: cannot be unpacked ({error}); it is damaged or not what its name says.") from error
     start = 4 + 4 * int(raw[3]) if raw.size >= 4 else 4
     if raw.size < start or raw[0] or raw[1] or int(raw[2]) not in _TYPES or not 1 <= raw[3] <= 4:
-        raise InputError(f"{path}: does not begin like a file in MNIST's IDX format; it is damaged or something else.")
+        raise InputError(
+            f"{path}: does not begin like a file in MNIST's IDX format; it is damaged or has another format."
+        )
     shape = tuple(int(k) for k in np.frombuffer(raw[4:start].tobytes(), dtype=">u4"))
     dtype = np.dtype(_TYPES[int(raw[2])])
     size = math.prod(shape) * dtype.itemsize
@@ -62,10 +64,10 @@ def from_idx(path: Path) -> DataSet:
 
 
 def cifar_batches(folder: Path) -> list[Path]:
-    """CIFAR-10's training batches in its binary version, else its test batch.
+    """CIFAR-10's training batches in its binary version, otherwise its test batch.
 
     Raises:
-        InputError: For a folder with the Python version, which is made of pickles.
+        InputError: For a folder with the Python version, which consists of pickles.
     """
     found, pickles = (
         [p for pattern in patterns for p in sorted(folder.glob(pattern)) if p.is_file()]
@@ -78,26 +80,26 @@ def cifar_batches(folder: Path) -> list[Path]:
 
 
 def pickled_batches(path: Path) -> InputError:
-    """The refusal of CIFAR-10's Python version."""
+    """The error for CIFAR-10's Python version."""
     return InputError(
-        f"{path}: is CIFAR-10's Python version, a pickle, which can run code when it is opened and is refused; take the binary "
+        f"{path}: is CIFAR-10's Python version, a pickle, which is refused because opening it can run code; use the binary "
         "version (cifar-10-binary.tar.gz, with data_batch_1.bin) from the same page."
     )
 
 
 def from_cifar(files: list[Path]) -> DataSet:
-    """Images of CIFAR-10's binary batches (n, 32, 32, 3); one batch is memory-mapped, several are joined.
+    """Images of CIFAR-10's binary batches (n, 32, 32, 3); one batch is memory-mapped, several are concatenated.
 
     Raises:
-        InputError: For a file that is not made of whole records.
+        InputError: For a file that does not consist of whole records.
     """
     parts = []
     for path in files:
         raw = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.empty(0, np.uint8)
         if raw.size == 0 or raw.size % _RECORD:
             raise InputError(
-                f"{path}: holds {raw.size:,} bytes, which are no whole number of CIFAR-10 records of {_RECORD:,}; it is cut "
-                "short or not CIFAR-10's binary version."
+                f"{path}: holds {raw.size:,} bytes, not a multiple of CIFAR-10's record size of {_RECORD:,}; it is cut short or "
+                "not CIFAR-10's binary version."
             )
         records = raw.reshape(-1, _RECORD)
         if records[:, 0].max() > 9:

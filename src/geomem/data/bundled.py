@@ -1,4 +1,4 @@
-"""The data that come with the installation: scikit-learn's handwritten digits."""
+"""Data included in the installation: scikit-learn's handwritten digits."""
 
 from functools import cache
 

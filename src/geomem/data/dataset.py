@@ -1,4 +1,4 @@
-"""What a data set is to geomem: rows of numbers on a known scale, with the shape of one event and a name for each row."""
+"""Data sets: rows of numbers on a known scale, with the shape of one event and a name for each row."""
 
 import hashlib
 import math
@@ -17,28 +17,28 @@ from geomem.errors import InputError
 
 __all__ = ["DataSet", "printable"]
 
-# Bytes that a check of the values may hold at once.
+# Memory budget, in bytes, for checking the values.
 _BLOCK = 2**26
 
 
 def printable(path: Path | str) -> str:
-    """A path as text that can be written anywhere, whatever bytes the file system holds."""
+    """A path as valid UTF-8 text, whatever bytes the file system uses."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Samples as they lie in memory or on disk, and how to read them.
+    """Samples in memory or on disk, and how to read them.
 
     Bytes (uint8) are pixels and are read as v/127.5 - 1, in [-1, 1], the range that diffusion models are trained on.
-    Floating-point values are read as they are, so t is the variance of the noise in the data's own units squared.
+    Floating-point values are not rescaled, so t is the variance of the noise in squared data units.
 
     Attributes:
-        name: What the user called it.
-        kind: What it was found to be, in words.
-        values: (n, *shape), uint8 or floating point; memory-mapped where the file allows.
-        files: A name for each row, or () where rows have none.
-        notes: What was done or passed over while they were read, in sentences.
+        name: Name given by the user.
+        kind: Description of the detected format.
+        values: (n, *shape), uint8 or floating point; memory-mapped if the file allows.
+        files: A name for each row, or () if rows have none.
+        notes: Conversions and omissions while reading, as sentences.
     """
 
     name: str
@@ -51,11 +51,11 @@ class DataSet:
         v = self.values
         if v.dtype.kind not in "uif" or v.dtype.itemsize > 8:
             raise InputError(
-                f"{self.name}: holds values of type {v.dtype}; numbers are needed: uint8 for pixels, other integers, or floating point."
+                f"{self.name}: holds values of type {v.dtype}, but must hold numbers: uint8 for pixels, other integers, or floating point."
             )
         if v.ndim < 2:
             raise InputError(
-                f"{self.name}: has shape {v.shape}; an array of samples (n, d) or images (n, height, width[, channels]) is needed."
+                f"{self.name}: has shape {v.shape}, but must be an array of samples (n, d) or images (n, height, width[, channels])."
             )
         if 0 in v.shape:
             what = "no samples" if v.shape[0] == 0 else "samples without any values (zero columns)"
@@ -88,7 +88,7 @@ class DataSet:
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """(height, width) or (height, width, 3) where samples can be shown as images, else None."""
+        """(height, width) or (height, width, 3) if samples can be shown as images, otherwise None."""
         return image_shape(self.shape)
 
     def label(self, row: int) -> str:
@@ -96,28 +96,28 @@ class DataSet:
         return self.files[row] if len(self.files) else f"row {row}"
 
     def rows(self, index: Sequence[int] | NDArray[np.int64] | slice) -> Tensor:
-        """The chosen samples (k, d) on the data's scale: float64 for values that float32 would round, float32 otherwise."""
+        """The selected samples (k, d) on the data's scale: float64 if float32 would round the values, otherwise float32."""
         chosen = self.values[index]
         wide = chosen.dtype.itemsize == 8 or (chosen.dtype.kind in "ui" and chosen.dtype.itemsize == 4)
         flat = torch.from_numpy(chosen.reshape(chosen.shape[0], -1).astype(np.float64 if wide else np.float32))
         return flat.div_(127.5).sub_(1) if self.pixels else flat
 
     def arranged(self, other: "DataSet") -> "DataSet":
-        """This data set with the axes of `other`, where both are images of the same `image_shape`."""
+        """This data set with the axes in the order of `other`, if both are images of the same `image_shape`."""
         if self.shape == other.shape or len(self.shape) != 3 or len(other.shape) != 3:
             return self if self.shape == other.shape else replace(self, values=self.values.reshape(-1, *other.shape))
         axes = (0, 3, 1, 2) if self.shape[2] in (1, 3) else (0, 2, 3, 1)
         return replace(self, values=self.values.transpose(axes))
 
     def fingerprint(self) -> str:
-        """A digest of shape, type and values, the same wherever the data lie."""
+        """A digest of shape, type and values, independent of where the data are stored."""
         digest = hashlib.blake2b(repr((self.values.shape, self.values.dtype.str)).encode(), digest_size=8)
         for _, block in self.blocks():
             digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.generic]]]:
-        """The values some rows at a time, each part with the number of its first row."""
+        """Blocks of rows, each with the index of its first row."""
         step = max(1, _BLOCK // max(1, self.values.itemsize * self.dim))
         for start in range(0, len(self), step):
             yield start, self.values[start : start + step]

@@ -1,7 +1,7 @@
-"""Duplicates: rows that are equal, and pairs that are much nearer to each other than neighbours usually are.
+"""Duplicates: equal rows, and near duplicates, pairs that are much nearer to each other than typical neighbours.
 
-Both fake what an audit measures: a held-out image whose duplicate was trained on looks memorized, and a copied image
-whose duplicate is in the data has two nearest neighbours at the same distance, which hides the copy.
+Both bias an audit. A held-out image whose duplicate is in the training data looks memorized. A copy of an image that has
+a duplicate in the data has two nearest neighbours at the same distance, which hides the copy.
 """
 
 import hashlib
@@ -20,11 +20,12 @@ from geomem.scores.distances import nearest
 
 __all__ = ["NearDuplicates", "distinct_rows", "near_duplicates"]
 
-# Near duplicates are nearer than this share of the usual distance to the tenth neighbour, which few duplicates cannot
-# shorten, and of the distance to the next neighbour beyond their group: in a dense part all rows are near each other.
+# Near duplicates are nearer than this fraction of two distances. The first is the typical distance to the tenth neighbour,
+# which a few duplicates do not change. The second is the distance to the next neighbour outside their group, since in a dense
+# region all rows are near each other.
 _SHARE = 1 / 3
 _USUAL = 10
-# Largest group that is distinguished from a dense part of the data.
+# Largest group that is distinguished from a dense region of the data.
 _LARGEST = 100
 # Rows whose nearest neighbour is looked up for the median.
 _PROBED = 1000
@@ -34,11 +35,11 @@ _BLOCK = 1024
 
 
 def distinct_rows(data: DataSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first of every set of equal rows, and for each row of the data the first row that it equals."""
+    """The first row of every set of equal rows, and for each row the first row that it equals."""
     seen: dict[bytes, int] = {}
     first = np.empty(len(data), dtype=np.int64)
     for start, block in data.blocks():
-        # Adding 0 makes -0.0 the 0.0 that it equals, for rows are compared by their bytes.
+        # Rows are compared by their bytes; adding 0 turns -0.0 into the equal 0.0.
         plain = np.add(block, block.dtype.type(0)) if block.dtype.kind == "f" else block
         for i, row in enumerate(np.ascontiguousarray(plain)):
             first[start + i] = seen.setdefault(hashlib.blake2b(row, digest_size=16).digest(), start + i)
@@ -47,13 +48,13 @@ def distinct_rows(data: DataSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Pairs of rows much nearer than neighbours usually are, see `near_duplicates`.
+    """Near duplicates, see `near_duplicates`.
 
     Attributes:
         pairs: Row numbers (k, 2), nearest pair first.
         distance: Their distances (k,), data units.
-        group: For each row the smallest row that it is joined to by near duplicates.
-        threshold: A third of `typical`: no pair is farther apart.
+        group: For each row, the smallest row number in its group of near duplicates.
+        threshold: A third of `typical`; no pair is farther apart.
         typical: Median distance of a row to its tenth neighbour, over up to 1,000 rows.
     """
 
@@ -65,15 +66,16 @@ class NearDuplicates:
 
 
 def near_duplicates(rows: Tensor, *, seed: int = 0) -> NearDuplicates:
-    """All pairs of rows (n, d), n >= 3, much nearer to each other than neighbours usually are.
+    """All pairs of rows (n, d), n >= 3, that are much nearer to each other than typical neighbours.
 
-    A row's near duplicates are its first k neighbours if the k-th is nearer than a third of the usual distance to the
-    tenth neighbour, and the next one more than three times farther than the k-th, for the largest such k up to 100. So a
-    dense part of the data (the digit 1) is not called a heap of duplicates. In few dimensions some pairs of any random
-    rows are like that.
+    The first k neighbours of a row are its near duplicates if two conditions hold. The k-th is nearer than a third of the
+    typical distance to the tenth neighbour, and the next one is more than three times farther than the k-th. The largest such
+    k up to 100 counts. So a dense region of the data (the digit 1) does not count as duplicates. In few dimensions, some pairs
+    of random rows satisfy both conditions by chance.
 
-    Exact, without all distances in all d dimensions: an orthogonal projection onto leading principal axes never makes a
-    distance larger, so pairs that are too far apart there are out, and the few left are measured in full.
+    The search is exact, but does not compute all distances in all d dimensions. An orthogonal projection onto leading
+    principal axes never increases a distance. So pairs that are too far apart in the projection are excluded, and only the
+    few remaining distances are computed in full.
     """
     n = rows.shape[0]
     rng = np.random.default_rng([seed, n])
@@ -84,13 +86,13 @@ def near_duplicates(rows: Tensor, *, seed: int = 0) -> NearDuplicates:
     found, distance = _close_pairs(rows, threshold, torch.as_tensor(np.sort(rng.permutation(n)[:_FITTED])))
     if len(found):
         ends, place = np.unique(found, return_inverse=True)
-        # Those nearer than the threshold are all among the pairs; one more shows what lies beyond.
+        # All neighbours within the threshold are among the pairs; one more gives the next distance.
         wanted = min(_LARGEST, int(np.bincount(place.ravel()).max())) + 1
         chosen = torch.as_tensor(ends)
         near = nearest(rows[chosen], rows, min(wanted, n - 1), own=chosen)[0].numpy()
         reach = np.concatenate([near[:, 1:], np.full((len(ends), 1), np.inf if near.shape[1] == n - 1 else 0.0)], 1)
         jump = (near < threshold) & (near < _SHARE * reach)
-        # Distance of the last neighbour of each row's group; nothing is nearer than 0.
+        # Distance to the last neighbour in each row's group; -1, below any distance, if there is none.
         last = np.where(jump.any(1), near[np.arange(len(ends)), near.shape[1] - 1 - jump[:, ::-1].argmax(1)], -1.0)
         kept = distance <= last[place.reshape(-1, 2)].max(1) * (1 + 1e-12)
         found, distance = found[kept], distance[kept]
@@ -106,7 +108,7 @@ def _close_pairs(rows: Tensor, threshold: float, fitted: Tensor) -> tuple[NDArra
     screen = torch.cat([(b.to(torch.float64) - mean) @ axes[:, :_COORDINATES] for b in blocks])
     order = torch.argsort(screen[:, 0])
     screen = screen[order]
-    # The error of a squared distance, about eps times the largest norms, must not lose a pair; float32 where it is small.
+    # The error of a squared distance, about eps times the largest norms, must not lose a pair; float32 is used if it is small enough.
     largest = float(screen.square().sum(1).max())
     slack = {t: 256 * torch.finfo(t).eps * largest for t in (torch.float32, torch.float64)}
     dtype = torch.float32 if slack[torch.float32] < 0.1 * threshold**2 else torch.float64
@@ -115,7 +117,7 @@ def _close_pairs(rows: Tensor, threshold: float, fitted: Tensor) -> tuple[NDArra
     pairs, distances = [], []
     for start in range(0, n, _BLOCK):
         block = slice(start, min(n, start + _BLOCK))
-        # Rows are in the order of their first coordinate: beyond `reach` along it no pair is near.
+        # Rows are sorted by their first coordinate, so no pair that differs by more than `reach` in it is near.
         end = int(torch.searchsorted(first, first[block.stop - 1] + reach**0.5, right=True))
         near = norms[start:end] - 2 * screen[block] @ screen[start:end].T + norms[block, None]
         i, j = torch.nonzero(near < reach, as_tuple=True)

@@ -1,4 +1,4 @@
-"""Folders of image files, read by Pillow: one size, grey or colour, no flips, no other augmentation."""
+"""Folders of image files, read by Pillow: one size, gray or color, without flips or other augmentation."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -16,24 +16,24 @@ from geomem.errors import InputError
 
 __all__ = ["BACKGROUNDS", "Preparation", "from_folder", "image_files", "prepare_all"]
 
-# Formats that Pillow opens, but that hold documents, films or measurements, or need another program.
+# Formats that Pillow opens, but that hold documents, videos or measurements, or need another program.
 _NO_IMAGES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 _GREY = ("1", "L", "LA", "La")
-# Grey values of 16 bits: Pillow would cut them off instead of scaling.
+# 16-bit gray values, which Pillow would clip instead of scaling.
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 _THREADS = 4
-# What is done with transparent pixels.
+# Backgrounds of transparent pixels.
 BACKGROUNDS = ("white", "black", "ignore")
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to each image.
+    """How each image is prepared.
 
     Attributes:
-        size: Side in pixels: the largest centred square is cut out and scaled to it (CelebA-HQ: 64, as the paper
-            prepares it). None keeps images as they are, which must then be of one size.
-        mode: "gray" or "rgb"; None keeps what they are, which must then be the same for all.
+        size: Side in pixels. Images are center-cropped to the largest square and resized to this side (CelebA-HQ: 64, as in
+            the paper). With None, images are not resized and must all have one size.
+        mode: "gray" or "rgb". With None, images are not converted and must all have the same channels.
         background: "white" or "black", on which transparent pixels are composited; "ignore" drops the alpha channel, as
             `convert("RGB")` does.
     """
@@ -54,14 +54,14 @@ class Preparation:
         """A Pillow image as bytes (height, width) or (height, width, 3)."""
         from PIL import Image, ImageOps
 
-        # A damaged note on which way is up leaves the pixels as they are.
+        # If the orientation tag is damaged, the pixels are not rotated.
         with suppress(SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
             image = ImageOps.exif_transpose(image)
         if image.mode in (*_DEEP, "I", "F"):
             values = np.asarray(image).astype(np.float64)
             if image.mode == "F" or values.min() < 0 or values.max() > 65535:
                 raise InputError(
-                    "has pixels of 32 bits, whose range no one can know; save it with 8 or 16 bits, or all images as one "
+                    "has 32-bit pixels, whose range is unknown; save it with 8 or 16 bits, or all images as one "
                     "array with numpy.save"
                 )
             image = Image.fromarray((values / 257).round().astype(np.uint8))
@@ -78,7 +78,7 @@ class Preparation:
 
 
 def image_files(folder: Path) -> tuple[list[Path], int]:
-    """All image files below a folder, by their names' extensions, in the order of their paths; how many others there are."""
+    """All image files in a folder and its subfolders, by extension, sorted by path; and the number of other files."""
     from PIL import Image
 
     known = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in _NO_IMAGES}
@@ -88,15 +88,15 @@ def image_files(folder: Path) -> tuple[list[Path], int]:
 
 
 def from_folder(folder: Path, preparation: Preparation) -> DataSet:
-    """All images below a folder.
+    """All images in a folder and its subfolders.
 
     Raises:
-        InputError: For a folder without images, a file that is no image, or images of different sizes or channels.
+        InputError: For a folder without images, a file that is not an image, or images of different sizes or channels.
     """
     files, others = image_files(folder)
     if not files:
         raise InputError(
-            f"{printable(folder)}: holds no image files (PNG, JPEG and whatever else Pillow reads), no MNIST-format file "
+            f"{printable(folder)}: holds no image files (PNG, JPEG or other formats that Pillow reads), no MNIST-format file "
             "(*-idx3-ubyte) and no CIFAR-10 batches (*_batch*.bin)."
         )
     names = [printable(p.relative_to(folder)) for p in files]
@@ -112,7 +112,7 @@ def from_folder(folder: Path, preparation: Preparation) -> DataSet:
 def prepare_all(
     source: str, names: Sequence[str], read: Callable[[int], Any], preparation: Preparation
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Images `read(0)`, `read(1)`, ... prepared, in one array (n, height, width[, 3]), and notes on what was done to them.
+    """Prepare the images `read(0)`, `read(1)`, ... as one array (n, height, width[, 3]), with notes on conversions.
 
     Raises:
         InputError: For images of different sizes or channels, naming two that differ.
@@ -134,13 +134,13 @@ def prepare_all(
         if image.shape != first.shape:
             sizes = [f"{a.shape[1]}x{a.shape[0]}" for a in (first, image)]
             raise InputError(
-                f"{source}: mixes sizes: {names[0]} has {sizes[0]} pixels, {names[i]} has {sizes[1]}; bring them to one "
-                "with --size (cuts out the centred square and scales it)."
+                f"{source}: mixes sizes: {names[0]} has {sizes[0]} pixels, {names[i]} has {sizes[1]}; resize them to one "
+                "with --size (center-crops and resizes)."
             )
         out[i] = image
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        # A failure cancels what has not begun, so that the first bad file ends the reading.
+        # A failure cancels all files not yet started, so that the first bad file ends the reading.
         try:
             for _ in pool.map(place, range(len(names))):
                 pass
@@ -164,7 +164,7 @@ def _on_transparency(count: int, background: str) -> tuple[str, ...]:
 
 
 def _prepared(source: str, name: str, image: Any, preparation: Preparation) -> NDArray[np.uint8]:
-    """One image prepared, with its name where it cannot be."""
+    """Prepare one image; an error names it."""
     try:
         return preparation(image)
     except InputError as error:
@@ -179,9 +179,9 @@ def _open(path: Path) -> Any:
             return image.copy()
     except UnidentifiedImageError:
         raise InputError(
-            f"{path}: has an image's name, but is not an image that Pillow knows; take it out of the folder."
+            f"{path}: has an image's extension, but is not an image that Pillow can read; remove it from the folder."
         ) from None
     except PermissionError:
-        raise InputError(f"{path}: may not be read (permission denied).") from None
+        raise InputError(f"{path}: cannot be read (permission denied).") from None
     except (OSError, ValueError, TypeError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: is a damaged image ({error}); replace it or take it out of the folder.") from error
+        raise InputError(f"{path}: is a damaged image ({error}); replace it or remove it from the folder.") from error

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, through its own library (the extra `hub`)."""
+"""Data sets on the Hugging Face hub, through the `datasets` library (the extra `hub`)."""
 
 import os
 import socket
@@ -16,10 +16,10 @@ from geomem.errors import InputError
 
 __all__ = ["from_hub", "from_table"]
 
-# Seconds that the hub may take to answer at all.
+# Seconds to wait for any answer from the hub.
 _PATIENCE = 0.7
 _LOCALLY = (
-    "save the images into a folder, or the array with numpy.save, where there is a network, and give that path instead"
+    "on a machine with a network, save the images into a folder or an array with numpy.save, and give that path instead"
 )
 
 
@@ -28,11 +28,11 @@ def from_hub(name: str, split: str, preparation: Preparation) -> DataSet:
 
     Args:
         name: "owner/name", or "owner/name:configuration".
-        split: The part to use, "train" as a rule.
-        preparation: What is done to each image.
+        split: Name of the split, usually "train".
+        preparation: How each image is prepared.
 
     Raises:
-        InputError: Without the extra or a network, or for a data set that is not there or holds no images.
+        InputError: Without the extra or a network, or if the data set does not exist or holds no images.
     """
     where = f"hf:{name}"
     if find_spec("datasets") is None:
@@ -41,7 +41,7 @@ def from_hub(name: str, split: str, preparation: Preparation) -> DataSet:
     asked_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     offline = asked_offline or not _reachable()
     why = "HF_HUB_OFFLINE is set" if asked_offline else "the hub cannot be reached from here"
-    if offline and not _downloaded(path):  # before the library, which takes its time to be imported
+    if offline and not _downloaded(path):  # check first, because the library is slow to import
         raise InputError(f"{where}: {why}, and it was not downloaded before; {_LOCALLY}.")
     import datasets
 
@@ -49,12 +49,12 @@ def from_hub(name: str, split: str, preparation: Preparation) -> DataSet:
     try:
         with _without_network(datasets) if offline else nullcontext():
             table = datasets.load_dataset(path, config or None, split=split)
-    except Exception as error:  # the library raises its own, its dependencies' and the server's
+    except Exception as error:  # the library raises errors of its own, of its dependencies and of the server
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(error, ValueError) and "nknown split" in reason:
             raise InputError(f"{where}: {reason}; choose one with --split.") from error
         if offline:
-            reason = f"{why}, and what was downloaded before does not serve ({reason})"
+            reason = f"{why}, and the earlier download cannot be used ({reason})"
         raise InputError(f"{where}: could not be loaded: {reason}; check its name, or {_LOCALLY}.") from error
     return from_table(where, table, preparation)
 
@@ -90,7 +90,7 @@ def from_table(where: str, table: Any, preparation: Preparation) -> DataSet:
 
 
 def _downloaded(path: str) -> bool:
-    """Whether there is anything of a data set on this machine: a folder of that name, or the library's cache of it."""
+    """Whether a data set may be on this machine: as a folder of that name, or in the library's cache."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     prepared = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
@@ -100,7 +100,7 @@ def _downloaded(path: str) -> bool:
 
 @contextmanager
 def _without_network(datasets: Any) -> Iterator[None]:
-    """Let the library serve what was downloaded before, and not wait for a network that is not there."""
+    """Make the library use earlier downloads, without waiting for a missing network."""
     from huggingface_hub import constants
 
     before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
@@ -112,9 +112,9 @@ def _without_network(datasets: Any) -> Iterator[None]:
 
 
 def _reachable() -> bool:
-    """Whether the hub answers, known within `_PATIENCE`; a name look-up alone can hang for longer.
+    """Whether the hub answers within `_PATIENCE`; a name look-up alone can hang for longer.
 
-    Behind a proxy the answer is the proxy's to give, and is waited for as the library waits.
+    Behind a proxy this cannot be checked, so the library's own timeout applies.
     """
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
@@ -127,7 +127,7 @@ def _reachable() -> bool:
             socket.create_connection((address.hostname or "", port), timeout=_PATIENCE).close()
             answered.append(True)
 
-    # A daemon, because at exit Python waits for other threads however long they hang.
+    # A daemon thread, because at exit Python would wait for any other thread.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PATIENCE)

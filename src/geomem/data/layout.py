@@ -1,4 +1,4 @@
-"""How the shape of a sample reads as an image."""
+"""Interpret the shape of a sample as an image."""
 
 import math
 
@@ -12,7 +12,7 @@ __all__ = ["as_images", "channels_first", "image_shape"]
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """(height, width) or (height, width, 3) of samples that can be shown, with channels last or first; else None.
+    """(height, width) or (height, width, 3) of samples that are images, with channels last or first; otherwise None.
 
     >>> image_shape((28, 28)), image_shape((3, 32, 32)), image_shape((64,))
     ((28, 28), (32, 32, 3), None)
@@ -25,7 +25,7 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 def as_images(rows: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.floating]:
-    """Flat samples (n, d) of `shape`, which must read as an image, as (n, height, width[, 3])."""
+    """Flat samples (n, d) of an image `shape`, as (n, height, width[, 3])."""
     target = image_shape(shape)
     assert target is not None
     if len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
@@ -34,10 +34,10 @@ def as_images(rows: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.
 
 
 def channels_first(rows: Tensor, shape: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
-    """Flat samples (n, d) of `shape` as (n, *wanted): the same values, channels last moved first, one channel added.
+    """Flat samples (n, d) of `shape` as (n, *wanted): channels are moved first, and a single channel is added if missing.
 
     Raises:
-        InputError: If samples of `shape` are no such events.
+        InputError: If samples of `shape` cannot be such events.
 
     >>> import torch
     >>> channels_first(torch.zeros(5, 64), (8, 8), (1, 8, 8)).shape
@@ -50,4 +50,4 @@ def channels_first(rows: Tensor, shape: tuple[int, ...], wanted: tuple[int, ...]
         return rows.reshape(-1, *wanted)
     if len(wanted) == 3 and found == (*wanted[1:], wanted[0]):
         return rows.reshape(-1, *found).permute(0, 3, 1, 2).contiguous()
-    raise InputError(f"samples: of shape {shape} are no events of shape {wanted}.")
+    raise InputError(f"samples: have shape {shape}, but must be events of shape {wanted}.")

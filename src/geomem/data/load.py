@@ -1,4 +1,4 @@
-"""From what a user names to a data set."""
+"""Load a data set from a path, a hub name or a word."""
 
 import os
 from pathlib import Path
@@ -31,22 +31,22 @@ def load(
     split: str = "train",
     background: str = "white",
 ) -> DataSet:
-    """Data from an array, a folder of images, a well-known binary format, or the hub; nothing is flipped or augmented.
+    """Load data from an array, a folder of images, a well-known binary format, or the hub, without augmentation.
 
     Args:
         source: A .npy or .npz file, a folder of images, a file or folder in MNIST's format, CIFAR-10's binary batches
             or their folder, "hf:owner/name[:configuration]" (extra `hub`), or "digits" (scikit-learn's).
-        size: Cut the centred square out of every image and scale it to this side, in pixels.
-        mode: "gray" or "rgb", to bring image files to one of the two.
+        size: Center-crop image files and resize them to this side, in pixels.
+        mode: "gray" or "rgb", to convert image files.
         array: Name of an array in a .npz file.
-        split: Part of a hub data set.
-        background: What transparent pixels of image files are composited on, "white" or "black"; "ignore" drops alpha.
+        split: Split of a hub data set.
+        background: Background of transparent pixels in image files, "white" or "black"; "ignore" drops the alpha channel.
 
     Returns:
-        The data; pixels stay bytes until they are read.
+        The data; pixels remain bytes until rows are read.
 
     Raises:
-        InputError: For anything that cannot be read as numbers, saying what to do.
+        InputError: For anything that cannot be read as numbers; the message states what to do.
 
     >>> load("digits")
     DataSet(name='digits', kind="scikit-learn's handwritten digits", values=array(...))
@@ -55,13 +55,13 @@ def load(
     text = str(source)
     if preparation != Preparation() and not holds_image_files(source):
         raise InputError(
-            f"{text}: --size, --mode and --background are for image files and hub data; prepare arrays before they are saved."
+            f"{text}: --size, --mode and --background apply to image files and hub data; prepare arrays before saving them."
         )
     if text.startswith("hf:"):
         return from_hub(text[3:], split, preparation)
     if not text:
-        raise InputError(f"no data were named. Data may be {_FORMATS}.")
-    path = Path(os.path.expanduser(text))  # noqa: PTH111 - a user who is not there is no error here
+        raise InputError(f"no data were given. Data may be {_FORMATS}.")
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - an unknown user name must not raise here
     if array is not None and path.suffix.lower() != ".npz":
         raise InputError(f"--array: names an array of a .npz file, which {text} is not.")
     try:
@@ -71,7 +71,7 @@ def load(
             raise InputError(f"{path}: does not exist. Data may be {_FORMATS}.")
         return _folder(path, preparation) if path.is_dir() else _file(path, array)
     except PermissionError as error:
-        raise InputError(f"{error.filename or path}: may not be read (permission denied).") from error
+        raise InputError(f"{error.filename or path}: cannot be read (permission denied).") from error
     except OSError as error:
         raise InputError(
             f"{error.filename or path}: cannot be read ({(error.strerror or str(error)).lower()})."
@@ -79,16 +79,16 @@ def load(
 
 
 def holds_image_files(source: str | Path) -> bool:
-    """Whether a source is made of image files, or of the hub's images, which can be scaled as they are read."""
+    """Whether a source holds image files or images on the hub, which can be resized while reading."""
     if str(source).startswith("hf:"):
         return True
     path = Path(os.path.expanduser(source))  # noqa: PTH111 - as in `load`
     try:
         if not path.exists():
-            return str(source) != "digits"  # `load` says that it is missing
+            return str(source) != "digits"  # `load` reports that it is missing
         return path.is_dir() and not idx_files(path) and not cifar_batches(path)
     except OSError:
-        return True  # reading it will say what is wrong
+        return True  # reading it will report the error
 
 
 def _file(path: Path, array: str | None) -> DataSet:
@@ -103,12 +103,12 @@ def _file(path: Path, array: str | None) -> DataSet:
         return from_cifar([path])
     if suffix in _PICKLES:
         raise InputError(
-            f"{path}: is a pickle by its name, which can run code when it is opened and is refused; save the array with "
+            f"{path}: is a pickle by its name, which is refused because opening it can run code; save the array with "
             "numpy.save."
         )
     if path.name.startswith(("data_batch_", "test_batch")):
         raise pickled_batches(path)
-    raise InputError(f"{path}: is not a kind of file that can be read. Data may be {_FORMATS}.")
+    raise InputError(f"{path}: is not a supported file type. Data may be {_FORMATS}.")
 
 
 def _folder(path: Path, preparation: Preparation) -> DataSet:

@@ -1,4 +1,4 @@
-"""Data that are compared with others: of their shape, on their scale, and, where held out, without a row in common."""
+"""Match data to other data: the same shape and scale and, for held-out data, no common rows."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +14,9 @@ from geomem.errors import InputError
 
 __all__ = ["like", "unseen"]
 
-# Difference between channels, of 255, below which an image is gray.
+# Difference between channels, out of 255, below which an image counts as gray.
 _TINT = 8
-# Fewest held-out samples that say anything.
+# Fewest useful held-out samples.
 _FEWEST = 20
 
 
@@ -29,20 +29,20 @@ def like(
     array: str | None = None,
     background: str = "white",
 ) -> DataSet:
-    """Samples that are to be compared with `real`: of its shape and, by all appearance, on its scale.
+    """Load samples to compare with `real`: they must have its shape and, as far as can be judged, its scale.
 
-    Images are scaled to the side of square data. What had to be done to them is among their notes.
+    Images are resized to the side of square data. Conversions are listed in their notes.
 
     Args:
         real: The data.
         source: What `load` reads.
-        option: That named it, as "--samples".
+        option: The option that named the source, such as "--samples".
         mode: "gray" or "rgb" for image files.
         array: Array of a .npz file.
-        background: What transparent pixels of image files are composited on.
+        background: Background of transparent pixels in image files.
 
     Raises:
-        InputError: For samples of another shape or scale, or a single one.
+        InputError: For samples of another shape or scale, or for a single sample.
     """
     files, target = holds_image_files(source), real.image_shape
     side = target[0] if files and target is not None and target[0] == target[1] else None
@@ -61,18 +61,18 @@ def like(
             f"{option}: {other.name} has samples of shape {other.shape}, {real.name} of {real.shape}; they must agree."
         )
     if len(other) < 2:
-        raise InputError(f"{option}: {other.name} holds one sample; give as many as you can, hundreds at least.")
+        raise InputError(f"{option}: {other.name} holds one sample; give as many as you can, at least hundreds.")
     _same_scale(real, other, option)
     return other
 
 
 def unseen(training: DataSet, held_out: DataSet, *, few: str) -> None:
-    """Refuse held-out data that share rows with the training data, or are too few.
+    """Raise an error if held-out data share rows with the training data, or are too few.
 
     Args:
-        training: The data that were trained on.
-        held_out: Those that were not.
-        few: What to do about too few, as a sentence.
+        training: Training data.
+        held_out: Held-out data.
+        few: What to do if there are too few, as a sentence.
 
     Raises:
         InputError: For shared rows, or fewer than 20.
@@ -87,12 +87,12 @@ def unseen(training: DataSet, held_out: DataSet, *, few: str) -> None:
         )
     if len(held_out) < _FEWEST:
         raise InputError(
-            f"--held-out: {held_out.name} holds {len(held_out)} samples; fewer than {_FEWEST} say nothing. {few}"
+            f"--held-out: {held_out.name} holds {len(held_out)} samples; at least {_FEWEST} are needed. {few}"
         )
 
 
 def _of_channels(other: DataSet, axes: int, read: Callable[[str | None], DataSet]) -> DataSet:
-    """Images converted to gray (2 axes) or color (3), with a note where that changed them."""
+    """Images converted to gray (2 axes) or color (3), with a note if that changed them."""
     values = other.values
     if axes == 3:
         note = "They are grayscale and were compared with color data as gray in three channels."
@@ -105,10 +105,10 @@ def _of_channels(other: DataSet, axes: int, read: Callable[[str | None], DataSet
 
 
 def _same_scale(real: DataSet, other: DataSet, option: str) -> None:
-    """Refuse pixels on another scale: they would be far from all data and never look like copies."""
+    """Raise an error for pixels on another scale: they would be far from all data and never look like copies."""
     scales = [scale_of(real), scale_of(other)]
     if None not in scales and scales[0] != scales[1]:
         raise InputError(
             f"{option}: the values of {other.name} look like pixels from {scales[1]}, those of {real.name} like pixels from "
-            f"{scales[0]} (bytes are read as v/127.5 - 1). Bring both to one scale, or save both as bytes (uint8)."
+            f"{scales[0]} (bytes are read as v/127.5 - 1). Rescale one of them, or save both as bytes (uint8)."
         )

@@ -1,11 +1,11 @@
-"""Which rows of a data set are used: distinct ones, some held out, near duplicates known by their groups.
+"""Selection of the rows of a data set: distinct rows, some of them held out, and their groups of near duplicates.
 
-The record `duplicates` says it once for every command:
+All commands use the record `duplicates`:
 
-    row (kept)                    rows that are used: distinct, and no more than a limit
-    group (kept)                  near duplicates by the first of their group, as a place in `row`
+    row (kept)                    rows that are used: distinct, and at most `limit`
+    group (kept)                  the first row of each row's group of near duplicates, as a position in `row`
     pair, distance (pairs)        near duplicates, nearest pair first; `pair_label` names them
-    repeated, original (repeats)  rows that equal an earlier one, and that one; `repeated_label`, `original_label` name them
+    repeated, original (repeats)  rows that equal an earlier row, and that row; `repeated_label`, `original_label` name them
 """
 
 import numpy as np
@@ -20,19 +20,19 @@ from geomem.seeds import derived_seed
 
 __all__ = ["LEAST", "check_rows", "divided", "hold_out_count", "representatives", "used_rows"]
 
-# Fewest distinct rows about which anything can be said.
+# Fewest distinct rows that can be analyzed.
 LEAST = 40
-# At most one row in so many is held out, and by default no more than this number.
+# At most one row in this many is held out, and by default at most this number of rows.
 _SHARE, _HELD_OUT = 5, 1000
-# Beyond these, squares and their inverses leave the range in which screens are computed.
+# Beyond these bounds, squares or their inverses leave the range of the screens' arithmetic.
 _HUGE = 1e15
 
 
 def check_rows(data: DataSet, limit: int | None) -> int:
-    """Refuse data about which nothing can be said; the number of rows that are used.
+    """Check that data can be analyzed, and return the number of rows to use.
 
     Raises:
-        InputError: For constant rows, values out of range, too few distinct rows, or a limit beyond them.
+        InputError: For constant rows, values out of range, too few distinct rows, or a limit above their number.
     """
     n = len(data)
     if limit is not None and limit < LEAST:
@@ -58,23 +58,23 @@ def check_rows(data: DataSet, limit: int | None) -> int:
     return min(distinct, limit or distinct)
 
 
-def hold_out_count(data: DataSet, usable: int, asked: int | None) -> int:
-    """How many of the rows that are used are held out: as many as asked for, or a fifth, 1,000 at most.
+def hold_out_count(data: DataSet, usable: int, requested: int | None) -> int:
+    """Number of rows to hold out: as requested, or by default a fifth, at most 1,000.
 
     Raises:
         InputError: For more than a fifth.
     """
     most = usable // _SHARE
-    if asked is not None and asked > most:
+    if requested is not None and requested > most:
         raise InputError(
-            f"--hold-out: {asked:,} is more than a fifth of the {usable:,} distinct rows of {data.name}; ask for {most:,} or "
+            f"--hold-out: {requested:,} is more than a fifth of the {usable:,} distinct rows of {data.name}; choose {most:,} or "
             "fewer."
         )
-    return min(_HELD_OUT if asked is None else asked, most)
+    return min(_HELD_OUT if requested is None else requested, most)
 
 
 def used_rows(data: DataSet, *, limit: int | None, seed: int) -> xr.Dataset:
-    """The record `duplicates`: which rows are used, and which of them are near duplicates of each other."""
+    """The record `duplicates`: the rows that are used, and their near duplicates."""
     rows, first = distinct_rows(data)
     if limit is not None:
         rows = np.sort(np.random.default_rng(derived_seed(seed, "limit")).permutation(rows)[:limit])
@@ -84,7 +84,7 @@ def used_rows(data: DataSet, *, limit: int | None, seed: int) -> xr.Dataset:
     return xr.Dataset(
         {
             "row": ("kept", rows, {"long_name": "row of the data that is used"}),
-            "group": ("kept", near.group, {"long_name": "first of those joined by near duplicates, as place in row"}),
+            "group": ("kept", near.group, {"long_name": "first of the group of near duplicates, as position in row"}),
             "pair": (("pairs", "end"), rows[near.pairs], {"long_name": "rows of near duplicates, nearest first"}),
             "distance": ("pairs", near.distance, units),
             "pair_label": (("pairs", "end"), _labels(data, rows[near.pairs])),
@@ -98,10 +98,10 @@ def used_rows(data: DataSet, *, limit: int | None, seed: int) -> xr.Dataset:
 
 
 def divided(data: DataSet, duplicates: xr.Dataset, count: int, *, seed: int) -> Split:
-    """Training rows and `count` held-out rows, as places in `row`: none of the latter has a near duplicate.
+    """Training rows and `count` held-out rows, as positions in `row`; no held-out row has a near duplicate.
 
     Raises:
-        InputError: If too few rows have none.
+        InputError: If too few rows are without near duplicates.
     """
     group = duplicates["group"].values
     n = group.size
@@ -109,13 +109,13 @@ def divided(data: DataSet, duplicates: xr.Dataset, count: int, *, seed: int) -> 
     if alone.sum() < count:
         raise InputError(
             f"{data.name}: only {int(alone.sum()):,} of {n:,} distinct samples have no near duplicate, too few to hold out "
-            f"{count:,}; ask for fewer with --hold-out, or remove the near duplicates."
+            f"{count:,}; choose fewer with --hold-out, or remove the near duplicates."
         )
     return nested_split(n, (n - count,), held_out=count, seed=seed, eligible=alone)
 
 
 def representatives(data: DataSet, duplicates: xr.Dataset) -> NDArray[np.int64]:
-    """Distinct rows with one of each group of near duplicates, ascending; a limit on the rows that are used is none here."""
+    """Distinct rows, with one row of each group of near duplicates, ascending; the limit on rows does not apply here."""
     kept = duplicates["row"].values
     places = np.unique(duplicates["group"].values)
     unused = np.setdiff1d(distinct_rows(data)[0], kept)

@@ -1,15 +1,15 @@
-"""The scale of values: whether they look like pixels, and of which range."""
+"""The scale of values: whether they look like pixels, and in which range."""
 
 from geomem.data.dataset import DataSet
 
 __all__ = ["scale_of"]
 
-# Rows by which a scale is judged.
+# Number of rows that are examined.
 _ROWS = 2000
 
 
 def scale_of(data: DataSet) -> str | None:
-    """The range that values fill if they look like pixels: "-1 to 1", "0 to 1" or "0 to 255"; None for other data."""
+    """The range of values that look like pixels: "-1 to 1", "0 to 1" or "0 to 255"; None for other data."""
     if data.pixels:
         return "-1 to 1"
     rows = data.rows(slice(0, _ROWS)).numpy()

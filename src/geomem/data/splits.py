@@ -1,4 +1,4 @@
-"""How data are divided: nested training subsets, and rows that are kept apart from all of them."""
+"""Splits of data: nested training subsets, and rows held out of all of them."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ __all__ = ["Split", "nested_split"]
 
 @dataclass(frozen=True)
 class Split:
-    """Nested training subsets and points kept apart.
+    """Nested training subsets and held-out rows.
 
     Attributes:
-        order: Rows of the data in random order; a training subset of size N is its first N.
+        order: Rows of the data in random order; a training subset of size N consists of the first N.
         held_out: Rows that belong to no subset.
     """
 
@@ -25,19 +25,19 @@ class Split:
 def nested_split(
     n: int, sizes: tuple[int, ...], *, held_out: int, seed: int, eligible: np.ndarray | None = None
 ) -> Split:
-    """Divide n rows: subsets of all `sizes`, each within the next, and `held_out` rows apart, from one seed.
+    """Split n rows, from one seed: nested subsets of all `sizes`, and `held_out` rows in none of them.
 
     The held-out rows and the order do not depend on `sizes`.
 
     Args:
         n: Number of rows.
         sizes: Numbers of training rows.
-        held_out: Number of rows kept apart.
+        held_out: Number of rows to hold out.
         seed: Seed of the order.
-        eligible: For each row, whether it may be kept apart; None for all.
+        eligible: For each row, whether it may be held out; None for all.
 
     Raises:
-        InputError: If the rows do not suffice.
+        InputError: If there are too few rows.
     """
     if not sizes or min(sizes) < 1 or held_out < 0:
         raise InputError(
@@ -48,5 +48,5 @@ def nested_split(
     order = np.random.default_rng([seed, n]).permutation(n)
     apart = order[:held_out] if eligible is None else order[eligible[order]][:held_out]
     if apart.size < held_out:
-        raise InputError(f"held_out: {held_out} rows are asked for, but only {apart.size} may be kept apart.")
+        raise InputError(f"held_out: {held_out} rows were requested, but only {apart.size} may be held out.")
     return Split(order[~np.isin(order, apart)][: max(sizes)], apart)

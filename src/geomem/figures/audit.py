@@ -43,7 +43,7 @@ def dimension_against_time(
         left.set(ylabel=f"dimension ({reading})", title="dimensions")
         left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
         handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=7.5)
+        figure.legend(handles, labels, handlelength=3, loc="outside upper center", ncols=4, fontsize=7.5)
         for source, line in ((name, _LINES[name]) for name in _NAMES):
             shown = [(row["t"], row[source]["fraction"]) for row in rows if np.isfinite(row[source]["fraction"].low)]
             values = [s.value for _, s in shown]
@@ -102,7 +102,7 @@ def model_spectra(records: Sequence[xr.Dataset], note: str) -> Figure:
         for axis in axes[-1]:
             axis.set_xlabel("direction, ordered")
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=7.5)
+        figure.legend(handles, labels, handlelength=3, loc="outside upper center", ncols=4, fontsize=7.5)
         caption(figure, note)
     return figure
 

@@ -1,4 +1,4 @@
-"""Manifolds: data whose truth is known (Sec. 5), and the latent manifold of any score (Eq. 3)."""
+"""Manifolds: data whose dimension is known (Sec. 5), and the latent manifold of any score (Eq. 3)."""
 
 from geomem.manifolds.fixed_points import FixedPoints, fixed_points
 from geomem.manifolds.linear import LinearManifold

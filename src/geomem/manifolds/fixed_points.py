@@ -15,14 +15,15 @@ __all__ = ["FixedPoints", "fixed_points"]
 
 @dataclass(frozen=True)
 class FixedPoints:
-    """Where the score vanishes, as found from n starts (Eq. 3).
+    """Zeros of the score, found from n starts (Eq. 3).
 
     Attributes:
-        points: Last positions (n, *shape).
-        pull: sqrt(t) |s| at them (n,), without units; 0 at a fixed point.
+        points: Final positions (n, *shape).
+        pull: sqrt(t) |s| at these positions (n,), dimensionless; 0 at a fixed point.
         survival: Eigenvalues (n, d) of the symmetric part of I + t J there, descending.
         converged: Whether `pull` is within the tolerance (n,).
-        stable: Whether J is negative semi-definite, no survival above 1 (n,): the point lies on the latent manifold.
+        stable: Whether J is negative semi-definite (n,), that is, no survival is above 1. Then the point lies on the
+            latent manifold.
     """
 
     points: Float[Tensor, "n *shape"]
@@ -41,23 +42,23 @@ def fixed_points(
     tolerance: float = 1e-7,
     steps: int = 300,
 ) -> FixedPoints:
-    """Climb from every start to a point of the latent manifold M_t = {x : s(x, t) = 0, J negative semi-definite} (Eq. 3).
+    """Ascend from every start to a point of the latent manifold M_t = {x : s(x, t) = 0, J negative semi-definite} (Eq. 3).
 
-    Newton's method with the curvatures' absolute values: along a direction of survival kappa the step is
-    t s / |1 - kappa|, so that it climbs towards a ridge and away from a saddle, and never longer than sqrt t, the scale
-    on which J is valid. Directions without curvature (kappa = 1), along which a manifold of fixed points extends, are
-    left alone, so starts spread over the manifold stay spread.
+    This is Newton's method with the absolute values of the curvatures. Along a direction of survival kappa the step is
+    t s / |1 - kappa|, so that it ascends towards a ridge and away from a saddle. A step is never longer than sqrt t, the
+    scale on which J is valid. Directions without curvature (kappa = 1), along which a manifold of fixed points extends, are
+    not moved along. So starts that are spread over the manifold remain spread.
 
     Args:
         score: Any score; its Jacobian is taken in closed form or by automatic differentiation, d x d for each start.
-        t: Diffusion time.
-        starts: Positions to climb from (n, *shape); float64 unless the score is a network of lower precision, whose
-            round-off `tolerance` must then exceed.
-        tolerance: Of `pull` for convergence; the negative semi-definite test allows ten times as much.
-        steps: Most steps from a start.
+        t: Noise variance.
+        starts: Initial positions (n, *shape); float64, unless the score is a network of lower precision. Then `tolerance`
+            must exceed its rounding error.
+        tolerance: Tolerance of `pull` for convergence; the test for negative semi-definiteness allows ten times as much.
+        steps: Largest number of steps per start.
 
     Returns:
-        `FixedPoints`, in the order of the starts; look at `converged` and `stable`.
+        `FixedPoints`, in the order of the starts; check `converged` and `stable`.
 
     Raises:
         InputError: For starts or a time that do not fit the score, or a tolerance or number of steps not above 0.

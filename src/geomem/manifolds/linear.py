@@ -1,4 +1,4 @@
-"""Data on a linear manifold, whose score, density and dimension are known in closed form (Sec. 5)."""
+"""Data on a linear manifold, with score, density and dimension in closed form (Sec. 5)."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ class LinearManifold:
     """Gaussian data on a linear manifold, x_0 = F z with z ~ N(0, I_m): N(0, U diag(s) U^T) with d - m zeros in s.
 
     Args:
-        variances: s_i >= 0 (d,), one at least above 0; the order is kept.
+        variances: s_i >= 0 (d,), at least one above 0; the order is kept.
         rotation: Orthogonal U (d, d); None leaves the manifold aligned with the axes.
 
     Attributes:
@@ -51,7 +51,7 @@ class LinearManifold:
     def subspaces(
         cls, dim: int, parts: Sequence[tuple[int, float]], *, rotation: Float[Tensor, "d d"] | None = None
     ) -> "LinearManifold":
-        """Subspaces of (dimension, variance) each, the rest of `dim` without variance (Figs. 4-16)."""
+        """Subspaces given as (dimension, variance); all other directions of `dim` have variance 0 (Figs. 4-16)."""
         rank = sum(m for m, _ in parts)
         if any(m < 1 for m, _ in parts) or rank > dim:
             raise InputError(f"parts: dimensions {[m for m, _ in parts]} must each be at least 1 and fit into {dim}.")

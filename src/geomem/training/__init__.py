@@ -1,6 +1,4 @@
-"""Training: one loop, one checkpoint format, one average of the weights, for ensembles of small networks and for image
-networks in diffusers' classes.
-"""
+"""Training of small-network ensembles and of diffusers image networks, with one loop, one checkpoint format and one EMA."""
 
 from geomem.training.checkpoint import load_training, save_training
 from geomem.training.ensemble import Ensemble

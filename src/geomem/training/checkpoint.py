@@ -1,10 +1,10 @@
 """Checkpoints: one safetensors file from which a training resumes bit for bit.
 
     weights/NAME, average/NAME             parameters, and their exponential moving average
-    exp_avg/NAME, exp_avg_sq/NAME, step/NAME   Adam's moments and count, where there was a step
-    header, "geomem"                       JSON: step, averaged (updates of the average), settings
+    exp_avg/NAME, exp_avg_sq/NAME, step/NAME   Adam's moments and step count, after the first step
+    header, "geomem"                       JSON: step, averaged (number of EMA updates), settings
 
-Random state is not stored: every step derives its own from the seed.
+No random state is stored, because every step derives its own from the seed.
 """
 
 import json
@@ -28,7 +28,7 @@ _Content = TypeVar("_Content")
 
 
 def save_training(path: Path, state: Training) -> None:
-    """Write `state` to `path`, which the caller makes atomic (see `records.atomic_path`)."""
+    """Write `state` to `path`; the caller must make this atomic (see `records.atomic_path`)."""
     tensors: dict[str, Tensor] = {}
     for (name, p), mean in zip(state.network.named_parameters(), state.average.shadow_params, strict=True):
         tensors[f"weights/{name}"] = p.detach()
@@ -43,7 +43,7 @@ def load_training(path: Path, settings: Settings) -> Training:
     """The state saved at `path`.
 
     Raises:
-        InputError: If the file is missing, damaged, or of other settings.
+        InputError: If the file is missing, damaged, or has other settings.
     """
 
     def build(header: Any, tensors: dict[str, Tensor]) -> Training:
@@ -53,7 +53,7 @@ def load_training(path: Path, settings: Settings) -> Training:
         changed = [f"{k} = {held[k]!r}, not {v!r}" for k, v in own.items() if held[k] != v]
         if changed:
             raise InputError(
-                f"{path}: is a checkpoint of another training ({'; '.join(changed[:2])}); delete it to train anew, or choose "
+                f"{path}: is a checkpoint of another training ({'; '.join(changed[:2])}); delete it to train again, or choose "
                 "another folder with --out."
             )
         state = Training(settings)
@@ -77,13 +77,13 @@ def _fitting(tensors: dict[str, Tensor], key: str, like: Tensor) -> Tensor:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write tensors, with a header that JSON can hold, as safetensors."""
-    # As bytes first: writing them raises the operating system's own error where the disk is full.
+    """Write tensors and a JSON header as safetensors."""
+    # Serialized to bytes first: if the disk is full, writing them raises the operating system's own error.
     path.write_bytes(save({k: v.contiguous() for k, v in tensors.items()}, {"geomem": json.dumps(header)}))
 
 
 def read_tensors(path: Path, build: Callable[[dict[str, Any], dict[str, Tensor]], _Content]) -> _Content:
-    """What `build` makes of the header and the tensors that `write_tensors` wrote.
+    """Read a file of `write_tensors`, and return `build(header, tensors)`.
 
     Raises:
         InputError: If the file is missing, damaged, or not what `build` expects (KeyError, TypeError, ValueError).
@@ -96,4 +96,4 @@ def read_tensors(path: Path, build: Callable[[dict[str, Any], dict[str, Tensor]]
     except InputError:
         raise
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise InputError(f"{path}: is no readable geomem checkpoint ({error}); delete it to train anew.") from error
+        raise InputError(f"{path}: is not a readable geomem checkpoint ({error}); delete it to train again.") from error

@@ -1,7 +1,7 @@
-r"""The loss of an image network at a step's batch, its gradients, and the model that training leaves.
+r"""Loss and gradients of an image network at each step, and the diffusers pipeline of a trained network.
 
-A step draws its batch from (seed, step) and the place in the batch alone, lets accelerate average the gradients over
-processes, and clips them at norm 1. Processes that share a batch see together what one process would see alone.
+A step draws its batch from (seed, step). accelerate averages the gradients over processes, and they are clipped at
+norm 1. Several processes together train on the same batch as one process would.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,12 @@ _CLIPPED = 1.0
 
 
 class ImageObjective(Objective):
-    """Loss of an image network, by accelerate.
+    """Loss of an image network, with gradients by accelerate.
 
     Args:
         state: The training, of `TrainSettings`; moved to the accelerator's device.
-        images: All that are trained on (N, channels, height, width), bytes or float32 in [-1, 1].
-        accelerator: accelerate's, which knows the device and the other processes.
+        images: All training images (N, channels, height, width), bytes or float32 in [-1, 1].
+        accelerator: accelerate's `Accelerator`, with the device and the other processes.
 
     Raises:
         InputError: If the batch cannot be shared evenly among the processes.
@@ -43,7 +43,7 @@ class ImageObjective(Objective):
         self._rank, world = accelerator.process_index, accelerator.num_processes
         if settings.batch_size % world:
             raise InputError(
-                f"--batch-size: {settings.batch_size} images cannot be shared evenly by {world} processes."
+                f"--batch-size: {settings.batch_size} images cannot be split evenly among {world} processes."
             )
         share = settings.batch_size // world
         self._part = slice(self._rank * share, (self._rank + 1) * share)
@@ -51,7 +51,7 @@ class ImageObjective(Objective):
         self._images = images.to(device)
         state.network.to(device).train()
         state.average.to(device)
-        for moments in state.optimizer.state.values():  # of a checkpoint they are on the CPU
+        for moments in state.optimizer.state.values():  # those of a checkpoint are on the CPU
             moments.update({key: value.to(device) for key, value in moments.items()})
         self._network: nn.Module = accelerator.prepare(state.network)
         self._parameters = [p for p in state.network.parameters() if p.requires_grad]
@@ -85,7 +85,7 @@ class ImageObjective(Objective):
             p.grad = None
         self._accelerator.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, _CLIPPED)
-        # Gradients are those of all processes by now, and a loss that is not finite makes them so.
+        # By now the gradients are averaged over processes. A loss that is not finite makes them non-finite, too.
         whole = self._accelerator.reduce(loss.detach(), reduction="mean")
         return (float(whole),), float(norm)
 
@@ -100,16 +100,16 @@ def batch_loss(
     step: int,
     part: slice = slice(None),
 ) -> Float[Tensor, " n"]:
-    """The losses of a step's batch, or of a part of it.
+    """The losses of a step's batch, or of part of it.
 
     Args:
         network: Called as network(x, condition).sample.
         process: The noise process.
-        images: All that are trained on (N, *shape): float32 in [-1, 1], or bytes, which are read as v/127.5 - 1.
-        batch_size: Images drawn, with replacement.
-        seed: Of the run.
-        step: Number of the step.
-        part: Which of the batch: each of several processes takes its own.
+        images: All training images (N, *shape): float32 in [-1, 1], or bytes, which are read as v/127.5 - 1.
+        batch_size: Number of images drawn, with replacement.
+        seed: Seed of the run.
+        step: Index of the step.
+        part: Part of the batch; each of several processes computes its own.
     """
     generator = derived_generator(seed, "training batch", step)
     place = torch.rand(batch_size, generator=generator, dtype=torch.float64)
@@ -121,12 +121,12 @@ def batch_loss(
     clean = images[index.to(device)]
     clean = clean.float().div_(127.5).sub_(1) if clean.dtype == torch.uint8 else clean
     noisy, condition = process.noised(clean, noise, u[part].to(device))
-    # Losses are summed in float32, whatever the products of the network were.
+    # Losses are summed in float32, whatever the precision of the network's products.
     return process.loss(network(noisy, condition).sample.float(), noise, condition)
 
 
 def pipeline(state: Training) -> Any:
-    """diffusers' pipeline of a state's averaged weights, on the CPU."""
+    """A diffusers pipeline with the averaged weights of a state, on the CPU."""
     assert isinstance(state.settings, TrainSettings)
     process = NOISE_PROCESSES[state.settings.noise_process](state.settings.shape)
     return process.pipeline(state.averaged())

@@ -1,7 +1,7 @@
 """Several copies of one network with their own weights, evaluated as one batch.
 
-Small networks leave a processor idle; a stack of them, one for each data-set size, trains in little more time than the
-largest layer's arithmetic takes. Members never mix: each is the network that would have been trained alone.
+Small networks do not use a CPU fully. A stack of them, one for each data-set size, trains in little more time than the
+arithmetic of the largest layer takes. Members are independent: each is the network that would have been trained alone.
 """
 
 import copy
@@ -20,10 +20,10 @@ __all__ = ["Ensemble"]
 class Ensemble(nn.Module):
     """`count` copies of a module, weights stacked along a first axis.
 
-    All members start from the module's weights, so that what differs between them later is their data alone.
+    All members start from the module's weights, so that trained members differ only by their data.
 
     Args:
-        module: Called as module(x (n, d), t (n,)); without buffers that change in training.
+        module: Called as module(x (n, d), t (n,)); must not have buffers that change in training.
         count: Number of members E.
 
     Attributes:
@@ -58,7 +58,7 @@ class Ensemble(nn.Module):
 
 
 def _with(module: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of a module with copies of other tensors, which may have other shapes, as its parameters."""
+    """A copy of a module whose parameters are replaced by copies of other tensors, possibly of other shapes."""
     out = copy.deepcopy(module)
     for name, tensor in parameters.items():
         owner, _, own = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""Which images of a data set are trained on, and which are held out."""
+"""Split the images of a data set into training and held-out images."""
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ def shape_of(data: DataSet) -> tuple[int, ...]:
     """(channels, height, width) of a data set's images.
 
     Raises:
-        InputError: If its samples are no images, or not on [-1, 1].
+        InputError: If its samples are not images, or not on [-1, 1].
     """
     shape = data.image_shape
     if shape is None:
         raise InputError(
-            f"{data.name}: has samples of shape {data.shape}, which are no images; give (n, height, width[, channels])."
+            f"{data.name}: has samples of shape {data.shape}, which are not images; give (n, height, width[, channels])."
         )
     scale = scale_of(data)
     if scale not in (None, "-1 to 1"):
@@ -35,12 +35,12 @@ def shape_of(data: DataSet) -> tuple[int, ...]:
 
 
 def divided(data: DataSet, size: int | None, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train on, and held-out rows; subsets of one seed are nested, and held-out rows are the same for all sizes.
+    """Training rows and held-out rows. Subsets of one seed are nested, and held-out rows are the same for all sizes.
 
-    All rows by default; otherwise distinct ones, so that no held-out image has a copy among the training images.
+    By default all rows are used. Otherwise only distinct rows are, so that no held-out image has a copy in the training set.
 
     Raises:
-        InputError: If the data do not suffice.
+        InputError: If there are too few distinct images.
     """
     if size is None and held_out == 0:
         return np.arange(len(data)), np.arange(0)
@@ -57,7 +57,7 @@ def divided(data: DataSet, size: int | None, held_out: int, seed: int) -> tuple[
 
 
 def stored(data: DataSet, rows: NDArray[np.int64], shape: tuple[int, ...]) -> Tensor:
-    """Images (n, channels, height, width) as training holds them: bytes stay bytes, a quarter of the memory; else float32."""
+    """Images (n, channels, height, width) in the form used by training: bytes remain bytes, to save memory; others are float32."""
     if not data.pixels:
         return tensor_of(data, rows, shape)
     flat = torch.from_numpy(data.values[rows].reshape(rows.size, -1))

@@ -1,10 +1,10 @@
-r"""The training loop: a generator of typed steps over a network, an optimizer and an average of the weights.
+r"""The training loop: a generator of typed steps over a network, an optimizer and an EMA of the weights.
 
-    loss, gradients   by an `Objective`, from (seed, step) alone
-    weights           Adam, at the settings' learning rate of this step
+    loss, gradients   by an `Objective`, a function of (seed, step)
+    weights           Adam, with the learning rate of this step
     average           diffusers' EMAModel, decay min(ema_decay, (1 + n)/(10 + n))
 
-Nothing random outlives a step, so a run resumed at step k needs no generator's state.
+No random state is carried from step to step, so a run can resume at any step without a generator's state.
 """
 
 import math
@@ -23,17 +23,17 @@ __all__ = ["Objective", "Settings", "Training", "TrainingStep", "steps"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ABC):
-    """What every training needs, whatever it trains; a subclass adds the network and what it is trained on.
+    """Settings common to all training. A subclass adds the network and the data.
 
     Attributes:
-        steps: Optimizer steps in all.
-        batch_size: Samples a step.
-        learning_rate: Adam's, at its highest.
-        ema_decay: EMA decay of the weights.
+        steps: Total number of optimizer steps.
+        batch_size: Batch size.
+        learning_rate: Adam's largest learning rate.
+        ema_decay: EMA decay.
         seed: Random seed of weights, batches and noise.
     """
 
-    # Number of updates that the average is ahead of the first step: with 0 it forgets the initial weights at once.
+    # Offset of the update count in the EMA's warm-up; with 0, the average forgets the initial weights at once.
     average_lead = 0
 
     steps: int
@@ -52,18 +52,18 @@ class Settings(ABC):
 
     @abstractmethod
     def rate(self, step: int) -> float:
-        """Learning rate of the step that follows `step` others."""
+        """Learning rate of the next step after `step` steps."""
 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """What one optimizer step did.
+    """The result of one optimizer step.
 
     Attributes:
-        step: Number of steps done, this one included.
-        losses: Loss of each network that is trained, mean over the batch, per entry.
-        gradient: Norm of the gradient before it was clipped; None where it is not clipped.
-        learning_rate: Rate of this step.
+        step: Number of steps done, including this one.
+        losses: Loss of each network, mean over the batch, per entry.
+        gradient: Norm of the gradient before clipping; None if it is not clipped.
+        learning_rate: Learning rate of this step.
     """
 
     step: int
@@ -78,33 +78,33 @@ class TrainingStep:
 
 
 class Objective(ABC):
-    """How the loss of a step and its gradients are computed."""
+    """Computes the loss of a step and its gradients."""
 
     @property
     def remedy(self) -> str:
-        """What to do where they are no longer finite."""
+        """Advice for losses or gradients that are not finite."""
         return "lower the learning rate"
 
     @abstractmethod
     def __call__(self, step: int) -> tuple[tuple[float, ...], float | None]:
-        """Losses and norm of the gradient, see `TrainingStep`, of the step that follows `step` others.
+        """Losses and gradient norm (see `TrainingStep`) of the next step after `step` steps.
 
-        The gradients are left in the parameters' `grad`. The result depends on the weights, the seed and `step` alone.
+        The gradients are stored in `grad` of the parameters. The result depends only on the weights, the seed and `step`.
         """
 
 
 class Training:
-    """All that training changes: the network, the average of its weights, Adam's moments, and the number of steps done.
+    """The training state: the network, the average of its weights, Adam's moments, and the number of steps done.
 
     Args:
-        settings: How to train.
+        settings: The settings.
 
     Attributes:
-        settings: How to train.
+        settings: The settings.
         network: The network.
         optimizer: Adam over its parameters.
         average: diffusers' `EMAModel` of its parameters.
-        step: Steps done.
+        step: Number of steps done.
 
     Raises:
         InputError: For settings that cannot be trained.
@@ -116,7 +116,7 @@ class Training:
         if min(settings.steps, settings.batch_size) < 1:
             raise InputError("steps, batch size: must both be at least 1.")
         if not 0 < settings.learning_rate < math.inf or not 0 <= settings.ema_decay < 1:
-            raise InputError("learning rate: must be finite and above 0; EMA decay from 0 to below 1.")
+            raise InputError("learning rate: must be finite and above 0; EMA decay: must be at least 0 and below 1.")
         self.settings = settings
         self.network = self._built()
         trained = [p for p in self.network.parameters() if p.requires_grad]
@@ -130,26 +130,26 @@ class Training:
         self.step = 0
 
     def averaged(self) -> nn.Module:
-        """The network with the averaged weights, in evaluation mode, on the CPU; the state keeps its own."""
+        """A copy of the network with the averaged weights, in evaluation mode, on the CPU."""
         network = self._built()
         self.average.copy_to(network.parameters())
         return network.eval()
 
     def _built(self) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):  # PyTorch's initializers know only the global generator
+        with torch.random.fork_rng(devices=[]):  # PyTorch's initializers use only the global generator
             torch.manual_seed(derived_seed(self.settings.seed, "init"))
             return self.settings.build()
 
 
 def steps(state: Training, objective: Objective) -> Iterator[TrainingStep]:
-    """Train from where `state` stands to the last step of its settings, changing it; yields after every step.
+    """Train `state` in place up to the last step of its settings; yields after every step.
 
     Args:
-        state: Network and optimizer.
-        objective: Loss and gradients of the same state's network.
+        state: The training state.
+        objective: Loss and gradients of this state's network.
 
     Raises:
-        TrainingError: If a loss or a gradient is not finite; `state` is what it was before the step.
+        TrainingError: If a loss or a gradient is not finite; `state` is then unchanged by the step.
     """
     settings = state.settings
     while state.step < settings.steps:

@@ -2,12 +2,12 @@ r"""The small network of the paper's toy experiments (Supp. A), for continuous t
 
 A residual multi-layer perceptron of two blocks of two linear layers with SiLU predicts the noise eps behind
 x = y + sigma eps, sigma^2 = t. With "noise" its output F is the prediction (the paper's toy, hidden size 128); with
-"preconditioned" (Karras et al. 2022) F corrects the best linear guess for data of standard deviation sigma_data,
+"preconditioned" (Karras et al. 2022) F corrects the optimal linear prediction for data of standard deviation sigma_data,
 
-    eps^ = sigma x / (t + sigma_data^2) - sigma_data F(c_in x, ln t) / sqrt(t + sigma_data^2),
+    eps^ = sigma x / (t + sigma_data^2) - sigma_data F(c_in x, ln t) / sqrt(t + sigma_data^2).
 
-the noise form of their denoiser D = x - sigma eps^, which loses no digits at small t. In both, the input is scaled by
-c_in = 1/sqrt(t + sigma_data^2).
+This is the noise form of their denoiser D = x - sigma eps^, and loses no digits at small t. In both cases, the input is
+scaled by c_in = 1/sqrt(t + sigma_data^2).
 """
 
 import math
@@ -21,15 +21,15 @@ from geomem.errors import InputError
 __all__ = ["PARAMETRISATIONS", "ResidualMLP"]
 
 PARAMETRISATIONS = ("preconditioned", "noise")
-# Periods of the time features in ln t, from finer than one decade to coarser than the whole range of t.
+# Periods of the time features in ln t, from less than a decade to more than the whole range of t.
 _PERIODS = (1.5, 100.0)
 
 
 class Affine(nn.Module):
-    """x W + b, W (in, out), initialised as `torch.nn.Linear`.
+    """x W + b with W (in, out), initialised as in `torch.nn.Linear`.
 
-    Linear's W (out, in) has a gradient that backward writes transposed; in a stack of networks, where layers are thin,
-    copying it back takes a third of a training step.
+    `torch.nn.Linear` stores W as (out, in), so that backward computes its gradient transposed. In a stack of networks with
+    narrow layers, transposing it by a copy takes a third of a training step.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -55,7 +55,7 @@ class ResidualMLP(nn.Module):
         features: Number of sine and of cosine features of ln t.
 
     Raises:
-        InputError: For an unknown prediction or sizes and scales that are not positive.
+        InputError: For an unknown prediction, or for sizes or scales that are not positive.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ResidualMLP(nn.Module):
         return skip * x + gain * out
 
     def scales(self, t: Float[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
-        """c_in, and the two numbers by which x and the output F enter the prediction, each (n, 1)."""
+        """c_in, and the coefficients of x and of the output F in the prediction, each (n, 1)."""
         total = (t + self.sigma_data**2)[:, None]
         scale = total.rsqrt()
         if self.prediction == "noise":

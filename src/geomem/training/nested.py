@@ -1,8 +1,8 @@
 r"""Training of an ensemble of small denoisers on nested data sets.
 
-Member i of the ensemble sees the first `sizes[i]` rows of the data. Every step draws once for all members: positions u
-in [0, 1) that pick the rows floor(u size_i), noise, and times, t log-uniform in [t_min, t_max]. Their generator is
-seeded by (seed, step), so members do not depend on which others are trained with them, and sizes are compared under the
+Member i of the ensemble is trained on the first `sizes[i]` rows of the data. Every step draws once for all members:
+positions u in [0, 1) that select the rows floor(u size_i), the noise, and times t, log-uniform in [t_min, t_max]. The
+generator is seeded by (seed, step). So a member does not depend on the other members, and all sizes are trained with the
 same noise. The loss is the weighted squared noise error per entry, see `ResidualMLP.loss_weight`.
 """
 
@@ -25,18 +25,18 @@ __all__ = ["EnsembleObjective", "EnsembleSettings", "members"]
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleSettings(Settings):
-    """How to train an ensemble; the learning rate falls to 0 along a cosine.
+    """Settings of an ensemble. The learning rate decays to 0 as a cosine.
 
     Attributes:
         sizes: Number of training samples of each member.
-        dim: d, entries of a sample.
+        dim: d, the number of entries of a sample.
         sigma_data: Standard deviation of the data per entry.
-        steps: Optimizer steps in all.
-        batch_size: Samples per step and member.
-        learning_rate: Adam's, at the start.
+        steps: Total number of optimizer steps.
+        batch_size: Batch size of each member.
+        learning_rate: Adam's initial learning rate.
         t_min: Smallest time, data units squared.
         t_max: Largest time.
-        ema_decay: EMA decay of the weights.
+        ema_decay: EMA decay.
         seed: Random seed.
         prediction: See `ResidualMLP`.
         hidden: Width of the network.
@@ -72,14 +72,14 @@ class EnsembleSettings(Settings):
 
 
 class EnsembleObjective(Objective):
-    """Losses of all members at a batch of their own rows, with gradients written out.
+    """Losses of all members, each at a batch of its own rows, with gradients written by hand.
 
     Args:
-        state: The training, of `EnsembleSettings`.
-        data: Samples (n, d), n at least the largest size; converted to the weights' dtype.
+        state: The training state, of `EnsembleSettings`.
+        data: Samples (n, d), n at least the largest size; converted to the dtype of the weights.
 
     Raises:
-        InputError: If the data are fewer than the largest size, or of another dimension.
+        InputError: If there are fewer samples than the largest size, or if they have another dimension.
     """
 
     def __init__(self, state: Training, data: Float[Tensor, "n d"]) -> None:
@@ -90,7 +90,7 @@ class EnsembleObjective(Objective):
         largest = max(settings.sizes)
         if data.ndim != 2 or data.shape[0] < largest or data.shape[1] != settings.dim:
             raise InputError(
-                f"data: {tuple(data.shape)} does not hold the {largest} samples of {settings.dim} entries of the largest size."
+                f"data: has shape {tuple(data.shape)}, but the largest size needs {largest} samples of {settings.dim} entries."
             )
         self._settings = settings
         self._parameters = dict(network.stacked.named_parameters())
@@ -106,7 +106,7 @@ class EnsembleObjective(Objective):
         return tuple(losses.tolist()), None
 
     def batch(self, step: int) -> tuple[Float[Tensor, "e b d"], Float[Tensor, "b d"], Float[Tensor, " b"]]:
-        """Clean points (E, B, d) of a step, and noise (B, d) and times (B), which are the same for all members."""
+        """Clean points (E, B, d) of a step; and its noise (B, d) and times (B), which all members share."""
         settings, rows = self._settings, self._rows
         generator = derived_generator(settings.seed, "step", step)
         u = torch.rand(settings.batch_size, generator=generator, dtype=torch.float64)

@@ -1,4 +1,4 @@
-r"""The two noise processes of training, as diffusers' schedulers have them.
+r"""The two noise processes of training, as defined by diffusers' schedulers.
 
     "vp"  DDPM (Ho et al. 2020): x' = sqrt(abar_k) y + sqrt(1 - abar_k) eps at a step k drawn uniformly from T = 1000,
           beta from 1e-4 to 2e-2; the network F(x', k) predicts eps, loss |F - eps|^2.
@@ -20,7 +20,7 @@ __all__ = ["NOISE_PROCESSES", "NoiseProcess", "VarianceExploding", "VariancePres
 
 
 class NoiseProcess(ABC):
-    """A noise process: what a network receives, what it is conditioned on, and what its output should be.
+    """A noise process: the input of a network, its condition and its target.
 
     Args:
         shape: (channels, height, width) of the images.

@@ -1,4 +1,4 @@
-"""Training in a run's folder: resumed from its checkpoint, logged, saved, and stopped between steps."""
+"""Training in a run's folder, with resuming, logging, checkpoints, and interruption between steps."""
 
 import signal
 import threading
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 __all__ = ["TrainingProgress", "train_in"]
 
 _SAVE_SECONDS, _TELL_SECONDS = 60.0, 1.0
-# A checkpoint is saved so rarely that writing takes at most this share of the time.
+# Checkpoints take at most this share of the time.
 _SAVING = 0.05
 _LOGGED = 200
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a training stands.
+    """Progress of a training.
 
     Attributes:
-        step: Steps done.
-        steps: Steps in all.
-        loss: Mean over the last steps, and over the networks.
-        samples_per_second: Of each network.
-        seconds_left: Estimated.
+        step: Number of steps done.
+        steps: Total number of steps.
+        loss: Mean loss over the last steps and over the networks.
+        samples_per_second: Speed of each network.
+        seconds_left: Estimated remaining time.
     """
 
     step: int
@@ -46,7 +46,7 @@ class TrainingProgress:
 
     @property
     def share(self) -> float:
-        """Share of the steps that is done."""
+        """Share of the steps that are done."""
         return self.step / self.steps
 
 
@@ -60,25 +60,25 @@ def train_in(
     labels: Mapping[str, Any] | None = None,
     accelerator: "Accelerator | None" = None,
 ) -> Training:
-    """Train to the last step, from where the checkpoint in the run's folder stands.
+    """Train to the last step, starting from the checkpoint in the run's folder if there is one.
 
-    The log gets a line at the start and mean losses at 200 steps. SIGINT and SIGTERM take effect between steps.
+    The log gets one line at the start, and then the mean losses 200 times. SIGINT and SIGTERM take effect between steps.
 
     Args:
-        run: The folder.
-        file: Name of the checkpoint in it.
-        settings: How to train.
-        objective: Makes the loss and gradients of a state.
-        tell: Called about once a second.
-        labels: Put into every line of the log.
-        accelerator: Of several processes, which stop at the same step; the first alone logs, to its trackers too, and
-            saves.
+        run: The run.
+        file: Name of the checkpoint in the run's folder.
+        settings: The settings.
+        objective: Makes the objective of a state.
+        tell: Called with the progress about once a second.
+        labels: Added to every line of the log.
+        accelerator: For several processes, which all stop at the same step. Only the first one logs (also to the
+            accelerator's trackers) and saves.
 
     Raises:
-        InputError: If the checkpoint is damaged, or of another training.
+        InputError: If the checkpoint is damaged, or belongs to another training.
         OutputError: If the folder cannot be written.
         TrainingError: If a loss or a gradient is not finite; the last good state is saved.
-        KeyboardInterrupt: If it was stopped; the state is saved.
+        KeyboardInterrupt: If training was interrupted; the state is saved.
     """
     path = run.path / file
     state = load_training(path, settings) if path.exists() else Training(settings)
@@ -119,7 +119,7 @@ def train_in(
                     cost, saved = save(), time.monotonic()
     except TrainingError as error:
         save()
-        raise TrainingError(f"{error} The state after {state.step:,} good steps is kept in {path}.") from error
+        raise TrainingError(f"{error} The state after {state.step:,} good steps is saved in {path}.") from error
     save()
     if interrupted:
         raise KeyboardInterrupt
@@ -127,7 +127,7 @@ def train_in(
 
 
 def _any_of(accelerator: "Accelerator | None", here: bool) -> bool:
-    """Whether it is so in any of the processes."""
+    """Whether `here` is true in any of the processes."""
     if accelerator is None or accelerator.num_processes == 1:
         return here
     return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)
@@ -135,9 +135,9 @@ def _any_of(accelerator: "Accelerator | None", here: bool) -> bool:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals to stop that come inside the block; a second one takes effect at once.
+    """Collect SIGINT and SIGTERM inside the block; a second signal interrupts at once.
 
-    Outside the main thread, which alone receives signals, there is nothing to do.
+    Only the main thread receives signals; in other threads this does nothing.
     """
     received: list[int] = []
 
@@ -158,7 +158,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 class _Meter:
-    """Losses and speed since the last line of the log, and when to report progress."""
+    """Losses and speed since the last line of the log, and the time of the last progress report."""
 
     def __init__(self, step: int, settings: Settings) -> None:
         self.settings, self.first, self.begun = settings, step, time.monotonic()
@@ -175,7 +175,7 @@ class _Meter:
         self.last = sum(self.totals) / len(losses) / self.count
 
     def numbers(self) -> dict[str, Any]:
-        """For the log; the loss of a single network is a number, those of several are a list."""
+        """Loss and speed for the log; the loss is a number for one network, a list for several."""
         means = [total / self.count for total in self.totals]
         seconds = max(1e-9, time.monotonic() - self.since)
         speed = self.settings.batch_size * self.count / seconds
