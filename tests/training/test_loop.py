@@ -455,7 +455,7 @@ GRADIENTS = """
 import sys
 import torch
 from accelerate import Accelerator
-from test_loop import IMAGES, asked
+from training.test_loop import IMAGES, asked
 from geomem.training.denoising import ImageObjective
 from geomem.training.loop import Training, steps
 
@@ -472,6 +472,7 @@ accelerator.end_training()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_processes_have_the_gradient_of_one(tmp_path):
     """Under torchrun by gloo: each of both has the mean loss and gradient of the whole batch, to float32's rounding."""
