@@ -11,7 +11,7 @@ import xarray as xr
 
 from geomem.errors import InputError, OutputError
 from geomem.jobs.again import redraw
-from geomem.jobs.engine import finish, settings_of
+from geomem.jobs.engine import finish
 from geomem.paper import networks
 from geomem.paper.experiments import EXPERIMENTS, experiment_named
 from geomem.paper.job import ReproduceJob
@@ -165,7 +165,7 @@ def test_other_names_are_the_same_experiment(name: str, other: str) -> None:
     """A run under one name resumes under the other."""
     assert experiment_named(other) is EXPERIMENTS[name]
     requests = ReproduceRequest(name), ReproduceRequest(other)
-    one, two = (settings_of(JOB, request, JOB.open(request)) for request in requests)
+    one, two = (JOB.settings(request, JOB.open(request)) for request in requests)
     assert one == two
     assert JOB.default_folder(requests[0], "") == JOB.default_folder(requests[1], "")
 
