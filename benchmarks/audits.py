@@ -1,8 +1,8 @@
-"""Wall time and peak memory of `geomem audit` on whole data sets: digits, MNIST, Fashion-MNIST, colour emoji.
+"""Wall time and peak memory of `geomem data` on whole data sets: digits, MNIST, Fashion-MNIST, colour emoji.
 
     python benchmarks/audits.py OUT [--mnist FOLDER] [--fashion FOLDER] [--emoji FONT.ttf] [--only NAME]
 
-Each audit is one process. MNIST and Fashion-MNIST are folders with the usual files (Debian: dataset-fashion-mnist); the
+Each run is one process. MNIST and Fashion-MNIST are folders with the usual files (Debian: dataset-fashion-mnist); the
 emoji are drawn from the font (Debian: fonts-noto-color-emoji) at 32x32 pixels on white.
 """
 
@@ -54,8 +54,8 @@ def _sequence(glyphs: list[str], table: TTFont) -> str:
 
 
 def audit(name: str, data: str, out: Path) -> None:
-    """Run one audit and print its wall time and peak memory."""
-    command = [str(Path(sys.executable).parent / "geomem"), "audit", data, "--out", str(out / name), "--force"]
+    """Run one analysis and print its wall time and peak memory."""
+    command = [str(Path(sys.executable).parent / "geomem"), "data", data, "--out", str(out / name), "--force"]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

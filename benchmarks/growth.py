@@ -28,6 +28,7 @@ from speed import processor, scaled
 from torch import Tensor
 
 from geomem.data import load
+from geomem.page import Column, Table
 from geomem.scores import EmpiricalScore
 from geomem.scores.kernel import accumulate, near
 from geomem.terminal import print_table
@@ -107,24 +108,23 @@ def grow(y: Tensor, out: Path) -> None:
     c = statistics.median(r["dense"] / (r["K"] * r["N"]) - 4 * r["d"] / r["peak"] for r in large)
     for r in rows:
         r["model"] = r["K"] * r["N"] * (4 * r["d"] / r["peak"] + c)
-    print_table(
-        ("over", "N", "d", "K", "t", "dense, s", "model, s", "dense/model", "chosen, s", "distances, s"),
-        [
-            (
-                r["over"],
-                f"{r['N']:,}",
-                f"{r['d']}",
-                f"{r['K']}",
-                f"{r['t']:g}",
-                f"{r['dense']:.3g}",
-                f"{r['model']:.3g}",
-                f"{r['dense'] / r['model']:.2f}",
-                f"{r['chosen']:.3g}",
-                f"{r['distances']:.3g}",
-            )
-            for r in rows
-        ],
-    )
+    heads = ("over", "N", "d", "K", "t", "dense, s", "model, s", "dense/model", "chosen, s", "distances, s")
+    cells = [
+        (
+            r["over"],
+            f"{r['N']:,}",
+            f"{r['d']}",
+            f"{r['K']}",
+            f"{r['t']:g}",
+            f"{r['dense']:.3g}",
+            f"{r['model']:.3g}",
+            f"{r['dense'] / r['model']:.2f}",
+            f"{r['chosen']:.3g}",
+            f"{r['distances']:.3g}",
+        )
+        for r in rows
+    ]
+    print_table(Table("growth", [Column(head, "") for head in heads], cells))
     print(f"c = {c * 1e9:.2f} ns a pair")
     machine = {
         "processor": processor(),

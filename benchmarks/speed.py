@@ -1,10 +1,10 @@
 """Time and error of the empirical score and of spectra beside what else there is, each floor in one process.
 
-    python benchmarks/speed.py [--data FOLDER] [--out FOLDER] [--rounds 3] [--only P1 P8 ...]
+    python benchmarks/speed.py [--data FOLDER] [--out FOLDER] [--rounds 3] [--only dense around ...]
 
 60,000 images of 784 pixels (FOLDER with the usual files; Debian: dataset-fashion-mnist) and 784 Gaussian perturbations of one
 image. Contestants take turns, times are medians over rounds, errors are the largest over perturbations against float64 products around
-the image. P1 leaves out the pass that finds the distances from it, which P2 and P3 count. Dense is all samples, of which those that
+the image. The dense rows leave out the pass that finds the distances from it, which the sums of times count. Dense is all samples, of which those that
 cannot have weight are screened away in bfloat16 or not averaged; "every product" leaves none out, and is what is compared with the peak. Run it on a quiet core: OMP_NUM_THREADS=1 (the default here). pykeops, faiss-cpu: `pip install -e '.[bench]'`.
 """
 
@@ -28,6 +28,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from geomem.data import load
+from geomem.page import Column, Table
 from geomem.scores import EmpiricalScore
 from geomem.scores.around import Around
 from geomem.scores.kernel import accumulate, near
@@ -78,10 +79,9 @@ class Bench:
             row = {"floor": floor, "what": what, "contestant": name, "seconds": value, "ratio": value / mine, **more}
             row["errors"] = (errors or {}).get(name)
             self.rows.append(row)
-        print_table(
-            ("", what, "seconds", "times geomem's", "error of score, effective samples"),
-            [(floor, n, f"{v:.4g}", f"{v / mine:.3g}", shown((errors or {}).get(n))) for n, v in seconds.items()],
-        )
+        heads = ("", what, "seconds", "times geomem's", "error of score, effective samples")
+        cells = [(floor, n, f"{v:.4g}", f"{v / mine:.3g}", shown((errors or {}).get(n))) for n, v in seconds.items()]
+        print_table(Table("times", [Column(head, "") for head in heads], cells))
         for name, value in more.items():
             print(f"   {name}: {value:.4g}" if isinstance(value, float) else f"   {name}: {value}")
 
@@ -179,7 +179,7 @@ def dense(bench: Bench, centre: str, t: float, *, skip: bool = True) -> Callable
     return score
 
 
-def p1(bench: Bench) -> None:
+def time_dense(bench: Bench) -> None:
     """The dense kernel against each rival, at the test centre."""
     y, part = bench.y, 16
     faiss = by_faiss(y)
@@ -222,11 +222,11 @@ def p1(bench: Bench) -> None:
         }
         rate = 4 * len(y) * K * 784 / seconds["geomem, every product"] / 1e9
         bench.add(
-            "P1", f"dense, t = {t:g}", seconds, errors, gemm_peak_gflops=peak, gflops=rate, share_of_peak=rate / peak
+            "dense", f"dense, t = {t:g}", seconds, errors, gemm_peak_gflops=peak, gflops=rate, share_of_peak=rate / peak
         )
 
 
-def p2(bench: Bench) -> None:
+def time_around(bench: Bench) -> None:
     """Six times around one centre, the distances from it included; each time alone; all of t <= 0.3."""
     for centre, x0 in bench.centres.items():
         seen = bench.score.around(x0, chance=CHANCE)
@@ -252,10 +252,15 @@ def p2(bench: Bench) -> None:
                 )
             }
             both["torch.cdist + softmax"] = bench.errors(centre, t, by_cdist(bench.y, x, t))
-            bench.add("P4" if (t, centre) == (1.0, "test") else "P2", f"{centre} centre, t = {t:g}", seconds, both)
+            bench.add(
+                "around, t = 1" if (t, centre) == (1.0, "test") else "around",
+                f"{centre} centre, t = {t:g}",
+                seconds,
+                both,
+            )
             totals |= {f"{name} {t:g}": value for name, value in seconds.items()}
         distances = in_turn({"near": lambda: near(bench.y, x0.double())}, bench.rounds)["near"]
-        for floor, times in (("P3", [t for t in TIMES if t <= 0.3]), ("P2", list(TIMES))):
+        for floor, times in (("around, small t", [t for t in TIMES if t <= 0.3]), ("around", list(TIMES))):
             sums = {name: sum(totals[f"{name} {t:g}"] for t in times) for name in seconds}
             sums = {
                 "geomem, around": distances + sums["geomem, around"],
@@ -265,7 +270,7 @@ def p2(bench: Bench) -> None:
             bench.add(floor, f"{centre} centre, sum of {len(times)} times", sums, distances_ms=1e3 * distances)
 
 
-def p7(bench: Bench) -> None:
+def time_mirrored(bench: Bench) -> None:
     """Mirrored pairs together, against two calls."""
     for t in (1e-3, 0.3, 1.0, 10.0):
         for prune in (True, False):
@@ -284,7 +289,7 @@ def p7(bench: Bench) -> None:
                     ],
                 }
             bench.add(
-                "P7",
+                "mirrored",
                 f"Alg. 2 at the test centre, t = {t:g}, {'pruned' if prune else 'dense'}",
                 in_turn(work, bench.rounds),
             )
@@ -298,7 +303,7 @@ def halves(seen: Around, p: Tensor, t: float) -> Tensor:
     ) - p.float() / t
 
 
-def p8(bench: Bench) -> None:
+def time_singular(bench: Bench) -> None:
     """Singular values of 784 x 3136 matrices of a known spectrum."""
     g = torch.Generator().manual_seed(2)
     u = torch.linalg.qr(torch.randn(784, 784, generator=g, dtype=torch.float64))[0]
@@ -312,10 +317,15 @@ def p8(bench: Bench) -> None:
             "numpy.linalg.svd": lambda: torch.from_numpy(np.linalg.svd(a.numpy(), compute_uv=False)),
         }
         errors = {name: (float((f() / truth - 1).abs().max()),) for name, f in work.items()}
-        bench.add("P8", f"784 x 3136, values over a range of 1e{power}", in_turn(dict(work), bench.rounds), errors)
+        bench.add(
+            "singular values",
+            f"784 x 3136, values over a range of 1e{power}",
+            in_turn(dict(work), bench.rounds),
+            errors,
+        )
 
 
-def p9(bench: Bench) -> None:
+def time_exact_spectrum(bench: Bench) -> None:
     """The exact Jacobian's spectrum at the test centre, against Alg. 2 with 4d probes by the dense kernel."""
     x0 = bench.centres["test"]
     seen = bench.score.around(x0)
@@ -329,29 +339,34 @@ def p9(bench: Bench) -> None:
             },
             bench.rounds,
         )
-        bench.add("P9", f"spectrum at the test centre, t = {t:g}, centre known", seconds)
+        bench.add("exact spectrum", f"spectrum at the test centre, t = {t:g}, centre known", seconds)
 
 
 # What is aimed at: rows, the contestant or quantity in question, the least ratio or share, in words.
 AIMS: tuple[tuple[str, str, str, float], ...] = (
-    *(("P1", f"dense, t = {t:g}", "share_of_peak", 0.85) for t in (1e-3, 1.0, 10.0)),
-    *(("P1", f"dense, t = {t:g}", "torch.cdist + softmax", 2.0) for t in (1e-3, 1.0, 10.0)),
-    *(("P1", f"dense, t = {t:g}", "scaled_dot_product_attention", 1.4) for t in (1e-3, 1.0, 10.0)),
-    ("P2", "training centre, sum of 6 times", "torch.cdist + softmax", 8.0),
-    ("P2", "test centre, sum of 6 times", "torch.cdist + softmax", 5.0),
-    ("P3", "training centre, sum of 4 times", "torch.cdist + softmax", 200.0),
-    ("P3", "test centre, sum of 4 times", "torch.cdist + softmax", 100.0),
-    *(("P2", f"training centre, t = {t:g}", "torch.cdist + softmax", 200.0) for t in TIMES if t <= 0.3),
-    *(("P2", f"test centre, t = {t:g}", "torch.cdist + softmax", 100.0) for t in TIMES if t <= 0.3),
-    ("P4", "test centre, t = 1", "torch.cdist + softmax", 8.0),
+    *(("dense", f"dense, t = {t:g}", "share_of_peak", 0.85) for t in (1e-3, 1.0, 10.0)),
+    *(("dense", f"dense, t = {t:g}", "torch.cdist + softmax", 2.0) for t in (1e-3, 1.0, 10.0)),
+    *(("dense", f"dense, t = {t:g}", "scaled_dot_product_attention", 1.4) for t in (1e-3, 1.0, 10.0)),
+    ("around", "training centre, sum of 6 times", "torch.cdist + softmax", 8.0),
+    ("around", "test centre, sum of 6 times", "torch.cdist + softmax", 5.0),
+    ("around, small t", "training centre, sum of 4 times", "torch.cdist + softmax", 200.0),
+    ("around, small t", "test centre, sum of 4 times", "torch.cdist + softmax", 100.0),
+    *(("around", f"training centre, t = {t:g}", "torch.cdist + softmax", 200.0) for t in TIMES if t <= 0.3),
+    *(("around", f"test centre, t = {t:g}", "torch.cdist + softmax", 100.0) for t in TIMES if t <= 0.3),
+    ("around, t = 1", "test centre, t = 1", "torch.cdist + softmax", 8.0),
     *(
-        ("P7", f"Alg. 2 at the test centre, t = {t:g}, {kind}", "two calls", 1.5)
+        ("mirrored", f"Alg. 2 at the test centre, t = {t:g}, {kind}", "two calls", 1.5)
         for t in (1e-3, 0.3, 1.0, 10.0)
         for kind in ("pruned", "dense")
     ),
-    ("P8", "784 x 3136, values over a range of 1e5", "torch.linalg.svdvals", 8.0),
+    ("singular values", "784 x 3136, values over a range of 1e5", "torch.linalg.svdvals", 8.0),
     *(
-        ("P9", f"spectrum at the test centre, t = {t:g}, centre known", "Alg. 2, 3,136 probes, dense", 500.0)
+        (
+            "exact spectrum",
+            f"spectrum at the test centre, t = {t:g}, centre known",
+            "Alg. 2, 3,136 probes, dense",
+            500.0,
+        )
         for t in (0.01, 0.1, 0.3)
     ),
 )
@@ -365,16 +380,31 @@ def judged(rows: list[dict[str, object]]) -> list[tuple[str, ...]]:
         if chosen:
             value = float(chosen[0][against] if against in chosen[0] else chosen[0]["ratio"])  # type: ignore[arg-type]
             out.append((floor, what, against, f"{least:g}", f"{value:.3g}", "met" if value >= least else "missed"))
-    own = [r for r in rows if str(r["contestant"]).startswith("geomem") and r["floor"] != "P8" and r["errors"]]
+    own = [
+        r for r in rows if str(r["contestant"]).startswith("geomem") and r["floor"] != "singular values" and r["errors"]
+    ]
     for i, (name, most) in enumerate((("score", 1e-6), ("effective samples", 1e-5))):
         worst = max((r["errors"][i] for r in own if len(r["errors"]) > i), default=0.0)  # type: ignore[arg-type, index]
         out.append(
-            ("P5", "float32, largest error", name, f"{most:g}", f"{worst:.2g}", "met" if worst <= most else "missed")
+            (
+                "errors",
+                "float32, largest error",
+                name,
+                f"{most:g}",
+                f"{worst:.2g}",
+                "met" if worst <= most else "missed",
+            )
         )
     return out
 
 
-FLOORS = {"P1": p1, "P2": p2, "P7": p7, "P8": p8, "P9": p9}
+FLOORS = {
+    "dense": time_dense,
+    "around": time_around,
+    "mirrored": time_mirrored,
+    "singular values": time_singular,
+    "exact spectrum": time_exact_spectrum,
+}
 
 
 def processor() -> str:

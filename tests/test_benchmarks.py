@@ -46,7 +46,7 @@ def test_aims_are_judged_by_what_was_measured(scripts):
 
     def row(contestant, ratio, errors=None, **more):
         return {
-            "floor": "P1",
+            "floor": "dense",
             "what": "dense, t = 1",
             "contestant": contestant,
             "ratio": ratio,

@@ -127,7 +127,7 @@ REFUSED = {
     "directions of another probe": (nothing, ["--directions", "4", "--probe", "antithetic"], ["--probe"]),
     "an unknown preset": (nothing, ["--preset", "imagenet"], ["--preset", "'imagenet'", "mnist, cifar10, celeba"]),
     "an unknown probe": (nothing, ["--probe", "guess"], ["--probe", "'guess'", "orthonormal"]),
-    "too little memory": (nothing, ["--memory", "1e-6"], ["memory", "MiB", "allow more"]),
+    "too little memory": (nothing, ["--memory", "1e-6"], ["memory", "MiB", "increase it"]),
     "no memory": (nothing, ["--memory", "0"], ["--memory", "above 0"]),
     "one point": (nothing, ["--points", "1"], ["--points", "at least 2"]),
     "one sample": (nothing, ["--draws", "1"], ["--draws"]),
@@ -164,7 +164,7 @@ def test_refused_before_anything_is_written(name, here, capsys, monkeypatch):
 
 def test_a_model_of_the_hub_needs_a_network(here, capsys, monkeypatch):
     message = refused(capsys, monkeypatch, "audit", "nobody/nothing", "--trained-on", "data.npy", "--out", "run")
-    for word in ("nobody/nothing", "no folder here", "hub"):
+    for word in ("nobody/nothing", "not a folder here", "hub"):
         assert word in message
 
 

@@ -122,7 +122,7 @@ def test_report_draws_the_figure_of_theory_again(tmp_path: Path) -> None:
 def test_report_refuses_what_is_no_finished_run(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert_refused(geomem("report", "mine", cwd=tmp_path), 2, "no geomem run")
-    assert_refused(geomem("report", "nowhere", cwd=tmp_path), 2, "no folder")
+    assert_refused(geomem("report", "nowhere", cwd=tmp_path), 2, "not a folder")
     assert geomem(*THEORY, "--times", "0.1", "--out", "t", cwd=tmp_path).returncode == 0
     (tmp_path / "t" / "theory.nc").unlink()
     assert_refused(geomem("report", "t", cwd=tmp_path), 2, "not finished", "theory missing")

@@ -109,7 +109,7 @@ def test_another_request_keeps_the_run(tmp_path: Path, number: str) -> None:
 
 def test_a_run_at_work_is_left_alone(tmp_path: Path, number: str) -> None:
     run(ToyRequest(number), out=tmp_path / "run")
-    with Run.existing(tmp_path / "run").alone(), pytest.raises(OutputError, match="another run is at work"):
+    with Run.existing(tmp_path / "run").alone(), pytest.raises(OutputError, match="another run is using this folder"):
         run(ToyRequest(number), out=tmp_path / "run")
 
 

@@ -78,7 +78,7 @@ def test_help_states_every_option_of_a_request(command: str, capsys: pytest.Capt
         for name, (_, said) in options(kind).items():
             assert said.positional or flag(name) in shown
             assert " ".join(said.help.split()[:3]) in shown
-            assert said.help.endswith(".")
+            assert said.help.endswith((".", "]"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom, fisher_exact
 
 from geomem.errors import InputError
-from geomem.measure import Rate, copy_rate, neighbour_distances, rate_of_copies, superiority, verdict
+from geomem.measure.copies import Rate, copy_rate, neighbour_distances, rate_of_copies, superiority, verdict
 
 
 def brute(data, own):

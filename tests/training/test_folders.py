@@ -36,7 +36,7 @@ def test_a_folder_in_use_is_refused_and_its_files_are_left(tmp_path):
             pass
         assert leftovers(run.path) == [".checkpoint.safetensors.x1.part"]
         for settings in (SETTINGS, replace(SETTINGS, seed=9)):
-            with pytest.raises(OutputError, match="another run is at work"):
+            with pytest.raises(OutputError, match="another run is using this folder"):
                 Run.open(tmp_path / "run", "train", settings, force=True)
         assert {"config.json", ".checkpoint.safetensors.x1.part"} == files(run.path).keys()
         assert Run.existing(run.path).config["seed"] == 3
@@ -61,7 +61,7 @@ def test_the_folder_is_free_again_after_an_error_and_after_a_kill(tmp_path):
         [sys.executable, "-c", held, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(OutputError, match="another run is at work"), run.alone():
+        with pytest.raises(OutputError, match="another run is using this folder"), run.alone():
             pass
         process.kill()
         process.wait()

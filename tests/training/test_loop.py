@@ -414,7 +414,7 @@ def test_a_batch_that_processes_cannot_share_is_refused():
     [
         ({"steps": 0}, "must both be at least 1"),
         ({"batch_size": 0}, "must both be at least 1"),
-        ({"size": 0}, "size: must be at least 1"),
+        ({"size": 0}, "size must be at least 1"),
         ({"learning_rate": 0.0}, "finite and above 0"),
         ({"learning_rate": math.nan}, "finite and above 0"),
         ({"learning_rate": math.inf}, "finite and above 0"),

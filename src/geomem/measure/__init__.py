@@ -1,7 +1,7 @@
 """Measurements of scores, data and samples, as labelled arrays."""
 
 from geomem.intervals import Interval, difference, mean, resampled
-from geomem.measure.copies import Rate, Verdict, copy_rate, neighbour_distances, rate_of_copies, superiority, verdict
+from geomem.measure.copies import Rate, Verdict, copy_rate, neighbour_distances, rate_of_copies, superiority
 
 __all__ = [
     "Interval",
@@ -14,5 +14,4 @@ __all__ = [
     "rate_of_copies",
     "resampled",
     "superiority",
-    "verdict",
 ]
