@@ -17,6 +17,7 @@ from geomem.paper.experiment import Experiment, Records, Telling, Work, scaled
 from geomem.paper.verdict import Claim, Evidence, Runs, Table, graded
 from geomem.scores import EmpiricalScore
 from geomem.seeds import derived_generator
+from geomem.spectra.dimension import RESOLVED
 
 __all__ = ["EXPERIMENTS", "PlaneSettings", "plane_parts"]
 
@@ -147,7 +148,7 @@ def _lost(runs: Runs) -> Evidence:
         ratio = (arrays["survival"] / arrays["exact"]).sel(beta=beta)
         cells, pairs = [], []
         # A few points between two samples have survivals far above 1, so the mean and the typical point may differ.
-        for kept in (ratio.mean("point"), (ratio > 0.5).mean("point")):
+        for kept in (ratio.mean("point"), (ratio > RESOLVED).mean("point")):
             x, y = (kept.sel(axis=axis).values for axis in _AXIS)
             pairs.append(mean(x - y))
             cells += [f"{mean(x):.2f}", f"{mean(y):.2f}", f"{pairs[-1]:+.2f}"]
