@@ -1,6 +1,7 @@
 """Shared set-up: no network, one thread, and a way past the shape checker."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def _train_reference(folder: Path) -> None:
 
     images = digits()
     seen = images[-MANY:]
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     np.save(folder / "unseen.npy", images[:-MANY])
     for name, count, steps in (("memorizing", FEW, 1500), ("generalizing", MANY, 600)):
