@@ -27,7 +27,11 @@ def images(n, generator, d=144):
 
 
 def agrees(found, x, t, y, *, score, effective):
-    s, log_density, n_eff, _ = direct(y.double(), x.double(), t)
+    agrees_with(direct(y, x, t), found, x, t, score=score, effective=effective)
+
+
+def agrees_with(expected, found, x, t, *, score, effective):
+    s, log_density, n_eff, _ = expected
     assert deviation(found(x, t).double(), s, 1) <= score
     assert float((found.effective_samples(x, t).double() / n_eff - 1).abs().max()) <= effective
     scale = log_density.abs().clamp_min(1)
@@ -58,23 +62,31 @@ def taken(monkeypatch):
     return counts
 
 
+@pytest.fixture(scope="module", params=["sample", "between", "apart"])
+def differences(request):
+    """Samples, a point, and at every t noisy points with the direct answers there in float64 and in float32."""
+    g = torch.Generator().manual_seed(0)
+    y = images(1200, g)
+    x0 = {"sample": y[5], "between": (y[5] + y[6]) / 2, "apart": images(1, g)[0]}[request.param]
+    eps = torch.randn(24, 144, generator=g, dtype=torch.float64)
+    queries = [(t, x0 + math.sqrt(t) * eps) for t in TIMES]
+    return y, x0, [(t, x, direct(y, x, t), direct(y.float(), x.float(), t)) for t, x in queries]
+
+
 @pytest.mark.parametrize("bf16", [True, False], ids=["bf16", "no-bf16"])
 @pytest.mark.parametrize("chance", [0.0, 1e-6])
-@pytest.mark.parametrize("place", ["sample", "between", "apart"])
-def test_agrees_with_direct_differences(place, chance, bf16, generator, monkeypatch):
+def test_agrees_with_direct_differences(chance, bf16, differences, monkeypatch):
     """At every t, in both precisions, proven or for random directions; bfloat16 screens on any machine."""
     monkeypatch.setattr(kernel, "multiplies_bf16", lambda device: bf16)
-    y = images(1200, generator)
-    x0 = {"sample": y[5], "between": (y[5] + y[6]) / 2, "apart": images(1, generator)[0]}[place]
+    y, x0, queries = differences
     near = EmpiricalScore(y).around(x0, chance=chance)
-    eps = torch.randn(24, 144, generator=generator, dtype=torch.float64)
     single = EmpiricalScore(y.float()).around(x0, chance=chance)
-    for t in TIMES:
-        x = x0 + math.sqrt(t) * eps
+    nearest = float((y - x0).square().sum(1).min())
+    for t, x, expected, rounded in queries:
         # The logits' own condition: rounding of D in float64, seen at this t.
-        conditioned = float((y - x0).square().sum(1).min()) / t * 1e-15
-        agrees(near, x, t, y, score=1e-10 + conditioned, effective=1e-10 + 10 * conditioned)
-        agrees(single, x.float(), t, y.float(), score=1e-6, effective=1e-5)
+        conditioned = nearest / t * 1e-15
+        agrees_with(expected, near, x, t, score=1e-10 + conditioned, effective=1e-10 + 10 * conditioned)
+        agrees_with(rounded, single, x.float(), t, score=1e-6, effective=1e-5)
 
 
 def test_digits_on_near_duplicates(generator):
@@ -83,12 +95,13 @@ def test_digits_on_near_duplicates(generator):
     x0 = (y[3] + y[5]) / 2
     shared = 0
     for t in (1e-5, 1e-4, 1e-3, 1e-2):
-        eps = torch.randn(40, 400, generator=generator, dtype=torch.float64)
+        eps = torch.randn(16, 400, generator=generator, dtype=torch.float64)
         x = x0 + math.sqrt(t) * eps
-        shared += int((direct(y, x, t)[2] > 1.1).sum())
-        agrees(EmpiricalScore(y).around(x0), x, t, y, score=1e-10, effective=1e-9)
+        expected = direct(y, x, t)
+        shared += int((expected[2] > 1.1).sum())
+        agrees_with(expected, EmpiricalScore(y).around(x0), x, t, score=1e-10, effective=1e-9)
         agrees(EmpiricalScore(y.float()).around(x0, chance=1e-6), x.float(), t, y.float(), score=1e-6, effective=1e-5)
-    assert shared > 60
+    assert shared > 24
 
 
 def test_directions_that_know_the_data_need_the_proof(generator):
@@ -131,11 +144,11 @@ def test_many_tiles_add_no_error(generator, monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_is_left_out_stays_within_the_bound(dtype, generator):
-    """The weight that pruning omits, over 200 draws: never above what the precision allows."""
+    """The weight that pruning omits, over 90 draws: never above what the precision allows."""
     y = images(2000, generator).to(dtype)
     omitted = kernel.PRECISIONS[dtype].omitted
     worst, pruned = 0.0, 0
-    for trial in range(200):
+    for trial in range(90):
         x0, t = images(1, generator)[0].to(dtype), [0.003, 0.03, 0.3][trial % 3]
         data = kernel.near(y, x0.double())
         p = math.sqrt(t) * torch.randn(20, 144, generator=generator, dtype=torch.float64)
@@ -146,7 +159,7 @@ def test_what_is_left_out_stays_within_the_bound(dtype, generator):
         share = torch.exp(logits - logits[:, :64].amax(1, keepdim=True))
         worst = max(worst, float(share[:, j:].sum(1).max()) if j < 2000 else 0.0)
         pruned += j < 2000
-    assert pruned > 50
+    assert pruned > 22
     assert worst <= omitted
 
 
@@ -263,9 +276,9 @@ def test_few_dimensions(d, generator):
     for x0 in (y.mean(0), y[0]):
         for t in (1e-4, 1e-2, 1.0, 100.0):
             x = x0 + 0.3 * math.sqrt(t) * torch.randn(70, d, generator=generator, dtype=torch.float64)
-            expected = direct(y.float(), x.float(), t)[0]
+            expected = direct(y.float(), x[::4].float(), t)[0]
             for score in (EmpiricalScore(y.float()), EmpiricalScore(y.float()).around(x0.float())):
-                assert deviation(score(x.float(), t), expected, 1) <= 1e-6
+                assert deviation(score(x.float(), t)[::4], expected, 1) <= 1e-6
 
 
 @pytest.mark.parametrize("t", [2.0, 2.78, 3.86, 100.0, 1e4])
@@ -308,10 +321,11 @@ def test_more_dimensions_than_samples(generator):
 
 def test_a_time_for_each_query_takes_no_pass_for_each(generator, taken):
     y = images(1500, generator).float()
-    t = torch.linspace(1, 50, 200, dtype=torch.float64)
-    x = y[3] + t.sqrt().float()[:, None] * torch.randn(200, 144, generator=generator)
-    agrees(EmpiricalScore(y), x, t, y, score=1e-6, effective=1e-5)
-    agrees(EmpiricalScore(y).around(y[3]), x, t, y, score=1e-6, effective=1e-5)
+    t = torch.linspace(1, 50, 100, dtype=torch.float64)
+    x = y[3] + t.sqrt().float()[:, None] * torch.randn(100, 144, generator=generator)
+    expected = direct(y, x, t)
+    for found in (EmpiricalScore(y), EmpiricalScore(y).around(y[3])):
+        agrees_with(expected, found, x, t, score=1e-6, effective=1e-5)
     assert taken["screened"] == 0
 
 

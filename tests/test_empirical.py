@@ -310,6 +310,7 @@ def test_order_of_samples_changes_nothing(generator):
         agree(results[1], x, t, y)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the kernel's count of peak memory")
 def test_peak_memory_keeps_the_budget():
     """6,000 queries by 20,000 samples, 0.9 GiB a copy of all pairs, in a budget of 32 MiB.

@@ -4,6 +4,8 @@ The networks here see what diffusers would show them and find the noise level wi
 geomem's conversions is used.
 """
 
+import copy
+import functools
 import importlib
 import json
 import sys
@@ -58,6 +60,16 @@ def scheduler_class(name):
         if importlib.util.find_spec("torchsde") is None:
             patch.setitem(sys.modules, "torchsde", ModuleType("torchsde"))
         return getattr(importlib.import_module(f"diffusers.schedulers.scheduling_{module[name]}"), name)
+
+
+@functools.cache
+def made(name, options):
+    return scheduler_class(name)(**json.loads(options))
+
+
+def scheduler_of(name, options):
+    """A scheduler of its own for each test, set up once: some of them take long."""
+    return copy.deepcopy(made(name, json.dumps(options)))
 
 
 def variance_preserving(scheduler, denoised, x, step):
@@ -198,7 +210,7 @@ def levels(score):
 @every
 @torch.no_grad()
 def test_exact_network_gives_the_exact_score(name, options, words, opened):
-    score, _ = opened(scheduler_class(name)(**options), words)
+    score, _ = opened(scheduler_of(name, options), words)
     assert score.shape == SHAPE
     t = levels(score)
     x = points(t)
@@ -208,7 +220,7 @@ def test_exact_network_gives_the_exact_score(name, options, words, opened):
 @every
 @torch.no_grad()
 def test_exact_network_in_float32(name, options, words, opened):
-    score, _ = opened(scheduler_class(name)(**options), words, dtype=torch.float32)
+    score, _ = opened(scheduler_of(name, options), words, dtype=torch.float32)
     t = torch.tensor([0.5, 2.0, 8.0], dtype=torch.float64).clamp(*score.reach)
     x = points(t)
     assert deviation(score(x, t), truth()(x, t), 3) <= 1e-5
@@ -236,7 +248,7 @@ def mixed(scheduler, clean, noise):
 @torch.no_grad()
 def test_network_sees_the_points_that_diffusers_makes(name, options, words, opened):
     """A clean point and noise, mixed by the scheduler and by geomem at the same t: the network sees and hears the same."""
-    scheduler = scheduler_class(name)(**options)
+    scheduler = scheduler_of(name, options)
     if name in ("KarrasVeScheduler", "DDIMInverseScheduler"):
         pytest.skip("this scheduler adds no noise")
     if name == "SASolverScheduler" and words is flow:
@@ -271,7 +283,7 @@ def test_same_jacobian_in_every_process(opened):
         ("EDMEulerScheduler", {}, preconditioned),
         ("FlowMatchEulerDiscreteScheduler", {}, flow),
     ):
-        score, _ = opened(scheduler_class(name)(**options), words)
+        score, _ = opened(scheduler_of(name, options), words)
         for probe in (None, "exact"):
             found = spectrum(score, x, t, probe=probe)
             assert deviation(found.values, torch.linalg.svdvals(j), 1) <= 1e-5, name

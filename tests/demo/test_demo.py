@@ -73,14 +73,6 @@ def test_summary_says_so_when_networks_have_hardly_trained(straight: Path) -> No
     assert summary["quick"] is True
 
 
-def test_json_is_the_summary(straight: Path) -> None:
-    result = geomem("demo", "--quick", "--out", "run", "--json", cwd=straight.parent)
-    shown = json.loads(result.stdout)
-    assert Path(shown.pop("page")) == straight / "index.html"
-    assert Path(shown.pop("folder")) == straight
-    assert shown == json.loads((straight / "summary.json").read_text())
-
-
 def test_terminal_shows_verdict_table_and_page(straight: Path) -> None:
     shown = (straight.parent / "stdout").read_text()
     summary = json.loads((straight / "summary.json").read_text())
@@ -98,14 +90,21 @@ def test_report_draws_the_page_again_from_the_records(copied: Path, straight: Pa
     assert len(list(copied.glob("*.png"))) == PICTURES
 
 
-def test_an_added_reading_is_in_record_table_and_page(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_added_reading_is_in_record_table_and_page_and_json_is_the_summary(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def half(spectrum: object) -> DimensionEstimate:
         found = READINGS["degrees_of_freedom"](spectrum)
         return DimensionEstimate(found.value / 2, found.index, found.status)
 
     monkeypatch.setitem(READINGS, "half_the_freedom", half)
     (copied / "digits_points.nc").unlink()
-    assert geomem("demo", "--quick", "--out", "run", cwd=copied.parent).returncode == 0
+    result = geomem("demo", "--quick", "--out", "run", "--json", cwd=copied.parent)
+    assert result.returncode == 0
+    shown = json.loads(result.stdout)
+    assert Path(shown.pop("page")) == copied / "index.html"
+    assert Path(shown.pop("folder")) == copied
+    assert shown == json.loads((copied / "summary.json").read_text())
     dimension = Run.existing(copied).load("digits_points")["dimension"]
     twice = 2 * dimension.sel(reading="half_the_freedom", drop=True)
     np.testing.assert_allclose(twice, dimension.sel(reading="degrees_of_freedom"))

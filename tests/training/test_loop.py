@@ -355,7 +355,7 @@ def test_a_network_trained_on_one_image_knows_it(tmp_path, kind):
     image = IMAGES[:1]
     state = Training(
         asked(
-            noise_process=kind, size=1, rows=1, steps=400, batch_size=64, learning_rate=2e-3, warmup=20, ema_decay=0.95
+            noise_process=kind, size=1, rows=1, steps=400, batch_size=32, learning_rate=2e-3, warmup=20, ema_decay=0.95
         )
     )
     seen = [s.loss for s in stepped(state, image)]
