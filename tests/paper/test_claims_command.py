@@ -5,6 +5,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
 from commands import assert_refused, geomem, stopped
 from geomem.paper.claims import CLAIMS, needs
 from geomem.paper.experiments import EXPERIMENTS
@@ -17,12 +19,14 @@ def test_claims_are_distinct_and_rest_on_experiments_that_exist() -> None:
     assert {name for claim in CLAIMS for name in needs(claim)} <= set(EXPERIMENTS)
 
 
+@pytest.mark.slow
 def test_the_repository_s_documents_say_what_its_records_say() -> None:
     result = geomem("claims", "--check", cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert "lost first" in result.stdout
 
 
+@pytest.mark.slow
 def test_an_edited_document_fails_the_check_and_is_written_again(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     page = tmp_path / "docs" / "claims.md"
@@ -64,6 +68,7 @@ def test_claims_without_records_are_refused(tmp_path: Path) -> None:
     assert_refused(geomem("claims", "--records", ".", cwd=tmp_path), 2, "fig1")
 
 
+@pytest.mark.slow
 def test_an_interrupted_experiment_resumes(tmp_path: Path) -> None:
     """Stopped after the first of several parts it says so; run again it keeps that part."""
     first = tmp_path / "run" / "samples-50.nc"
