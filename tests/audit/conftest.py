@@ -1,6 +1,8 @@
-"""Data of a known law, and audits of scores without their pages."""
+"""Data of a known law, audits of scores without their pages, and digits with a model of random weights, in files."""
 
 import functools
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from geomem.jobs.audit.findings import short_of
 from geomem.jobs.audit.words import box_of
 from geomem.page import Page
 from geomem.scores import EmpiricalScore
+from models import saved
+from reference import digits
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +54,20 @@ def audited(folder, no_pages, tmp_path_factory):
         return audit(score, source, tmp_path_factory.mktemp("run"), **options)
 
     return made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """data.npy, held-out.npy and a model/ of random weights for them."""
+    folder, images = tmp_path_factory.mktemp("made"), digits()
+    np.save(folder / "data.npy", images[:60])
+    np.save(folder / "held-out.npy", images[60:100])
+    saved(folder / "model")
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -17,8 +17,6 @@ from geomem.jobs.engine import finish
 from geomem.records import Run
 from geomem.spectra import dimension
 from geomem.spectra.dimension import DimensionEstimate
-from models import saved
-from reference import digits
 
 MORE = {
     "held out": ["--held-out", "held-out.npy", "--preset", "mnist"],
@@ -32,15 +30,6 @@ def triple(spectrum):
     """Three times the number of directions, as a reading that someone may add."""
     value = np.full(tuple(spectrum.t.shape), 3.0 * spectrum.dim)
     return DimensionEstimate(value, np.zeros_like(value, dtype=int), np.full(value.shape, "ok"))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, images = tmp_path_factory.mktemp("page"), digits()
-    np.save(folder / "data.npy", images[:60])
-    np.save(folder / "held-out.npy", images[60:100])
-    saved(folder / "model")
-    return folder
 
 
 @pytest.fixture(scope="module", params=MORE)

@@ -24,23 +24,6 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 AUDIT = ["audit", "model", "--trained-on", "data.npy", "--held-out", "held-out.npy", "--quick", "--out", "run"]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """data.npy, held-out.npy and a model/ of random weights for them."""
-    folder = tmp_path_factory.mktemp("made")
-    np.save(folder / "data.npy", IMAGES[:60])
-    np.save(folder / "held-out.npy", IMAGES[60:100])
-    saved(folder / "model")
-    return folder
-
-
-@pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 # --- refusals ---
 
 

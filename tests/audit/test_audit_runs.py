@@ -20,29 +20,16 @@ from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.engine import run
 from geomem.models import load
 from models import saved, unet
-from reference import digits
 
 AUDIT = ["audit", "model", "--trained-on", "data.npy", "--held-out", "held-out.npy", "--quick", "--out", "run"]
 LONG = ["--points", "24", "--draws", "20", "--times", "0.03:3:3"]
 RECORDS = ("duplicates", "points", "drawn", "copies", "empirical", "model")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """data.npy, held-out.npy and a model/ of random weights for them."""
-    folder, images = tmp_path_factory.mktemp("made"), digits()
-    np.save(folder / "data.npy", images[:60])
-    np.save(folder / "held-out.npy", images[60:100])
-    saved(folder / "model")
-    return folder
-
-
 @pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
+def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    return tmp_path
+    return here
 
 
 def logged(folder: Path) -> list[str]:
