@@ -87,6 +87,6 @@ def audit(score, source, out, *, held_out=True, **options):
 
 def record(folder, name):
     """A record of a run, its dimensions in order."""
-    found = xr.load_dataset(folder / f"{name}.nc", engine="h5netcdf")
+    found = xr.load_dataset(folder / f"{name}.nc", engine="netcdf4")
     order = ("score", "reading", "set", "point", "t", "direction")
     return found.transpose(*(dim for dim in order if dim in found.dims), ...)

@@ -1,5 +1,6 @@
 """Shared set-up: no network, one thread, and a way past the shape checker."""
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from matplotlib.figure import Figure
+from PIL import Image
 
 pytest.register_assert_rewrite("commands", "laws")
 torch.set_num_threads(1)
@@ -43,10 +46,18 @@ def _train_reference(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     np.save(folder / "unseen.npy", images[:-MANY])
-    for name, count, steps in (("memorizing", FEW, 1500), ("generalizing", MANY, 600)):
+    for name, count, steps in (("memorizing", FEW, 1000), ("generalizing", MANY, 400)):
         (folder / name).mkdir()
         np.save(folder / name / "training.npy", seen[:count])
         trained(seen[:count], folder / name / "model", steps=steps, seed=0)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of pages are made but not drawn, which takes longer than most of what the tests look at."""
+    stream = io.BytesIO()
+    Image.new("1", (1, 1)).save(stream, format="png")
+    monkeypatch.setattr(Figure, "savefig", lambda self, out, **options: out.write(stream.getvalue()))
 
 
 @pytest.fixture

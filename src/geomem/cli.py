@@ -99,7 +99,8 @@ def _parameter(name: str, hint: Any, field: Field[Any], said: Option) -> inspect
     default = inspect.Parameter.empty if field.default is MISSING else field.default
     converter: Callable[[Any, Sequence[Any]], Any] | None = None
     if said.read is not None:
-        read, hint = said.read, str
+        # Anything, because cyclopts lets pydantic, where that is imported, check what was read against the hint.
+        read, hint = said.read, Any
 
         def converted(type_: Any, tokens: Sequence[Any]) -> Any:
             return read(tokens[0].value)
@@ -119,6 +120,7 @@ def _parameter(name: str, hint: Any, field: Field[Any], said: Option) -> inspect
         show_default=False,
         n_tokens=None if converter is None else 1,
         accepts_keys=None if converter is None else False,
+        metavar=None if converter is None else "STR",
         group=Group(said.group or "Options", sort_key=_GROUPS.get(said.group, 1)),
     )
     place = inspect.Parameter.POSITIONAL_ONLY if said.positional else inspect.Parameter.KEYWORD_ONLY

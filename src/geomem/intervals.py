@@ -1,12 +1,10 @@
 """Means over points with confidence intervals, and differences between groups of points."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest, ttest_ind
-from scipy.stats import t as student
+from scipy.special import betaincinv, stdtrit
 
 from geomem.errors import InputError
 
@@ -44,8 +42,10 @@ class Rate:
     @classmethod
     def of(cls, count: int, total: int, *, confidence: float = 0.95) -> "Rate":
         """The rate of `count` among `total`, with its interval; `total` is at least 1."""
-        interval = binomtest(count, total).proportion_ci(confidence, method="exact")
-        return cls(count, total, float(interval.low), float(interval.high))
+        tail = (1 - confidence) / 2
+        low = float(betaincinv(count, total - count + 1, tail)) if count else 0.0
+        high = float(betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0
+        return cls(count, total, low, high)
 
     @property
     def value(self) -> float:
@@ -67,7 +67,7 @@ def mean(values: ArrayLike, *, confidence: float = 0.95, bounds: tuple[float, fl
     2.0 [-0.5, 4.5]
     """
     a = _numbers(values)
-    half = float(student.ppf(0.5 + confidence / 2, a.size - 1) * a.std(ddof=1) / np.sqrt(a.size))
+    half = float(stdtrit(a.size - 1, 0.5 + confidence / 2) * a.std(ddof=1) / np.sqrt(a.size))
     centre = float(a.mean())
     return Interval(centre, max(centre - half, bounds[0]), min(centre + half, bounds[1]), a.size)
 
@@ -82,11 +82,11 @@ def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95)
     value, n = float(a.mean() - b.mean()), min(a.size, b.size)
     if a.std() == 0 and b.std() == 0:
         return Interval(value, value, value, n)
-    with warnings.catch_warnings():
-        # SciPy warns about a group whose values are all equal, which is common among counts.
-        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
-        interval = ttest_ind(a, b, equal_var=False).confidence_interval(confidence)
-    return Interval(value, float(interval.low), float(interval.high), n)
+    # Squared standard errors of both means, and the degrees of freedom of Welch and Satterthwaite.
+    va, vb = a.var(ddof=1) / a.size, b.var(ddof=1) / b.size
+    freedom = (va + vb) ** 2 / (va**2 / (a.size - 1) + vb**2 / (b.size - 1))
+    half = float(stdtrit(freedom, 0.5 + confidence / 2) * np.sqrt(va + vb))
+    return Interval(value, value - half, value + half, n)
 
 
 def ratio(above: ArrayLike, below: ArrayLike, *, confidence: float = 0.95) -> Interval:
@@ -107,7 +107,7 @@ def ratio(above: ArrayLike, below: ArrayLike, *, confidence: float = 0.95) -> In
             f"above, below: a ratio needs values at the same two or more points, got {a.size} and {b.size}."
         )
     n = a.size
-    q = float(student.ppf(0.5 + confidence / 2, n - 1)) ** 2 / n
+    q = float(stdtrit(n - 1, 0.5 + confidence / 2)) ** 2 / n
     (vaa, vab), (_, vbb) = np.cov(a, b) * q
     # (A - rho B)^2 <= vaa - 2 rho vab + rho^2 vbb.
     second, first, last = b.mean() ** 2 - vbb, a.mean() * b.mean() - vab, a.mean() ** 2 - vaa

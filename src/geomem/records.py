@@ -8,6 +8,7 @@
 Files are written under a temporary name in the same folder and then renamed.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -125,10 +126,12 @@ class Run:
         Raises:
             OutputError: If the disk refuses.
         """
-        # Serialized in memory first, because HDF5 crashes the process if the disk is full.
-        content = arrays.to_netcdf(engine="h5netcdf")
         with self.writing(f"{name}.nc") as temporary:
-            temporary.write_bytes(content)
+            try:
+                arrays.to_netcdf(temporary, engine="netcdf4")
+            except RuntimeError as error:  # netCDF has no words for a full disk
+                full = shutil.disk_usage(self.path).free < arrays.nbytes
+                raise (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(str(error))) from error
 
     def load(self, name: str) -> xr.Dataset:
         """Labelled arrays saved under `name`, read into memory.
@@ -138,8 +141,8 @@ class Run:
         """
         path = self.path / f"{name}.nc"
         try:
-            return xr.load_dataset(path, engine="h5netcdf")
-        except (OSError, ValueError, KeyError) as error:
+            return xr.load_dataset(path, engine="netcdf4")
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise InputError(
                 f"{path}: is damaged ({error}); delete it and rerun the command that made it, which then resumes."
             ) from error

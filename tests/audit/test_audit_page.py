@@ -93,7 +93,7 @@ def test_nothing_on_the_page_is_a_hole(page):
 
 def test_the_table_of_levels_is_that_of_the_saved_records(run):
     name, folder = run
-    model = xr.load_dataset(folder / "model.nc", engine="h5netcdf").isel(score=0)
+    model = xr.load_dataset(folder / "model.nc", engine="netcdf4").isel(score=0)
     reading = "degrees_of_freedom" if name == "few directions" else "resolved"
     training = model["dimension"].sel(reading=reading, set="training").mean("point")
     rows = rows_of(folder / "levels.csv")
@@ -110,7 +110,7 @@ def test_all_images_are_listed(run, summary):
 def test_a_new_reading_is_in_record_table_and_page(run, page):
     """A function and a line in READINGS; nothing else."""
     _, folder = run
-    model = xr.load_dataset(folder / "model.nc", engine="h5netcdf")
+    model = xr.load_dataset(folder / "model.nc", engine="netcdf4")
     assert "triple" in model["reading"].values
     rows = [row for row in rows_of(folder / "readings.csv") if row["reading"] == "triple"]
     assert len(rows) == model.sizes["t"]
@@ -150,10 +150,10 @@ def test_the_report_is_made_from_the_records_alone(run):
 
 def test_without_held_out_images_nothing_is_decided(run, page, summary):
     name, folder = run
-    points = xr.load_dataset(folder / "points.nc", engine="h5netcdf")
+    points = xr.load_dataset(folder / "points.nc", engine="netcdf4")
     assert ("partner" in points) == (name != "without")
     if name == "without":
         assert summary["verdict"]["word"] == "undecided"
         assert "Only copies can be found without held-out images" in page
-        empirical = xr.load_dataset(folder / "empirical.nc", engine="h5netcdf")
+        empirical = xr.load_dataset(folder / "empirical.nc", engine="netcdf4")
         assert empirical["score"].values.tolist() == ["empirical", "left-out"]

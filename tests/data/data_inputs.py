@@ -22,7 +22,7 @@ def save_images(folder: Path, images: np.ndarray) -> Path:
 
 
 def records(run: Path) -> dict[str, xr.Dataset]:
-    return {p.name: xr.load_dataset(p, engine="h5netcdf") for p in sorted(run.glob("*.nc"))}
+    return {p.name: xr.load_dataset(p, engine="netcdf4") for p in sorted(run.glob("*.nc"))}
 
 
 def without_time(run: Path) -> dict[str, bytes]:

@@ -148,6 +148,7 @@ def test_report_draws_the_page_again_without_the_data(straight: Path, tmp_path: 
     assert without_time(tmp_path / "run") == without_time(straight)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_data_alone_say_what_memorizing_them_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Duplicates have a finding and rows of their own and are left out; a reading that is added is on page and in tables."""
     monkeypatch.setitem(dimension.READINGS, "above_a_quarter", lambda s: dimension.resolved(s, threshold=0.25))
@@ -166,6 +167,7 @@ def test_data_alone_say_what_memorizing_them_leaves(tmp_path: Path, monkeypatch:
     assert "above a quarter" in (tmp_path / "run" / "readings.csv").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_reference_noise_variance_can_be_chosen(tmp_path: Path) -> None:
     np.save(tmp_path / "data.npy", FINE[:200])
     summary = shown("data.npy", "--t", "0.5", "--sizes", "40,20", cwd=tmp_path)
@@ -177,6 +179,7 @@ def test_the_reference_noise_variance_can_be_chosen(tmp_path: Path) -> None:
     assert "--t" in summary["next"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_embeddings_of_both_sides_are_compared_without_pictures(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "data.npy", rng.standard_normal((120, 6)) @ rng.standard_normal((6, 40)))
@@ -189,6 +192,7 @@ def test_embeddings_of_both_sides_are_compared_without_pictures(tmp_path: Path) 
     assert "dimension_by_size.png" in names
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_near_duplicates_are_found_where_half_of_the_rows_have_one_and_none_is_held_out(tmp_path: Path) -> None:
     twins = FINE[:120] + np.random.default_rng(0).normal(0, 1e-4, (120, 8, 8))
     np.save(tmp_path / "data.npy", np.concatenate([FINE[:240], twins]))

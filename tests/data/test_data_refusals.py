@@ -30,6 +30,7 @@ def test_damaged_runs_are_refused_in_words(straight: Path, tmp_path: Path, damag
     assert_refused(geomem("report", "run", cwd=tmp_path), 2, str(run))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_stage_is_named_and_made_again_once_it_is_deleted(straight: Path, tmp_path: Path) -> None:
     for name in ("real", "made", "run"):
         shutil.copytree(straight.parent / name, tmp_path / name)

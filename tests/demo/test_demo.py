@@ -90,6 +90,7 @@ def test_report_draws_the_page_again_from_the_records(copied: Path, straight: Pa
     assert len(list(copied.glob("*.png"))) == PICTURES
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_added_reading_is_in_record_table_and_page_and_json_is_the_summary(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

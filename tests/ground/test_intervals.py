@@ -1,10 +1,11 @@
-"""Fieller's interval of a ratio of means."""
+"""Intervals of means, differences, ratios and rates."""
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from geomem.errors import InputError
-from geomem.intervals import mean, ratio
+from geomem.intervals import Rate, difference, mean, ratio
 
 
 @pytest.mark.repeated
@@ -77,3 +78,32 @@ def test_wrong_points_are_refused(above, below):
     message = f"^above, below: a ratio needs values at the same two or more points, got {len(above)} and {len(below)}"
     with pytest.raises(InputError, match=message):
         ratio(above, below)
+
+
+# --- against SciPy ---
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 1), (1, 1), (0, 40), (3, 40), (39, 40), (40, 40), (70, 100_000)])
+def test_rates_have_the_exact_binomial_interval(count, total):
+    for confidence in (0.5, 0.95):
+        found = Rate.of(count, total, confidence=confidence)
+        expected = stats.binomtest(count, total).proportion_ci(confidence, method="exact")
+        assert [found.low, found.high] == pytest.approx([expected.low, expected.high], rel=1e-9, abs=1e-12)
+        assert found.value == count / total
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (5, 40), (40, 7)])
+def test_means_and_differences_have_the_intervals_of_student_and_welch(n, m):
+    g = np.random.default_rng(0)
+    a, b = 2 + 3 * g.standard_normal(n), g.standard_normal(m)
+    found, expected = mean(a), stats.ttest_1samp(a, 0).confidence_interval()
+    assert [found.low, found.high] == pytest.approx([expected.low, expected.high], rel=1e-9)
+    found, expected = difference(a, b, confidence=0.8), stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.8)
+    assert [found.low, found.high] == pytest.approx([expected.low, expected.high], rel=1e-9)
+
+
+def test_a_group_of_equal_values_has_no_spread_of_its_own():
+    a = np.array([1.0, 2.0, 4.0, 2.0])
+    found = difference(a, np.full(9, 3.0))
+    assert [found.low, found.high] == pytest.approx([mean(a).low - 3, mean(a).high - 3])
+    assert difference(np.full(4, 2.0), np.full(3, 1.5)).low == 0.5

@@ -37,6 +37,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert shown.strip().splitlines()[-1] == "set()"
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_values_are_read_where_pydantic_is_imported(tmp_path: Path) -> None:
+    import pydantic  # noqa: F401  # cyclopts then validates by it
+
+    assert geomem(*THEORY, "--times", "0.1,1", cwd=tmp_path).returncode == 0
+
+
 @pytest.mark.slow
 def test_the_program_runs_as_a_module(tmp_path: Path) -> None:
     assert_refused(started("audits", cwd=tmp_path), 2, "audits")
@@ -56,6 +63,7 @@ def test_theory_prints_a_table_and_leaves_record_and_figure(tmp_path: Path) -> N
     assert len(list((tmp_path / "geomem-theory").iterdir())) == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_theory_json_holds_the_sheet_of_values(tmp_path: Path) -> None:
     result = geomem(*THEORY, "--times", "0.1,1", "--json", "--out", "here", cwd=tmp_path)
     shown = json.loads(result.stdout)
@@ -91,6 +99,7 @@ def test_theory_refuses_bad_input_and_leaves_nothing(tmp_path: Path, arguments: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_run_is_kept_unless_forced(tmp_path: Path) -> None:
     foreign = tmp_path / "mine"
     foreign.mkdir()
@@ -119,6 +128,7 @@ def test_report_draws_the_figure_of_theory_again(tmp_path: Path) -> None:
     assert (tmp_path / "t" / "theory.png").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_report_refuses_what_is_no_finished_run(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert_refused(geomem("report", "mine", cwd=tmp_path), 2, "no geomem run")

@@ -19,14 +19,12 @@ def test_claims_are_distinct_and_rest_on_experiments_that_exist() -> None:
     assert {name for claim in CLAIMS for name in needs(claim)} <= set(EXPERIMENTS)
 
 
-@pytest.mark.slow
 def test_the_repository_s_documents_say_what_its_records_say() -> None:
     result = geomem("claims", "--check", cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert "lost first" in result.stdout
 
 
-@pytest.mark.slow
 def test_an_edited_document_fails_the_check_and_is_written_again(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     page = tmp_path / "docs" / "claims.md"

@@ -99,7 +99,6 @@ def test_claims_state_the_verdicts_and_errata_the_numbers(written: Path) -> None
     assert "over 10 data sets" in errata
 
 
-@pytest.mark.slow
 def test_documents_are_stale_where_records_change_and_nowhere_else(own: Path) -> None:
     """Nothing depends on where the records are, nor on pictures; a verdict and a number depend on them."""
     claims, errata, readme = pages(own)
@@ -152,7 +151,6 @@ def test_steps_of_a_sampler_are_settings_of_its_own() -> None:
 # --- what is refused ---
 
 
-@pytest.mark.slow
 def test_incomplete_galleries_are_refused_with_what_is_missing(runs: Path, tmp_path: Path) -> None:
     (runs / "fig9" / "samples-200.nc").unlink()
     for use in (verdicts_of, lambda folder: documents(folder, tmp_path)):
@@ -204,7 +202,6 @@ def test_claims_of_a_part_of_the_experiments_are_printed_and_not_written(gallery
     assert not (tmp_path / "docs").exists()
 
 
-@pytest.mark.slow
 def test_the_check_fails_and_writes_nothing_and_without_it_all_is_written(own: Path) -> None:
     claims, errata, readme = pages(own)
     right = errata.read_text()

@@ -18,6 +18,8 @@ from geomem.jobs.sweep.cells import current, open_sweep, sweep_stage
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.records import Run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = SweepRequest("digits", (2, 20), preset="mlp", steps=20, points=3, samples=10)
 NAMES = ("n000002-seed0", "n000020-seed0")
 

@@ -75,7 +75,7 @@ def test_processes_leave_the_records_of_one(straight: Run, tmp_path: Path) -> No
 @pytest.mark.timeout(600)
 def test_cells_end_with_a_killed_sweep_which_resumes_at_once_and_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     # Steps enough that the cell would train on for longer than it takes to see that it is alone.
-    request = replace(TINY, sizes=(2, 3), steps=800, samples=2)
+    request = replace(TINY, sizes=(2, 3), steps=400, samples=2)
     words = [
         "sweep",
         "digits",
@@ -88,7 +88,7 @@ def test_cells_end_with_a_killed_sweep_which_resumes_at_once_and_ends_as_an_undi
         "--samples",
         "2",
         "--steps",
-        "800",
+        "400",
     ]
     command = [sys.executable, "-m", "geomem", *words, "--workers", "2", "--out", str(tmp_path / "run")]
     cell = None
@@ -113,7 +113,7 @@ def test_cells_end_with_a_killed_sweep_which_resumes_at_once_and_ends_as_an_undi
     # The first process was stopped in its midst: training began twice.
     steps = [line["step"] for line in Run.existing(here.path / "cells" / NAMES[0]).metrics()]
     assert steps.count(0) == 2
-    assert steps.count(800) == 1
+    assert steps.count(400) == 1
 
 
 @pytest.fixture(scope="module")

@@ -31,24 +31,20 @@ def readings_table(
     columns.append(Column("found", ""))
     # Theory has readings without a score, and so without a pull.
     measured = found["pull"].notnull() | found["dimension"].notnull().any("reading")
+    asked = measured.sum([dim for dim in measured.dims if dim not in (*over, "t")]).transpose(*over, "t").values
+    labels = [values[dim].values.tolist() for dim in (*over, "t", "reading")]
     rows: list[list[Cell]] = []
     for index in np.ndindex(*values.shape[: len(over) + 2]):
-        at = values[index]
-        labels: list[Cell] = [at[dim].item() for dim in over]
-        cells = [_mean(at.values[i, j]) for i in range(at.sizes["score"]) for j in range(at.sizes["set"])]
-        answered = np.isfinite(at.values)
-        share = f"{int(answered.sum())} of {int(_at(measured, at).sum())}"
-        rows.append([*labels, float(at["t"]), str(at["reading"].values).replace("_", " "), *cells, share])
+        at = values.values[index]
+        *where, reading = (labels[i][j] for i, j in enumerate(index))
+        cells = [_mean(at[i, j]) for i in range(at.shape[0]) for j in range(at.shape[1])]
+        share = f"{int(np.isfinite(at).sum())} of {int(asked[index[:-1]])}"
+        rows.append([*where, str(reading).replace("_", " "), *cells, share])
     words = (
         caption
         or "Dimension by every reading, mean over points with 95% intervals; found: points at which a reading has an answer."
     )
     return Table(name, columns, rows, words)
-
-
-def _at(values: xr.DataArray, at: xr.DataArray) -> xr.DataArray:
-    """Values with the coordinates of `at`."""
-    return values.sel({dim: at[dim] for dim in values.dims if dim in at.coords and dim not in at.dims})
 
 
 def _mean(values: np.ndarray) -> Interval | float | None:
