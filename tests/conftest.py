@@ -46,7 +46,7 @@ def _train_reference(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     np.save(folder / "unseen.npy", images[:-MANY])
-    for name, count, steps in (("memorizing", FEW, 1000), ("generalizing", MANY, 400)):
+    for name, count, steps in (("memorizing", FEW, 1500), ("generalizing", MANY, 600)):
         (folder / name).mkdir()
         np.save(folder / name / "training.npy", seen[:count])
         trained(seen[:count], folder / name / "model", steps=steps, seed=0)

@@ -110,8 +110,8 @@ def _denoising_table(numbers: Numbers) -> Table:
     for row in numbers["levels"]:
         fit = row["denoising"]
         rows.append([row["t"], fit["training"], fit["held_out"], fit["gap"], fit["linear"]])
-    caption = f"Squared denoising error by noise variance, summed over the values of an {numbers['unit']}, mean over {numbers['unit']}s."
-    return Table("denoising", columns, rows, caption.replace("an sample", "a sample"))
+    caption = f"Squared denoising error by noise variance: summed over values, mean over {numbers['unit']}s."
+    return Table("denoising", columns, rows, caption)
 
 
 def _hundred(share: Any) -> Any:
