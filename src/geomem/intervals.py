@@ -8,7 +8,7 @@ from scipy.special import betaincinv, stdtrit
 
 from geomem.errors import InputError
 
-__all__ = ["Interval", "Rate", "difference", "mean", "ratio", "resampled"]
+__all__ = ["Interval", "Rate", "difference", "mean", "quotient", "ratio", "resampled"]
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,31 @@ def ratio(above: ArrayLike, below: ArrayLike, *, confidence: float = 0.95) -> In
         return Interval(float(a.mean() / b.mean()) if b.mean() else np.nan, -np.inf, np.inf, n)
     root = np.sqrt(max(0.0, first**2 - second * last))
     return Interval(float(a.mean() / b.mean()), float((first - root) / second), float((first + root) / second), n)
+
+
+def quotient(above: ArrayLike, below: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Ratio of the means of two independent groups, with Fieller's interval; NaN are ignored.
+
+    The interval holds all ratios rho for which (A - rho B)^2 <= q^2 (v_A + rho^2 v_B), with A, B the means, v their squared standard
+    errors and q Student's quantile for the smaller group. It is infinite if B is not significantly different from 0.
+
+    Raises:
+        InputError: For fewer than two numbers in a group.
+
+    >>> print(f"{quotient([1.0, 1.2, 0.8, 1.0], [2.0, 2.1, 1.9, 2.0]):.2f}")
+    0.50 [0.37, 0.64]
+    """
+    a, b = _numbers(above), _numbers(below)
+    n = min(a.size, b.size)
+    q = float(stdtrit(n - 1, 0.5 + confidence / 2)) ** 2
+    top, bottom = float(a.mean()), float(b.mean())
+    va, vb = q * a.var(ddof=1) / a.size, q * b.var(ddof=1) / b.size
+    value = top / bottom if bottom else np.nan
+    second, last = bottom**2 - vb, top**2 - va
+    if second <= 0:
+        return Interval(value, -np.inf, np.inf, n)
+    root = np.sqrt(max(0.0, (top * bottom) ** 2 - second * last))
+    return Interval(value, float((top * bottom - root) / second), float((top * bottom + root) / second), n)
 
 
 def resampled(value: float, draws: ArrayLike, n: int, *, confidence: float = 0.95) -> Interval:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from geomem.errors import InputError
-from geomem.intervals import Rate, difference, mean, ratio
+from geomem.intervals import Rate, difference, mean, quotient, ratio
 
 
 @pytest.mark.repeated
@@ -27,6 +27,18 @@ def test_coverage(n, correlation, confidence):
     unbounded = 0.02 if n == 5 else 0.0  # an infinite interval stands for a set that may be smaller
     error = np.sqrt(confidence * (1 - confidence) / draws)
     assert confidence - 4 * error <= held.mean() <= confidence + 4 * error + unbounded
+
+
+@pytest.mark.repeated
+@pytest.mark.parametrize(("m", "n", "below"), [(6, 9, 2.0), (40, 40, 2.0), (30, 200, 0.4)])
+def test_quotients_of_independent_groups_cover(m, n, below):
+    g, draws = np.random.default_rng(0), 2000
+    held = 0
+    for _ in range(draws):
+        found = quotient(1 + 0.5 * g.standard_normal(m), below + g.standard_normal(n))
+        held += found.low <= 1 / below <= found.high
+    # Student's quantile is that of the smaller group, which is cautious.
+    assert 0.94 <= held / draws <= 1.0 if m < 10 else 0.94 <= held / draws <= 0.975
 
 
 def test_infinite_where_the_denominator_may_be_zero():

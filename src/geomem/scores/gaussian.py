@@ -1,6 +1,8 @@
 """The exact score of a Gaussian: the ground truth for the paper's linear manifold, and the plug-in for real data."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -100,6 +102,16 @@ class GaussianScore:
         _, times, batch = events(x, t, self.shape)
         s = self.variances.to(x.device).sort(descending=True).values
         return (s / (s + times[:, None])).reshape(*batch, s.numel()).to(x.dtype)
+
+    def products_at(self, x: Tensor, t: Tensor | float) -> list[Callable[[Tensor], Tensor]]:
+        """v -> (I + t J) v = U diag(s/(s+t)) U^T v in float64 at each of the points (n), for v (d)."""
+        _, times, _ = events(x, t, self.shape)
+        return [partial(self._product, self.variances / (self.variances + time)) for time in times]
+
+    def _product(self, survival: Tensor, v: Tensor) -> Tensor:
+        if self.basis is None:
+            return survival * v
+        return self.basis @ (survival * (self.basis.T @ v))
 
     def _rows(self, rows: Tensor) -> Tensor:
         z = rows.to(torch.float64) - self.mean.to(rows.device)

@@ -8,7 +8,8 @@ samples from one point give the weights, and from these the Jacobian t J = Cov_w
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -96,6 +97,23 @@ class Mixture(ABC):
             out[i] = survival_of(self._rows, log_w, times[i], origin=origin).to(x.dtype)
         return out.reshape(*batch, out.shape[1])
 
+    def products_at(self, x: Tensor, t: Tensor | float) -> list[Callable[[Tensor], Tensor]]:
+        """v -> (I + t J) v = Cov_w(y) v/t in float64 at each of the points (n), for v (d).
+
+        Where fewer than d samples have weight, these are kept in place of a d x d matrix.
+        """
+        rows, times, _ = events(x, t, self.shape)
+        out: list[Callable[[Tensor], Tensor]] = []
+        for i, origin, log_w in self._log_weights(rows, times):
+            samples, weights, shift = moments(self._rows, log_w, origin=origin)
+            if samples.numel() > rows.shape[1]:
+                dense = scatter(self._rows, samples, weights / times[i], origin, shift)
+                out.append(partial(torch.mv, dense))
+            else:
+                offsets = self._rows[samples].to(torch.float64) - origin - shift
+                out.append(partial(_weighed, offsets * (weights / times[i]).sqrt()[:, None]))
+        return out
+
     def _log_weights(self, x: Tensor, t: Tensor) -> Iterator[tuple[int, Tensor, Float[Tensor, " n"]]]:
         """Yields for each query its index, the point in float64, and ln w of every sample, from direct differences.
 
@@ -106,3 +124,8 @@ class Mixture(ABC):
             if squares is None or not torch.equal(x[i], x[i - 1]):
                 squares = self._distances(x[i])
             yield i, x[i].to(torch.float64), torch.log_softmax(squares / (-2 * t[i]), 0)
+
+
+def _weighed(offsets: Tensor, v: Tensor) -> Tensor:
+    """Product of F^T F with v, for the rows F (k, d)."""
+    return offsets.T @ (offsets @ v)

@@ -1,0 +1,137 @@
+r"""Screening: what one forward evaluation of a model tells of an image, for images by the thousand.
+
+With x = x0 + sqrt(t) eps, eps standard normal, and D(x) = x + t s(x, t) the denoiser, one evaluation gives two numbers:
+
+    error     e = |D(x) - x0|^2/t
+    freedom   f = eps . (D(x) - x0)/sqrt t
+
+**Freedom has the mean tr dD/dx** averaged over the noise, for any denoiser and without any derivative: by Stein's lemma
+E eps . g(eps) = E div g(eps), here with g(eps) = D(x0 + sqrt t eps) - x0, whose divergence in eps is sqrt t tr dD/dx. For
+the score of a density, dD/dx = I + t J = Cov(y|x)/t, so this is the number of degrees of freedom, the sum of survival.
+
+**Its variance.** Where D is linear about x0, D - x0 = b + sqrt t A eps with b the bias D(x0) - x0, and
+
+    f = eps . b/sqrt t + eps . A eps,    Var f = |b|^2/t + 2 |sym A|^2    (Frobenius norm).
+
+The mean of a *mirrored pair*, f(eps) and f(-eps), loses the first term and keeps the second.
+
+**Error and freedom are tied.** Expanding |D - x0|^2 = |D - x + sqrt t eps|^2 and using Stein's lemma for the cross term,
+
+    E e = E |D - x|^2/t - d + 2 E f    (SURE),
+
+which holds for any denoiser. For the ideal denoiser E e = E tr Cov(y|x)/t = E f: so the *calibration ratio*, error over freedom at
+images that a model was not trained on, is 1. A model that has memorized is confident and wrong there: its error is several times
+its freedom.
+
+Noise depends on the seed and the place of an image in its list alone. Training and held-out images at the same place share it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from geomem.errors import InputError
+from geomem.precision import full_precision
+from geomem.scores.base import Score
+from geomem.scores.network import dtype_of
+from geomem.seeds import derived_generator
+
+__all__ = ["screen"]
+
+# Images whose noise one generator makes.
+_BLOCK = 64
+
+
+def screen(
+    score: Score,
+    images: Tensor,
+    times: Sequence[float],
+    *,
+    pairs: int = 1,
+    first: int = 0,
+    seed: int = 0,
+    batch_size: int = 16,
+    device: str = "cpu",
+    tell: Callable[[float], None] = lambda share: None,
+) -> xr.Dataset:
+    """Error and freedom of each image at each noise variance, from mirrored pairs of noise draws.
+
+    Args:
+        score: Any score.
+        images: Clean images x0 (n, *shape), on any device.
+        times: Noise variances t, data units squared.
+        pairs: Mirrored pairs of draws for each image and noise variance; each takes two evaluations.
+        first: Place of the first image in the list that it is of; its noise depends on its place.
+        seed: Seed of the noise, which all noise variances share.
+        batch_size: Number of scores evaluated at once.
+        device: Device of the score.
+        tell: Called with the share done.
+
+    Returns:
+        Over (point, t): `error` (|D - x0|^2/t, mean over draws), `freedom` (degrees of freedom, mean over draws) and `remainder`
+        (|D - x|^2/t - d + 2 freedom, which equals the error in the mean), all in dimensions, float64.
+
+    Raises:
+        InputError: For a score that is not finite, or images of another shape.
+
+    >>> from geomem.scores import GaussianScore
+    >>> score = GaussianScore(torch.tensor([1.0, 1.0, 0.0]))
+    >>> found = screen(score, score.mean.expand(2000, 3), [1.0])
+    >>> print(f"{float(found['freedom'].mean()):.1f}")
+    1.0
+    """
+    if images.ndim != len(score.shape) + 1 or tuple(images.shape[1:]) != tuple(score.shape):
+        raise InputError(f"images: have shape {tuple(images.shape)}; give (n, {', '.join(map(str, score.shape))}).")
+    n, dtype = len(images), dtype_of(score)
+    out = {name: np.empty((n, len(times))) for name in ("error", "freedom", "remainder")}
+    done, step = 0, max(1, batch_size // (2 * pairs))
+    with torch.no_grad(), full_precision():
+        for start in range(0, n, step):
+            places = slice(start, min(n, start + step))
+            clean = images[places].to(device).to(dtype)
+            noise = _noise(range(first + start, first + places.stop), pairs, score.shape, seed).to(clean)
+            for j, t in enumerate(times):
+                for name, values in _measured(score, clean, noise, float(t)).items():
+                    out[name][places, j] = values
+            done += len(clean)
+            tell(done / n)
+    units = {"units": "dimensions"}
+    names = {"error": "|D - x0|^2 / t", "freedom": "degrees of freedom", "remainder": "|D - x|^2 / t - d + 2 freedom"}
+    level = ("t", list(times), {"units": "data units squared", "long_name": "noise variance"})
+    return xr.Dataset(
+        {name: (("point", "t"), values, {**units, "long_name": names[name]}) for name, values in out.items()},
+        coords={"point": np.arange(first, first + n), "t": level},
+        attrs={"pairs": pairs, "seed": seed, "evaluations": 2 * pairs * n * len(times)},
+    )
+
+
+def _noise(places: range, pairs: int, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Standard normal noise (n, pairs, *shape) of images by their places, float32."""
+    blocks = []
+    for block in range(places.start // _BLOCK, (places.stop - 1) // _BLOCK + 1):
+        generator = derived_generator(seed, "screening", block)
+        whole = torch.randn(_BLOCK, pairs, *shape, generator=generator)
+        low, high = max(places.start, block * _BLOCK), min(places.stop, (block + 1) * _BLOCK)
+        blocks.append(whole[low - block * _BLOCK : high - block * _BLOCK])
+    return torch.cat(blocks)
+
+
+def _measured(score: Score, clean: Tensor, noise: Tensor, t: float) -> dict[str, np.ndarray]:
+    """Means over the draws of each image (n) of error, freedom and remainder."""
+    both = torch.cat([noise, -noise], 1)
+    noisy = clean[:, None] + math.sqrt(t) * both
+    rows = noisy.flatten(0, 1)
+    moved = (t * score(rows, t)).reshape(noisy.shape)  # D - x
+    if not bool(torch.isfinite(moved).all()):
+        raise InputError(f"score: is not finite (NaN or infinity) near t = {t:.3g}.")
+    moved, both, noisy = (a.flatten(2).to(torch.float64) for a in (moved, both, noisy))
+    left = moved + noisy - clean.flatten(1)[:, None].to(torch.float64)  # D - x0
+    d = left.shape[-1]
+    error = left.square().sum(2).mean(1) / t
+    freedom = (both * left).sum(2).mean(1) / math.sqrt(t)
+    remainder = moved.square().sum(2).mean(1) / t - d + 2 * freedom
+    return {"error": error.cpu().numpy(), "freedom": freedom.cpu().numpy(), "remainder": remainder.cpu().numpy()}
