@@ -11,9 +11,8 @@ from closed_forms import SHAPE, TRUTH, VARIANCES, D, model_of, network, populati
 from geomem.data import DataSet
 from geomem.errors import InputError
 from geomem.measure.directions import Axes
-from geomem.measure.levels import noise_levels, preset_level
 from geomem.measure.observe import observe
-from geomem.measure.points import chosen_points
+from geomem.measure.points import chosen_points, noise_levels, preset_level
 from geomem.noise import ddpm_times
 
 

@@ -10,7 +10,7 @@ finish    the report is made from the records alone, so `geomem report` can make
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from geomem.jobs.job import Job, Part, Report, Result, Stage
 from geomem.jobs.progress import Progress, Stages
 from geomem.jobs.registry import job_named, job_of
 from geomem.jobs.request import Request
+from geomem.jobs.worker import described
 from geomem.page import write_page, write_picture
 from geomem.precision import one_thread
 from geomem.records import Run, digest
@@ -174,7 +175,7 @@ class _Work:
             self.told.begin(stage.name, label, done + part)
 
         place = self._where(stage, missing)
-        outcomes = place.work(stage, missing, tell) if place else places.here(self.run, stage, missing, tell)
+        outcomes = place.work(stage, missing, tell) if place else _here(self.run, stage, missing, tell)
         with nullcontext() if stage.all_cores and place is None else one_thread():
             for part, failure in outcomes:
                 done += costs[part.name]
@@ -210,6 +211,27 @@ class _Work:
             else:
                 self._place = self.stack.enter_context(places.Ray(self.run, self.request, self.on))
         return self._place
+
+
+def _here(run: Run, stage: Stage, parts: Sequence[Part], tell: places.Shares) -> Iterator[places.Outcome]:
+    """Compute parts in this process, one after the other.
+
+    Errors of a stage that cannot go on without a part are raised as they are.
+    """
+    for part in parts:
+        tell({part.name: 0.0}, part.label)
+
+        def told(share: float, label: str = "", part: Part = part) -> None:
+            tell({part.name: share}, label or part.label)
+
+        try:
+            run.save(part.name, part.make(told))
+        except Exception as error:
+            if not stage.keep_going:
+                raise
+            yield part, described(error)
+        else:
+            yield part, None
 
 
 def _failures(job: Job[Any, Any] | None, run: Run, failed: Sequence[places.Outcome]) -> GeomemError:

@@ -1,4 +1,4 @@
-"""Where the parts of a stage are computed: this process, processes of this machine, or a Ray cluster.
+"""Where the parts of a stage are computed, if not in the process of the run: other processes of this machine, or a Ray cluster.
 
 A place takes parts, computes as many at a time as it can, and yields each with what went wrong, or None. A part that fails,
 or whose process is killed, does not affect the others.
@@ -23,7 +23,7 @@ from geomem.jobs.request import Request
 from geomem.jobs.worker import PARENT, attempt, described
 from geomem.records import Run
 
-__all__ = ["Local", "Outcome", "Place", "Ray", "Shares", "check", "cores", "here", "usual_workers"]
+__all__ = ["Local", "Outcome", "Place", "Ray", "Shares", "check", "cores", "usual_workers"]
 
 Outcome = tuple[Part, str | None]
 # Called with the share done of each part that is under way, and what is being done.
@@ -47,27 +47,6 @@ class Place(Protocol):
     def work(self, stage: Stage, parts: Sequence[Part], tell: Shares) -> Iterator[Outcome]:
         """Compute and save parts, in any order."""
         ...
-
-
-def here(run: Run, stage: Stage, parts: Sequence[Part], tell: Shares) -> Iterator[Outcome]:
-    """Compute parts in this process, one after the other.
-
-    Errors of a stage that cannot go on without a part are raised as they are.
-    """
-    for part in parts:
-        tell({part.name: 0.0}, part.label)
-
-        def told(share: float, label: str = "", part: Part = part) -> None:
-            tell({part.name: share}, label or part.label)
-
-        try:
-            run.save(part.name, part.make(told))
-        except Exception as error:
-            if not stage.keep_going:
-                raise
-            yield part, described(error)
-        else:
-            yield part, None
 
 
 class Local:

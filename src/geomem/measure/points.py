@@ -1,4 +1,4 @@
-"""The points at which a model is measured: K training images and K held-out images, in pairs of similar images.
+"""Where a model is measured: at K training images and K held-out images, in pairs of similar images, and at which noise variances.
 
 The pairing minimizes the total squared distance. Dimensions within a pair are correlated, so the mean difference has a
 smaller error than the difference of two means.
@@ -19,14 +19,18 @@ from geomem.errors import InputError
 from geomem.measure.copies import neighbour_distances
 from geomem.measure.observe import HELD_OUT, TRAINING
 from geomem.models.model import Model
+from geomem.noise import ddpm_times
 from geomem.seeds import derived_seed
+from geomem.spectra.dimension import PRESETS
 
-__all__ = ["Points", "chosen_points", "some_images"]
+__all__ = ["Points", "chosen_points", "noise_levels", "preset_level", "some_images"]
 
 # Number of held-out candidates per point, and their least total number.
 _POOL, _LEAST = 4, 64
 # Number of rows for principal axes and for the linear filter.
 _FITTED = 3200
+# Factors of the noise variance at which half of the weight at held-out points falls on one sample.
+_AROUND, _QUICKLY = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5), (0.1, 10**-0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -126,3 +130,23 @@ def some_images(model: Model, training: DataSet, keep: NDArray[np.int64], seed: 
 def _drawn(rows: NDArray[np.int64], count: int, seed: int, purpose: str) -> NDArray[np.int64]:
     order = np.random.default_rng(derived_seed(seed, f"model, {purpose}")).permutation(rows.size)
     return np.asarray(rows[order[:count]])
+
+
+def noise_levels(
+    model: Model, half: float, *, times: tuple[float, ...] = (), preset: str | None = None, quick: bool = False
+) -> NDArray[np.float64]:
+    """Noise levels, ascending: `times` or those around `half`, and the preset's, each moved to the nearest trained level."""
+    levels = times or tuple(half * factor for factor in (_QUICKLY if quick else _AROUND))
+    chosen = [float(np.clip(t, *model.reach)) for t in levels]
+    of_preset = preset_level(model, preset)
+    if of_preset is not None:
+        chosen.append(of_preset)
+    return np.unique([model.nearest(t) for t in chosen])
+
+
+def preset_level(model: Model, preset: str | None) -> float | None:
+    """Noise variance of the preset's step, in the model's own schedule or in DDPM's; None without a preset."""
+    if preset is None:
+        return None
+    levels = ddpm_times() if model.levels is None else model.levels
+    return model.nearest(float(np.clip(levels[min(PRESETS[preset].step, len(levels) - 1)], *model.reach)))

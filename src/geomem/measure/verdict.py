@@ -22,19 +22,40 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import beta
 from scipy.stats import t as student
 
 from geomem.intervals import Interval, mean, ratio
 from geomem.measure.copies import Rate
+from geomem.measure.observe import HELD_OUT, TRAINING
 
-__all__ = ["LEAST_PAIRS", "Judgement", "Loss", "judged", "lost", "lost_by_image", "most_telling"]
+__all__ = [
+    "EMPIRICAL",
+    "LEAST_PAIRS",
+    "LEFT_OUT",
+    "MODEL",
+    "Judgement",
+    "Loss",
+    "at_training",
+    "judged",
+    "lost",
+    "lost_by_image",
+    "main_reading",
+    "most_telling",
+    "sides",
+]
 
 # Fewest pairs for a decision, thresholds of the fraction lost, and largest number of pairs that is ever recommended.
 LEAST_PAIRS, _MUCH, _LITTLE, _MOST = 8, 0.5, 0.1, 1_000_000
 # Pairs are planned for a power of 80%: the half-width of the interval, 1.96 standard errors, becomes 1.96 + 0.84.
 _POWER = ((1.96 + 0.84) / 1.96) ** 2
+
+# Names of scores in records: of the model, of its training data, and of those without the image that it is evaluated at.
+MODEL, EMPIRICAL, LEFT_OUT = "model", "empirical", "left-out"
+# The reading of the verdict where all directions were measured, and where some were.
+_ALL, _SOME = "resolved", "degrees_of_freedom"
 
 Array = NDArray[np.float64]
 
@@ -174,3 +195,30 @@ def _ruling_out(halved: Rate) -> int | None:
     count = np.round(halved.value * pairs)
     enough = np.asarray(beta.ppf(0.95, count + 1, pairs - count)) < _LITTLE  # Clopper-Pearson upper bound
     return int(pairs[np.argmax(enough)]) if enough.any() else None
+
+
+def main_reading(found: xr.Dataset) -> str:
+    """The reading of the verdict: resolved, or degrees of freedom where random directions were measured."""
+    return _ALL if bool(np.isfinite(found["dimension"].sel(reading=_ALL)).any()) else _SOME
+
+
+def at_training(found: xr.Dataset) -> Array:
+    """Dimension (K, t) at training points, of the first score of a record."""
+    return np.asarray(_main(found).isel(score=0).sel(set=TRAINING).values)
+
+
+def sides(found: xr.Dataset, partner: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Dimension (K, t) at training points, and of what they are compared with.
+
+    Args:
+        found: What `measure.observe` returned.
+        partner: For each training point, the place of its held-out partner.
+    """
+    values = _main(found)
+    if HELD_OUT in values["set"].values:
+        return at_training(found), values.isel(score=0).sel(set=HELD_OUT).values[partner]
+    return at_training(found), values.sel(score=LEFT_OUT, set=TRAINING).values
+
+
+def _main(found: xr.Dataset) -> xr.DataArray:
+    return found["dimension"].sel(reading=main_reading(found)).transpose("score", "set", "point", "t")

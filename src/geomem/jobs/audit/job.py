@@ -20,7 +20,7 @@ from geomem.jobs.audit.page import page_of
 from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.audit.work import Inputs, Work, joined
 from geomem.jobs.job import Job, Report, Stage
-from geomem.measure.paired import EMPIRICAL, MODEL
+from geomem.measure.verdict import EMPIRICAL, MODEL
 from geomem.models import opened
 from geomem.records import Run
 from geomem.spectra import batch_within

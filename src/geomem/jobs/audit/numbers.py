@@ -12,8 +12,18 @@ from geomem.findings.copies import copies_numbers
 from geomem.intervals import Interval, mean
 from geomem.measure.copies import superiority
 from geomem.measure.observe import HELD_OUT, TRAINING
-from geomem.measure.paired import EMPIRICAL, MODEL, at_training, main_reading, sides
-from geomem.measure.verdict import Judgement, Loss, judged, lost, lost_by_image
+from geomem.measure.verdict import (
+    EMPIRICAL,
+    MODEL,
+    Judgement,
+    Loss,
+    at_training,
+    judged,
+    lost,
+    lost_by_image,
+    main_reading,
+    sides,
+)
 
 __all__ = ["Numbers", "numbers_of"]
 
@@ -33,7 +43,7 @@ def numbers_of(records: Records) -> dict[str, Any]:
     """Statements on a model as numbers with intervals.
 
     Returns:
-        "verdict" (word, reason, pairs_needed), "reference_t" at which it is judged, "lost" there (training, held_out, dimensions,
+        "verdict" (word, reason, pairs_needed), "reference_t" at which it is judged, "lost" there (training, compared, dimensions,
         fraction, halved), "empirical" (the same of perfect memorization); "levels" (rows by t), "agreement" (of the noise levels
         at which memorization would show, those with the same verdict), "pairs" (count, available, distance_ratio, alike),
         "kinds" (how held-out images lie to the training images), "denoising" (see `_denoising`), "images" (by training image,

@@ -16,7 +16,7 @@ from geomem.jobs.audit.words import box_of
 from geomem.jobs.data.request import DataRequest
 from geomem.jobs.reading import Reading
 from geomem.jobs.request import options
-from geomem.measure.paired import EMPIRICAL, LEFT_OUT, MODEL
+from geomem.measure.verdict import EMPIRICAL, LEFT_OUT, MODEL
 from geomem.page import Cell, Column, Page, Picture, Section, Table
 from geomem.records import Run
 

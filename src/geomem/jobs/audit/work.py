@@ -22,11 +22,9 @@ from geomem.jobs.progress import duration
 from geomem.measure.condensation import half_time_at
 from geomem.measure.copies import compared
 from geomem.measure.directions import Axes
-from geomem.measure.levels import noise_levels, preset_level
 from geomem.measure.observe import TRAINING, Source, observe
-from geomem.measure.paired import EMPIRICAL, LEFT_OUT, MODEL, sides
-from geomem.measure.points import Points, chosen_points, some_images
-from geomem.measure.verdict import most_telling
+from geomem.measure.points import Points, chosen_points, noise_levels, preset_level, some_images
+from geomem.measure.verdict import EMPIRICAL, LEFT_OUT, MODEL, most_telling, sides
 from geomem.models import Model, drawn
 from geomem.precision import full_precision
 from geomem.records import Run
