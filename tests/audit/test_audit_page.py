@@ -13,6 +13,8 @@ import pytest
 import xarray as xr
 
 from geomem.cli import main
+from geomem.jobs import engine
+from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.engine import finish
 from geomem.records import Run
 from geomem.spectra import dimension
@@ -157,3 +159,17 @@ def test_without_held_out_images_nothing_is_decided(run, page, summary):
         assert "Only copies can be found without held-out images" in page
         empirical = xr.load_dataset(folder / "empirical.nc", engine="netcdf4")
         assert empirical["score"].values.tolist() == ["empirical", "left-out"]
+
+
+def test_the_page_has_the_screening_and_the_whole_ranking_beside_it(here):
+    request = AuditRequest(model="model", trained_on="data.npy", held_out="held-out.npy", quick=True, points=4, draws=0)
+    result = engine.run(request, out="run")
+    page = (here / "run" / "index.html").read_text()
+    assert "Every image screened" in page
+    assert result.summary["findings"]["membership"]["text"] in page
+    with (here / "run" / "screened.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 60
+    assert {row["training image"] for row in rows} == {f"row {i}" for i in range(60)}
+    for name in ("screening.csv", "screening_means.csv"):
+        assert (here / "run" / name).exists()

@@ -23,7 +23,7 @@ from models import saved, unet
 
 AUDIT = ["audit", "model", "--trained-on", "data.npy", "--held-out", "held-out.npy", "--quick", "--out", "run"]
 LONG = ["--points", "24", "--draws", "20", "--times", "0.03:3:3"]
-RECORDS = ("duplicates", "points", "drawn", "copies", "empirical", "model")
+RECORDS = ("duplicates", "points", "drawn", "copies", "screened", "empirical", "model")
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ from itertools import groupby
 from geomem.errors import InputError
 
 __all__ = [
+    "duration_text",
     "numbers_text",
+    "parse_duration",
     "parse_seeds",
     "parse_sizes",
     "parse_times",
@@ -15,6 +17,8 @@ __all__ = [
     "times_text",
     "variances_text",
 ]
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_variances(text: str) -> tuple[float, ...]:
@@ -99,6 +103,35 @@ def times_text(times: Sequence[float]) -> str:
     """
     spaced = f"{times[0]!r}:{times[-1]!r}:{len(times)}" if len(times) > 2 else ""
     return spaced if spaced and parse_times(spaced) == tuple(times) else ",".join(repr(float(t)) for t in times)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from text: "30s", "10m", "2h", or a number of seconds.
+
+    Raises:
+        InputError: For text that is no such time, or one that is not finite and above 0.
+
+    >>> parse_duration("10m"), parse_duration("1.5h"), parse_duration("45")
+    (600.0, 5400.0, 45.0)
+    """
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in _SECONDS else (text, "s")
+    try:
+        seconds = float(number) * _SECONDS[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"--budget: {text!r} is no time; write it as 30s, 10m or 2h.")
+    return seconds
+
+
+def duration_text(seconds: float) -> str:
+    """The text of a time, as `parse_duration` reads it.
+
+    >>> duration_text(600.0), duration_text(5400.0), duration_text(0.5)
+    ('10m', '90m', '0.5s')
+    """
+    unit = next(u for u in ("h", "m", "s") if u == "s" or seconds % _SECONDS[u] == 0)
+    return f"{seconds / _SECONDS[unit]!r}".removesuffix(".0") + unit
 
 
 def numbers_text(numbers: Sequence[int]) -> str:

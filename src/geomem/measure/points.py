@@ -23,7 +23,7 @@ from geomem.noise import ddpm_times
 from geomem.seeds import derived_seed
 from geomem.spectra.dimension import PRESETS
 
-__all__ = ["Points", "chosen_points", "noise_levels", "preset_level", "some_images"]
+__all__ = ["Points", "chosen_points", "noise_levels", "preset_level", "screening_levels", "some_images"]
 
 # Number of held-out candidates per point, and their least total number.
 _POOL, _LEAST = 4, 64
@@ -31,6 +31,8 @@ _POOL, _LEAST = 4, 64
 _FITTED = 3200
 # Factors of the noise variance at which half of the weight at held-out points falls on one sample.
 _AROUND, _QUICKLY = (10**-1.5, 0.1, 10**-0.5, 1.0, 10**0.5), (0.1, 10**-0.5, 1.0)
+# The same of the screening.
+_SCREENED, _SCREENED_QUICKLY = (10**-2.5, 1e-2, 10**-1.5, 0.1, 10**-0.5, 1.0), (1e-2, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,18 @@ def noise_levels(
     if of_preset is not None:
         chosen.append(of_preset)
     return np.unique([model.nearest(t) for t in chosen])
+
+
+def screening_levels(
+    model: Model, half: float, *, times: tuple[float, ...] = (), quick: bool = False
+) -> NDArray[np.float64]:
+    """Noise levels of the screening, ascending: `times`, or those from `half` down to where only models lose dimensions.
+
+    The empirical score has lost all at half the condensation; a network that has begun to memorize tells its training images best at
+    a tenth of that and below.
+    """
+    levels = times or tuple(half * factor for factor in (_SCREENED_QUICKLY if quick else _SCREENED))
+    return np.unique([model.nearest(float(np.clip(t, *model.reach))) for t in levels])
 
 
 def preset_level(model: Model, preset: str | None) -> float | None:

@@ -3,6 +3,7 @@
 from geomem.precision import full_precision
 from geomem.spectra.cost import MEMORY, Cost, batch_within, decomposition_seconds, measured_cost, usual_batch
 from geomem.spectra.exact import differentiated_jacobian
+from geomem.spectra.leading import Leading, leading
 from geomem.spectra.probes import PROBES, Measurement, Probe, restricted, spectrum
 from geomem.spectra.spectrum import KINDS, Spectrum
 from geomem.spectra.trace import Trace, trace
@@ -12,6 +13,7 @@ __all__ = [
     "MEMORY",
     "PROBES",
     "Cost",
+    "Leading",
     "Measurement",
     "Probe",
     "Spectrum",
@@ -20,6 +22,7 @@ __all__ = [
     "decomposition_seconds",
     "differentiated_jacobian",
     "full_precision",
+    "leading",
     "measured_cost",
     "restricted",
     "spectrum",

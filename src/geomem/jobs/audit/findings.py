@@ -8,12 +8,12 @@ from geomem.jobs.audit.numbers import Numbers
 from geomem.jobs.audit.words import percent
 from geomem.jobs.progress import duration
 
-__all__ = ["DIMENSIONS", "IMAGES", "SETTING", "findings_of", "short_of"]
+__all__ = ["DIMENSIONS", "IMAGES", "SCREENING", "SETTING", "findings_of", "short_of"]
 
 # Sections of the page.
-DIMENSIONS, IMAGES, SETTING = "dimensions", "images", "setting"
+DIMENSIONS, IMAGES, SCREENING, SETTING = "dimensions", "images", "screening", "setting"
 # Keys of those on the first screen, the most important first; the first five that there are.
-_SHORT = ("fit.poor", "lost", "kinds", "agreement", "denoising", "copies.rate", "copies.control", "flagged")
+_SHORT = ("fit.poor", "lost", "kinds", "membership", "copies.rate", "agreement", "calibration", "denoising", "flagged")
 
 
 def findings_of(numbers: Numbers) -> Findings:
@@ -26,6 +26,7 @@ def findings_of(numbers: Numbers) -> Findings:
     _dimensions(numbers, add)
     _denoising(numbers, add)
     _images(numbers, add)
+    _screening(numbers, add)
     if numbers["copies"] is not None:
         for finding in copies_findings(numbers["copies"], numbers["unit"]):
             out.add(finding)
@@ -153,6 +154,47 @@ def _images(numbers: Numbers, add: Any) -> None:
             f"{numbers['near_copies']:,} held-out {unit}s were passed over: a training {unit} is a near duplicate of each.",
             float(numbers["near_copies"]),
         )
+
+
+def _screening(numbers: Numbers, add: Any) -> None:
+    found, unit = numbers["screening"], numbers["unit"]
+    if found is None:
+        return
+    best, share = found["membership"], found["lost"]["fraction"]
+    t = f"noise variance {best['t']:.3g}"
+    add(
+        "screened",
+        SCREENING,
+        f"{found['training']:,} training and {found['held_out']:,} held-out {unit}s were screened, each at {len(found['levels'])} noise "
+        "levels.",
+        float(found["training"]),
+    )
+    add(
+        "membership",
+        SCREENING,
+        f"Its denoising error tells a training {unit} from a held-out one in {percent(best['auc'])} of pairs, at {t}; 50% is chance.",
+        best["auc"],
+    )
+    if best["rate"] is not None:
+        add(
+            "membership.rate",
+            SCREENING,
+            f"{best['rate']} of training {unit}s have a smaller error there than 99% of held-out ones.",
+            best["rate"],
+        )
+    add(
+        "screened.lost",
+        SCREENING,
+        f"It has lost {percent(share)} of its degrees of freedom at training {unit}s there.",
+        share,
+    )
+    ratio = found["calibration"]["held_out"]
+    add(
+        "calibration",
+        SCREENING,
+        f"Its error at held-out {unit}s is {ratio:.2g} times its degrees of freedom there; a model that generalizes has 1.",
+        ratio,
+    )
 
 
 def _setting(numbers: Numbers, add: Any) -> None:

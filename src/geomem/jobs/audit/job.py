@@ -18,6 +18,7 @@ from geomem.jobs.audit.findings import findings_of
 from geomem.jobs.audit.numbers import numbers_of
 from geomem.jobs.audit.page import page_of
 from geomem.jobs.audit.request import AuditRequest
+from geomem.jobs.audit.screening import SCREENED, Screening
 from geomem.jobs.audit.work import Inputs, Work, joined
 from geomem.jobs.job import Job, Report, Stage
 from geomem.measure.verdict import EMPIRICAL, MODEL
@@ -88,7 +89,10 @@ class AuditJob(Job[AuditRequest, Inputs]):
             stages.append(Stage(_DRAWN, work.draws, _samples, 0.05, drawn, notice=work.notice))
         if request.drawn or inputs.samples is not None:
             stages.append(Stage.single(_COPIES, "comparing samples with the training data", work.copies, share=0.02))
-        for name, share in ((EMPIRICAL, 0.2), (MODEL, 0.7)):
+        if work.screens:
+            seconds = partial(work.seconds, SCREENED)
+            stages.append(Stage(SCREENED, Screening(work).parts, joined, 0.1, seconds))
+        for name, share in ((EMPIRICAL, 0.2), (MODEL, 0.6)):
             parts, seconds = partial(work.spectra, name), partial(work.seconds, name)
             stages.append(Stage(name, parts, joined, share, seconds))
         if not request.drawn:
@@ -98,8 +102,9 @@ class AuditJob(Job[AuditRequest, Inputs]):
     def report(self, run: Run) -> Report:
         """Numbers, findings and page, from the records."""
         has_samples = run.config["samples"] is not None or run.config["measured"]["draws"]
-        records = run.load_all([*_RECORDS, *([_COPIES] if has_samples else [])])
-        numbers = numbers_of(records)
+        screened = "screened" in run.load("cost").attrs
+        records = run.load_all([*_RECORDS, *([_COPIES] if has_samples else []), *([SCREENED] if screened else [])])
+        numbers = numbers_of(records, int(run.config["seed"]))
         findings = findings_of(numbers)
         page = page_of(run, records, numbers, findings)
         summary = {**numbers, "findings": findings.plain()}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geomem.findings.copies import copies_numbers
 from geomem.intervals import Interval, mean
+from geomem.jobs.audit.screening import SCREENED, screening_numbers
 from geomem.measure.copies import superiority
 from geomem.measure.observe import HELD_OUT, TRAINING
 from geomem.measure.verdict import (
@@ -39,15 +40,20 @@ _BADLY = 0.9
 _TELLING = 0.5
 
 
-def numbers_of(records: Records) -> dict[str, Any]:
+def numbers_of(records: Records, seed: int) -> dict[str, Any]:
     """Statements on a model as numbers with intervals.
+
+    Args:
+        records: The run's.
+        seed: The run's.
 
     Returns:
         "verdict" (word, reason, pairs_needed), "reference_t" at which it is judged, "lost" there (training, compared, dimensions,
         fraction, halved), "empirical" (the same of perfect memorization); "levels" (rows by t), "agreement" (of the noise levels
         at which memorization would show, those with the same verdict), "pairs" (count, available, distance_ratio, alike),
         "kinds" (how held-out images lie to the training images), "denoising" (see `_denoising`), "images" (by training image,
-        most lost first), "flagged" (how many have lost more than chance explains), "copies", "model", "data", "cost".
+        most lost first), "flagged" (how many have lost more than chance explains), "copies", "screening" (see
+        `screening_numbers`), "membership" and "calibration" (of it), "model", "data", "cost".
     """
     points, model = records["points"], records[MODEL]
     times, focus = points["t"].values, float(model.attrs["focus"])
@@ -69,6 +75,7 @@ def numbers_of(records: Records) -> dict[str, Any]:
     verdict = judge(j, None if copies is None else copies["verdict"])
     telling = [i for i in range(len(times)) if losses[EMPIRICAL][i].share.value > _TELLING or i == j]
     images = _images(points, model, found[MODEL], j) if held_out else _alone(points, found[MODEL], j)
+    screening = screening_numbers(records[SCREENED], seed=seed) if SCREENED in records else None
     return {
         "verdict": {"word": verdict.word, "reason": verdict.reason, "pairs_needed": verdict.pairs},
         "reference_t": focus,
@@ -96,6 +103,9 @@ def numbers_of(records: Records) -> dict[str, Any]:
         "reading_error": _reading_error(model, j),
         "preset_t": points.attrs.get("preset_t"),
         "copies": copies,
+        "screening": screening,
+        "membership": None if screening is None else screening["membership"],
+        "calibration": None if screening is None else screening["calibration"],
         "unit": "image" if points.attrs["pictures"] else "sample",
         "model": {
             "name": str(points.attrs["name"]),

@@ -10,7 +10,7 @@ from geomem.figures import audit as figures
 from geomem.findings.copies import copies_section
 from geomem.findings.finding import Findings
 from geomem.findings.readings import readings_table
-from geomem.jobs.audit.findings import DIMENSIONS, IMAGES, SETTING, short_of
+from geomem.jobs.audit.findings import DIMENSIONS, IMAGES, SCREENING, SETTING, short_of
 from geomem.jobs.audit.numbers import Numbers
 from geomem.jobs.audit.words import box_of
 from geomem.jobs.data.request import DataRequest
@@ -46,6 +46,7 @@ def page_of(run: Run, records: Mapping[str, xr.Dataset], numbers: Numbers, findi
     """The page of a finished run."""
     unit, note = numbers["unit"], run.note()
     sections = [
+        *_screening(numbers, findings),
         _images(records, numbers, findings, note),
         _dimensions(records, numbers, findings, note),
         *_copies(records, numbers, note),
@@ -138,6 +139,73 @@ def _dimension_picture(numbers: Numbers, findings: Findings, note: str) -> Pictu
         "is the reference t.",
         "Dimension and share lost against noise variance. " + findings["training"].text,
     )
+
+
+def _screening(numbers: Numbers, findings: Findings) -> list[Section]:
+    """What single evaluations say of every image that was screened."""
+    found, unit = numbers["screening"], numbers["unit"]
+    if found is None:
+        return []
+    told: list[list[Cell]] = []
+    means: list[list[Cell]] = []
+    for row in found["levels"]:
+        freedom, error = row["freedom"], row["error"]
+        told.append([row["t"], row["auc"], row["empirical_auc"], _hundred(freedom["lost"]), row["calibration"]])
+        means.append(
+            [row["t"], error["training"], error["held_out"], error["gap"], freedom["training"], freedom["held_out"]]
+        )
+    levels = Table(
+        "screening",
+        [
+            Column("t", ".3g"),
+            Column("AUC", ".2f"),
+            Column("AUC, empirical score", ".2f"),
+            Column("degrees of freedom lost (%)", "z.0f"),
+            Column("error over freedom, held-out", ".2f"),
+        ],
+        told,
+        f"By noise variance, AUC: how often the training {unit} of a pair has the smaller error. The largest of several flatters; the finding "
+        f"above was chosen on one half of the {unit}s and is stated of the other.",
+    )
+    averages = Table(
+        "screening_means",
+        [
+            Column("t", ".3g"),
+            Column("error, training", ".3g"),
+            Column("error, held-out", ".3g"),
+            Column("difference", "z.3g"),
+            Column("degrees of freedom, training", "z.1f"),
+            Column("held-out", "z.1f"),
+        ],
+        means,
+        f"Means over the {unit}s that were screened. Error: squared denoising error, summed over values, over t.",
+    )
+    ranking = Table(
+        "screened",
+        [
+            Column(f"training {unit}"),
+            Column("error", ".3g"),
+            Column("degrees of freedom", "z.1f"),
+            Column("held-out as small (%)", ".1f"),
+        ],
+        [[r["image"], r["error"], r["freedom"], 100 * r["held_out_as_small"]] for r in found["ranking"]],
+        f"Every training {unit} that was screened, by its error at t = {found['membership']['t']:.3g}, the smallest first: these the model "
+        f"knows best, or they are the simplest. Last, the share of held-out {unit}s with an error as small.",
+        shown=_LISTED,
+    )
+    text = [
+        "Noise is added to a clean image and the model removes it. One evaluation gives the error that is left, and, by Stein's lemma, "
+        "the degrees of freedom: how much the model's answer moves with the noise. For an ideal model both have the same mean. One that has "
+        "memorized is surer at held-out images than it is right, so its error there is several times its degrees of freedom."
+    ]
+    return [
+        Section(
+            f"Every {unit} screened",
+            text,
+            [f.text for f in findings.section(SCREENING)],
+            tables=[levels, averages, ranking],
+        )
+    ]
 
 
 def _images(records: Mapping[str, xr.Dataset], numbers: Numbers, findings: Findings, note: str) -> Section:

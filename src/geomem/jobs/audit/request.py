@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from geomem.errors import InputError
-from geomem.jobs.parsing import parse_times, times_text
+from geomem.jobs.parsing import duration_text, parse_duration, parse_times, times_text
 from geomem.jobs.reading import Reading, data_option
 from geomem.jobs.request import option, options
 
 __all__ = ["AuditRequest"]
 
 _MEASURING, _MODEL = "What is measured", "The model"
+# Seconds of screening where the user does not say how many, and with --quick.
+_BUDGET = (600.0, 60.0)
 # Samples drawn where the user does not say how many, and with --quick.
 _DRAWS = (128, 32)
 # Most dimensions in which all directions are measured by default, and how many random directions beyond; and with --quick.
@@ -37,6 +39,14 @@ class AuditRequest(Reading):
         None, help="Folder or file of a scheduler to use instead of the model's own.", path=True, group=_MODEL
     )
     label: int | None = option(None, help="Class of a class-conditional model.", group=_MODEL)
+    budget: float | None = option(
+        None,
+        help="Time for screening images, such as 30s, 10m or 2h. [default: 10m; 1m with --quick]",
+        read=parse_duration,
+        write=duration_text,
+        above=0,
+        group=_MEASURING,
+    )
     points: int = option(
         32, help="Number of training images to measure at, and of held-out images.", least=2, group=_MEASURING
     )
@@ -91,6 +101,11 @@ class AuditRequest(Reading):
             raise InputError(f"--device: {self.device!r} cannot be used; spectra need float64: cpu, cuda or cuda:1.")
         if not isinstance(self.model, str) and (self.scheduler is not None or self.label is not None):
             raise InputError("scheduler, label: are for models that are opened from a folder; bind them in the score.")
+
+    @property
+    def screening_seconds(self) -> float:
+        """The time for screening."""
+        return _BUDGET[self.quick] if self.budget is None else self.budget
 
     @property
     def drawn(self) -> int:

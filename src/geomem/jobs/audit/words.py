@@ -24,7 +24,12 @@ def percent(interval: Interval) -> str:
 
 
 def overfits(numbers: Numbers) -> bool:
-    """Whether the denoising error at held-out images is significantly above that at training images, at any noise level."""
+    """Whether the denoising error at held-out images is significantly above that at training images, at any noise level.
+
+    With a screening: whether the error tells training images from held-out ones, where the noise level was chosen on others.
+    """
+    if numbers["membership"] is not None:
+        return bool(numbers["membership"]["auc"].low > 0.5)
     gaps = [row["denoising"]["gap"] for row in numbers["levels"]]
     return any(gap is not None and gap.low > 0 for gap in gaps)
 

@@ -17,13 +17,14 @@ from geomem.data.rows import divided, hold_out_count
 from geomem.errors import InputError
 from geomem.jobs.audit.cost import DRAWS, STEPS, cost_of, empirical_seconds
 from geomem.jobs.audit.request import AuditRequest
+from geomem.jobs.audit.screening import LEAST_SCREENED, SCREENED, Screening
 from geomem.jobs.job import Part, Tell
 from geomem.jobs.progress import duration
 from geomem.measure.condensation import half_time_at
 from geomem.measure.copies import compared
 from geomem.measure.directions import Axes
 from geomem.measure.observe import TRAINING, Source, observe
-from geomem.measure.points import Points, chosen_points, noise_levels, preset_level, some_images
+from geomem.measure.points import Points, chosen_points, noise_levels, preset_level, screening_levels, some_images
 from geomem.measure.verdict import EMPIRICAL, LEFT_OUT, MODEL, most_telling, sides
 from geomem.models import Model, drawn
 from geomem.precision import full_precision
@@ -100,6 +101,17 @@ class Work:
     def times(self) -> list[float]:
         """Noise variances."""
         return [float(t) for t in self.chosen["t"].values]
+
+    @cached_property
+    def screening_times(self) -> list[float]:
+        """Noise variances of the screening."""
+        request, half = self.request, float(self.chosen.attrs["half"])
+        return [float(t) for t in screening_levels(self.model, half, times=request.times, quick=request.quick)]
+
+    @property
+    def screens(self) -> bool:
+        """Whether there are held-out images to compare screened ones with."""
+        return self.held_out is not None and len(self.held_out) >= LEAST_SCREENED
 
     @cached_property
     def some(self) -> Tensor:
@@ -235,7 +247,7 @@ class Work:
         middle = self.times[len(self.times) // 2]
         source, x = self._source(self.empirical), self._points_at(TRAINING, [0])[0]
         count = self.chosen["row"].size
-        return cost_of(
+        found = cost_of(
             self.model,
             probe=self.request.probe,
             points=count,
@@ -248,6 +260,15 @@ class Work:
             empirical=empirical_seconds(source, x, middle, directions=self.directions),
             empirical_points=count if self.held_out is not None else 2 * count,
         )
+        if not self.screens:
+            return found
+        each = float(found.attrs["seconds_each"])
+        plan = Screening(self).planned(each)
+        made = plan["screened_evaluations"]
+        one = xr.Dataset(
+            {"evaluations": ("stage", [made]), "seconds": ("stage", [made * each])}, coords={"stage": [SCREENED]}
+        )
+        return xr.concat([found, one], "stage", combine_attrs="override").assign_attrs(plan)
 
     def notice(self) -> str | None:
         """What the spectra will cost, where that is long."""
