@@ -21,7 +21,7 @@ slow: $(VENV)/.dev           ## tests that start processes, a browser or a clust
 # of geomem.theory is beyond a runtime checker.
 comma := ,
 empty :=
-TYPED := data manifolds scores spectra.exact spectra.probes spectra.rotations spectra.singular spectra.spectrum \
+TYPED := data manifolds scores spectra.exact spectra.leading spectra.probes spectra.products spectra.rotations spectra.singular spectra.spectrum \
 	spectra.trace training.ensemble training.gradients training.mlp training.nested
 TYPED_TESTS := tests/test_types.py tests/manifolds tests/scores tests/spectra
 

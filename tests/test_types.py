@@ -75,6 +75,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "scores.sampling.reverse_diffusion": lambda: reverse_diffusion(
         empirical(), drawn(3, D), levels(), generator=generator()
     ),
+    "spectra.Leading.__init__": lambda: spectra.leading(gaussian(), drawn(3, D), T, residuals=True),
     "spectra.Measurement.__init__": lambda: spectra.spectrum(gaussian(), drawn(3, D), T, probe="orthonormal"),
     "spectra.Measurement.points": lambda: spectra.spectrum(gaussian(), drawn(3, D), T, probe="exact"),
     "spectra.Spectrum.__init__": measured,

@@ -40,7 +40,10 @@ def print_result(result: "Result") -> None:
     console.print(f"\n{summary['title']}", style="bold", markup=False, highlight=False)
     for name in ("sure", "next"):
         if summary.get(name):
-            console.print(f"\n{summary[name]}", markup=False, highlight=False)
+            console.print()
+            for line in summary[name].split("\n"):
+                # A command that is broken into lines cannot be pasted.
+                console.print(line, markup=False, highlight=False, soft_wrap=line.startswith("geomem "))
     if result.report.table is not None:
         print_table(result.report.table)
     if summary.get("short"):
@@ -51,7 +54,7 @@ def print_result(result: "Result") -> None:
 
 
 def print_table(table: "Table") -> None:
-    """A table's first rows, aligned at the right."""
+    """A table's first rows: numbers aligned at the right, words at the left."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as Grid
@@ -61,7 +64,7 @@ def print_table(table: "Table") -> None:
 
     grid = Grid(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for column in table.columns:
-        grid.add_column(Text(column.title), justify="right")
+        grid.add_column(Text(column.title), justify="right" if column.spec else "left")
     for row in table.rows[: table.shown]:
         grid.add_row(*(Text(cell_text(cell, c.spec)) for cell, c in zip(row, table.columns, strict=True)))
     Console().print(grid)

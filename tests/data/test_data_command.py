@@ -27,7 +27,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_it_finds_the_copies_and_says_so(straight: Path) -> None:
     summary = json.loads((straight / "summary.json").read_text())
-    assert summary["title"].startswith("This model memorizes")
+    assert summary["title"].startswith("The model that made these samples memorizes")
     assert summary["copies"]["generated"]["count"] >= 18
     assert summary["copies"]["control"]["count"] <= 2
     named = {(pair["sample"], pair["training"]) for pair in summary["copies"]["closest"]}
@@ -92,7 +92,7 @@ def test_page_is_one_file_with_alt_texts_and_tables_beside_it(straight: Path) ->
     assert 'alt=""' not in page
     for address in OUTSIDE:
         assert address not in page.replace("url(data:", "")
-    assert "This model memorizes" in page
+    assert "The model that made these samples memorizes" in page
     for path in straight.glob("*.csv"):
         assert f'href="{path.name}"' in page
     for unwanted in ("commit None", "-0.0"):

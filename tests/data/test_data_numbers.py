@@ -260,5 +260,5 @@ def test_samples_needed_in_words():
 def test_noise_on_pixels_is_told_in_pixel_values_up_to_their_whole_range():
     assert sigma(0.25, True) == "standard deviation 64 of 255 pixel values"
     assert sigma(4.0, True) == "standard deviation 255 of 255 pixel values"
-    assert sigma(41.98, True) == "3.2 times the whole pixel range"
+    assert sigma(41.98, True) == "standard deviation 3.2 times the pixel range"
     assert sigma(41.98, False) == "standard deviation 6.5"

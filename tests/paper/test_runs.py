@@ -55,7 +55,8 @@ def test_only_missing_parts_are_computed(gallery: Path, tmp_path: Path) -> None:
     assert {label for label, _ in said} == {"fig9: samples-50", "writing the report"}
     assert (result.folder, result.page) == (folder, folder / "fig9.png")
     assert [c["claim"] for c in result.summary["claims"]] == ["closing"]
-    assert len(result.summary["short"]) == 1
+    assert len(result.summary["short"]) == 2
+    assert result.summary["short"][1].startswith("These verdicts are of the quick scale")
     assert result.summary["title"].startswith("Fig. 9: ")
 
 

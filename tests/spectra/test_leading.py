@@ -234,7 +234,7 @@ def test_float32_networks_are_searched_in_their_own_precision():
     assert torch.equal(leading(score, x.float(), 0.3).count, leading(exact, x, 0.3).count)
 
 
-def test_wrong_arguments_are_refused():
+def test_wrong_arguments_are_refused(unchecked):
     score = gaussian([1.0, 0.0])
     with pytest.raises(InputError, match="above: must be above 0"):
         leading(score, torch.zeros(1, 2), 0.3, above=0)

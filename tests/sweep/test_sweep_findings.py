@@ -41,9 +41,12 @@ def test_memorizing_at_few_images_is_said_with_where_it_ends() -> None:
     assert found["dimension.first"].text.startswith("At N = 2, models resolve 0.0 [0.0, 0.0] of 64 dimensions")
     assert "13.0 [8.9, 17.1]" in found["dimension.last"].text
     verdict = boxed(arrays)
-    assert verdict.verdict == "Models copy their training images at N = 2, and have fewer dimensions there at N = 64"
+    assert (
+        verdict.verdict
+        == "Models copy their training images at N = 2, and have fewer dimensions at them than at held-out ones at N = 64"
+    )
     assert "2 trainings" in verdict.sure
-    assert verdict.next.startswith("Train on 64 images or more; sizes between 2 and 64")
+    assert verdict.next.startswith("Train on 1,000 images or more; sizes between 64 and 1,000")
     assert "--seeds" not in verdict.next
 
 
@@ -93,7 +96,10 @@ def test_copies_everywhere_leave_no_size_without() -> None:
     both = made()
     both["sample_distance"].loc[{"size": [2, 64]}] = NEAR
     alike(both, 1000)
-    assert boxed(both).verdict == "Models copy their training images, and have fewer dimensions there, up to N = 64"
+    assert (
+        boxed(both).verdict
+        == "Models copy their training images, and have fewer dimensions at them than at held-out ones, up to N = 64"
+    )
 
 
 def test_copies_beside_few_held_out_images_are_not_denied() -> None:
@@ -128,7 +134,7 @@ def test_models_that_do_not_react_to_noise_give_no_verdict(t: float, verdict: bo
     arrays = made()
     assert "blind" not in said(arrays)
     arrays["dimension"].loc[{"size": 1000, "t": t, "score": "network", "reading": "resolved"}] = 63.0
-    assert said(arrays)["blind"].text.startswith(f"At t = {t:g}, models do not react to noise so weak")
+    assert said(arrays)["blind"].text.startswith(f"At t = {t:g}, the models of N = 1,000 do not react to noise so weak")
     assert (boxed(arrays).verdict == "No verdict: these models leave nearly all directions free") == verdict
     assert boxed(arrays).next.startswith("Train longer (--steps)") == verdict
 

@@ -31,7 +31,7 @@ def test_a_training_leaves_a_model_its_images_and_its_numbers(command, tmp_path)
         "losses.nc", "summary.json",
     }  # fmt: skip
     assert "mlp trained on 50 of 1,797 images of" in out
-    assert "Audit it: geomem audit" in out
+    assert "Audit it:\ngeomem audit" in out
     assert str(folder / "model") in out
     assert "training" in err
     seen, unseen = (np.load(folder / f"{name}.npy") for name in ("training", "held-out"))
@@ -106,7 +106,7 @@ def test_all_images_are_trained_on_where_nothing_else_is_asked(command, tmp_path
     assert Run.existing("all").config["settings"]["size"] == 18
     assert not (tmp_path / "all" / "training.npy").exists()
     audit = json.loads((tmp_path / "all" / "summary.json").read_text())["next"]
-    assert audit == f"Audit it: geomem audit {tmp_path / 'all' / 'model'} --trained-on images.npy"
+    assert audit == f"Audit it:\ngeomem audit {tmp_path / 'all' / 'model'} --trained-on images.npy"
     code, _, err = command("train", "images.npy", *QUICK, "--hold-out", "2", "--out", "some")
     assert code == 0, err
     seen, unseen = (np.load(tmp_path / "some" / f"{name}.npy") for name in ("training", "held-out"))

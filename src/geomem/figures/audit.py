@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -23,10 +24,14 @@ _NAMES = {"model": "the model", "empirical": "empirical score"}
 def dimension_against_time(
     rows: Sequence[Mapping[str, Any]], t: float, reading: str, held_out: bool, note: str
 ) -> Figure:
-    """Dimension at training and held-out points against t, of the model and of the empirical score; and the share lost."""
+    """Dimension at training and held-out points against t, of the model and of the empirical score; and the share lost.
+
+    Without held-out points there is no share.
+    """
     with style():
         figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        axes = figure.subplots(1, 2 if held_out else 1, squeeze=False)[0]
+        left = axes[0]
         times = [row["t"] for row in rows]
         for source, line in ((name, _LINES[name]) for name in _NAMES):
             for key, name in (("training", "training"), ("compared", "held-out" if held_out else "without the image")):
@@ -44,33 +49,39 @@ def dimension_against_time(
         left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, handlelength=3, loc="outside upper center", ncols=4, fontsize=7.5)
-        for source, line in ((name, _LINES[name]) for name in _NAMES):
-            shown = [(row["t"], row[source]["fraction"]) for row in rows if np.isfinite(row[source]["fraction"].low)]
-            values = [s.value for _, s in shown]
-            reach = [[s.value - s.low for _, s in shown], [s.high - s.value for _, s in shown]]
-            colour = "#1b1b1b" if source == "model" else "#888888"
-            right.errorbar(
-                [u for u, _ in shown],
-                values,
-                reach,
-                fmt=f"o{line}",
-                ms=3.5,
-                lw=1.2,
-                capsize=3,
-                color=colour,
-                label=_NAMES[source],
-            )
-        for level in (0.1, 0.5):
-            right.axhline(level, color="#bbbbbb", lw=0.8, ls=":")
-        right.set(ylabel="share lost at training points", title="lost", ylim=(-0.6, 1.3))
-        right.legend(fontsize=7.5, loc="lower left")
-        for axis in (left, right):
+        if held_out:
+            _shares(axes[1], rows)
+        for axis in axes:
             axis.axvline(t, color="#bbbbbb", lw=0.9)
             log_axis(axis, "t (data units squared)")
             axis.set_xticks(times, [f"{u:.2g}" for u in times])
             axis.minorticks_off()
         caption(figure, note)
     return figure
+
+
+def _shares(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The share of dimensions that the model and the empirical score have lost, with intervals."""
+    for source, line in ((name, _LINES[name]) for name in _NAMES):
+        shown = [(row["t"], row[source]["fraction"]) for row in rows if np.isfinite(row[source]["fraction"].low)]
+        values = [s.value for _, s in shown]
+        reach = [[s.value - s.low for _, s in shown], [s.high - s.value for _, s in shown]]
+        colour = "#1b1b1b" if source == "model" else "#888888"
+        axis.errorbar(
+            [u for u, _ in shown],
+            values,
+            reach,
+            fmt=f"o{line}",
+            ms=3.5,
+            lw=1.2,
+            capsize=3,
+            color=colour,
+            label=_NAMES[source],
+        )
+    for level in (0.1, 0.5):
+        axis.axhline(level, color="#bbbbbb", lw=0.8, ls=":")
+    axis.set(ylabel="share lost at training points", title="lost", ylim=(-0.6, 1.3))
+    axis.legend(fontsize=7.5, loc="lower left")
 
 
 def model_spectra(records: Sequence[xr.Dataset], note: str) -> Figure:

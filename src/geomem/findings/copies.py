@@ -103,10 +103,10 @@ def copies_box(numbers: Numbers, unit: str) -> Box:
     n, word = numbers["identical"], numbers["verdict"]
     share = f"{generated} of the samples copy training {unit}s"
     verdicts = {
-        "identical": f"This model reproduces training data: {n:,} of {generated.total:,} samples equal{'s' if n == 1 else ''} a "
+        "identical": f"The model that made these samples reproduces training data: {n:,} of {generated.total:,} samples equal{'s' if n == 1 else ''} a "
         f"training {unit} exactly",
-        "yes": f"This model memorizes: {share}",
-        "likely": f"This model probably memorizes: {share}",
+        "yes": f"The model that made these samples memorizes: {share}",
+        "likely": f"The model that made these samples probably memorizes: {share}",
         "far": "These samples cannot be judged: they lie too far from the data",
         "too few": f"Too few samples to tell: {share}",
         "no sign": f"No sign of copying: {share}",
@@ -199,11 +199,11 @@ def closest_table(copies: xr.Dataset, unit: str) -> Table:
 def _meaning(numbers: Numbers, unit: str) -> str:
     return {
         "identical": "A model that generalizes does not do that.",
-        "yes": "The two intervals do not overlap: the model reproduces training data.",
+        "yes": "The two intervals do not overlap: the model copies training data.",
         "likely": "Chance alone would do this in fewer than one audit of twenty; draw more samples to be sure.",
         "far": f"The samples lie more than three times farther from the training data than real {unit}s do (medians). Either they are "
         "on another scale or prepared differently, or they are simply bad.",
-        "too few": "With so few on one side, one in ten more could be copies that went unseen.",
+        "too few": "With so few on one side, a rate of copies ten percentage points higher could go unseen.",
         "no sign": f"Samples are copies no more often than real {unit}s look like copies of each other.",
     }[numbers["verdict"]]
 

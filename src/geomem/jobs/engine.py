@@ -122,9 +122,10 @@ def _stated(report: Report) -> dict[str, Any]:
 
 
 def again(job: Job[Any, Any], run: Run) -> str:
-    """The command that makes a run again."""
+    """The command that makes a run again, from the folder that it was made in."""
     request: Request = job.request.read(run.config)
-    return request.command_line(f"geomem {job.name}", out=run.path.name)
+    chosen = run.path.parent.name != f"geomem-{job.name}"  # where runs go that no folder was named for
+    return request.command_line(f"geomem {job.name}", out=run.path.name if chosen else "")
 
 
 class _Work:

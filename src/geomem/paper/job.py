@@ -126,6 +126,10 @@ class ReproduceJob(Job[ReproduceRequest, Chosen]):
         title = f"{experiment.place}: {experiment.title}"
         picture = Picture(experiment.name, experiment.figure(records, settings, run.note()), title, title)
         lines = [verdict.line() for verdict in verdicts]
+        if verdicts and run.config["scale"] != "full":
+            lines.append(
+                f"These verdicts are of the {run.config['scale']} scale; those of the full scale are in docs/claims.md."
+            )
         summary = {"claims": [verdict.plain() for verdict in verdicts]}
         return Report(title, summary, pictures=[picture], lines=lines)
 

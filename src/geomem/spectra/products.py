@@ -25,6 +25,7 @@ __all__ = ["Products", "products"]
 _STEP = 0.01
 
 
+@runtime_checkable
 class Products(Protocol):
     """Products with A = I + t J at fixed points x (n, d) and times (n).
 

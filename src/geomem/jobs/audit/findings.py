@@ -81,7 +81,7 @@ def _dimensions(numbers: Numbers, add: Any) -> None:
         add(
             "agreement",
             DIMENSIONS,
-            f"Of {agreement['of']} noise levels at which memorization would show, {agreement['count']} give the same verdict.",
+            f"Of {agreement['of']} noise levels at which memorization would show, {agreement['count']} give the same verdict by their dimensions.",
             float(agreement["count"]),
         )
     ratio = pairs["distance_ratio"]
@@ -133,11 +133,11 @@ def _images(numbers: Numbers, add: Any) -> None:
         return
     unit, n, halved = numbers["unit"], len(numbers["images"]), numbers["lost"]["halved"]
     flagged = numbers["flagged"]
-    most = f", most of all {numbers['images'][0]['image']}" if flagged else ""
+    most = f" Most: {numbers['images'][0]['image']}." if flagged else ""
     add(
         "flagged",
         IMAGES,
-        f"{flagged} of {n} training {unit}s have lost more than two held-out neighbors differ by{most}; {0.025 * n:.1f} would by chance.",
+        f"{flagged} of {n} training {unit}s have lost more dimensions than two held-out neighbors differ by; by chance {0.025 * n:.1f} would.{most}",
         float(flagged),
     )
     add(

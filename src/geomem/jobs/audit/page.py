@@ -87,6 +87,8 @@ def _levels_table(numbers: Numbers) -> Table:
         m = row["model"]
         fractions = [_hundred(row[source]["fraction"]) for source in (MODEL, EMPIRICAL)]
         rows.append([row["t"], m["training"], m["compared"], m["dimensions"], *fractions])
+    if not numbers["held_out"]:
+        columns, rows = columns[:3], [row[:3] for row in rows]
     caption = (
         f"Mean dimension of the model at training and held-out {unit}s by noise variance, and what is lost; last, what perfect memorization "
         f"(the empirical score) would lose. The verdict is taken at t = {numbers['reference_t']:.3g}. Negative: more at training {unit}s."
@@ -94,7 +96,7 @@ def _levels_table(numbers: Numbers) -> Table:
     if not numbers["held_out"]:
         caption = (
             f"Mean dimension of the model at training {unit}s by noise variance, beside that of the empirical score without the {unit} it "
-            "is evaluated at; last, what perfect memorization would lack of that."
+            "is evaluated at."
         )
     return Table("levels", columns, rows, caption)
 
@@ -125,18 +127,19 @@ def _hundred(share: Any) -> Any:
 def _dimension_picture(numbers: Numbers, findings: Findings, note: str) -> Picture:
     unit = numbers["unit"]
     right = (
-        f"the share of its dimensions at held-out {unit}s that each has lost at training {unit}s; dotted at a tenth and a half, which "
-        "separate the verdicts."
+        f"Right: the share of its dimensions at held-out {unit}s that each has lost at training {unit}s; dotted at a tenth and a half, "
+        "which separate the verdicts. "
         if numbers["held_out"]
-        else f"the share of the dimensions of an empirical score without the {unit} that each lacks at training {unit}s."
+        else ""
     )
+    left = "Left: mean" if numbers["held_out"] else "Mean"
     return Picture(
         "dimension",
         figures.dimension_against_time(
             numbers["levels"], numbers["reference_t"], numbers["reading"].replace("_", " "), numbers["held_out"], note
         ),
-        f"Left: mean dimension of the model (solid) and of the empirical score (dashed), with 95% bands. Right: {right} The vertical line "
-        "is the reference t.",
+        f"{left} dimension of the model (solid) and of the empirical score (dashed), with 95% bands. {right}The vertical line is the "
+        "reference t.",
         "Dimension and share lost against noise variance. " + findings["training"].text,
     )
 
@@ -248,7 +251,11 @@ def _images(records: Mapping[str, xr.Dataset], numbers: Numbers, findings: Findi
         )
     table = Table("images", columns, rows, caption, shown=_LISTED)
     return Section(
-        f"Which {unit}s have lost dimensions", (), [f.text for f in findings.section(IMAGES)], pictures, [table]
+        f"Which {unit}s have lost dimensions" if numbers["held_out"] else f"Dimensions at single {unit}s",
+        (),
+        [f.text for f in findings.section(IMAGES)],
+        pictures,
+        [table],
     )
 
 

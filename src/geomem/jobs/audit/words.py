@@ -81,24 +81,26 @@ def _sure(numbers: Numbers) -> str:
         out.append(f"By chance, {copies['control']} of {control} look like copies of another.")
     if numbers["held_out"]:
         agreement = numbers["agreement"]
-        levels = (
-            f"{agreement['count']} of {agreement['of']} noise levels agree"
-            if agreement["of"] > 1
-            else "one noise level can tell"
-        )
+        levels = f"{numbers['pairs']['count']} pairs of a training and a held-out {unit}"
+        if numbers["verdict"]["word"] != "undecided" and numbers["verdict"]["reason"] != "copies":
+            levels += (
+                f"; {agreement['count']} of the {agreement['of']} noise levels that can show memorization agree"
+                if agreement["of"] > 1
+                else "; one noise level can show memorization"
+            )
         fraction = numbers["lost"]["fraction"]
         told = (
             ""
             if numbers["verdict"]["word"] == "losing dimensions" or not math.isfinite(fraction.low)
             else (f"Share of dimensions lost: {percent(fraction)}, 95% interval. ")
         )
-        out.append(f"{told}{pairs['count']} pairs of a training and a held-out {unit}; {levels}.")
+        out.append(f"{told}{levels}.")
         if not pairs["alike"]:
             out.append("The pairs are badly matched, so the interval is wide.")
         if numbers["verdict"]["word"] in ("generalizing", "undecided") and overfits(numbers):
             out.append(f"But it denoises its training {unit}s significantly better than held-out ones.")
     elif not out:
-        drawn = "its samples are no copies" if copies is not None else "no samples were compared"
+        drawn = "none of its samples is a copy" if copies is not None else "no samples were compared"
         out.append(f"Only copies can be found without held-out {unit}s; {drawn}, which decides nothing.")
     return " ".join(out)
 
@@ -107,15 +109,15 @@ def _next(numbers: Numbers) -> str:
     word, unit = numbers["verdict"]["word"], numbers["unit"]
     if word == "memorizing":
         return (
-            f"Remove duplicates from the training data, train on more {unit}s or for fewer steps, and audit again. The section on the "
-            "data names the command that finds duplicates."
+            f"Remove duplicates from the training data, train on more {unit}s or for fewer steps, and audit again. The section “The "
+            "data alone” names the command that finds duplicates."
         )
     if word == "losing dimensions":
         return f"Train on more {unit}s or for fewer steps, or use an earlier checkpoint.{_more(numbers)}"
     if word == "generalizing":
         if overfits(numbers):
-            return f"Use it, but do not train it longer on these {unit}s: it has begun to overfit. Raise --points to look for rare cases."
-        return f"Use it. Single {unit}s that were not measured may still be memorized: raise --points to look for them."
+            return f"You may use it, but do not train it longer on these {unit}s: it has begun to overfit. Raise --points to look for rare cases."
+        return f"No action is needed. Single {unit}s that were not measured may still be memorized: raise --points to look for them."
     return _to_decide(numbers)
 
 

@@ -74,7 +74,7 @@ def _condensation(numbers: Numbers) -> Iterator[Finding]:
     yield Finding(
         "condensation.half",
         section,
-        f"Below noise variance t = {half:.3g} ({strong}), a model that memorized these data averages over fewer than two {unit}s at a new one.",
+        f"Below noise variance t = {half:.3g} ({strong}), a model that memorized these data gives back single {unit}s: it averages over fewer than two.",
         half,
     )
     chosen = c["guesses"].get("measured", c["guesses"]["none"])

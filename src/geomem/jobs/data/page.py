@@ -12,6 +12,8 @@ from geomem.jobs.data.dimensions import dimensions_picture, dimensions_table
 from geomem.jobs.data.material import Material
 from geomem.jobs.data.sections import how_to_read, sections_of
 from geomem.jobs.data.words import plural
+from geomem.jobs.reading import Reading
+from geomem.jobs.request import options
 from geomem.page import Box, Page
 from geomem.records import Run
 
@@ -26,7 +28,8 @@ def page_of(run: Run, records: Mapping[str, xr.Dataset], numbers: Numbers, findi
     sections, lead = [*sections_of(material), how_to_read()], _lead(numbers, run.config["extent"])
     if numbers["copies"] is None:
         table = dimensions_table(material)
-        box = _box(numbers, str(run.config["data"]), bool(run.config["quick"]))
+        reading = Reading(**{name: run.config[name] for name in options(Reading)})
+        box = _box(numbers, str(run.config["data"]), reading.command_line(""), bool(run.config["quick"]))
         return Page(box, _short(findings), sections, table, dimensions_picture(material), lead)
     shape = material.shape if material.pictures else None
     copies = copies_section(records["copies"], numbers["copies"], shape, material.note, material.unit)
@@ -41,7 +44,7 @@ def page_of(run: Run, records: Mapping[str, xr.Dataset], numbers: Numbers, findi
     )
 
 
-def _box(numbers: Numbers, source: str, quick: bool) -> Box:
+def _box(numbers: Numbers, source: str, reading: str, quick: bool) -> Box:
     """What memorizing the data would leave of their dimensions."""
     dims, unit = numbers["dimensions"], numbers["unit"]
     last, extent = dims["rows"][-1], numbers["data"]
@@ -62,14 +65,14 @@ def _box(numbers: Numbers, source: str, quick: bool) -> Box:
         "trained model."
     )
     more = " Leave --quick out for narrower intervals." if quick else ""
-    return Box(verdict, sure, _next(numbers, source) + more)
+    return Box(verdict, sure, _next(numbers, source, f" {reading}" if reading else "") + more)
 
 
-def _next(numbers: Numbers, source: str) -> str:
+def _next(numbers: Numbers, source: str, reading: str) -> str:
     exact, unit = numbers["duplicates"]["exact_rows"], numbers["unit"]
     audit = (
-        f"Audit a model trained on them: geomem audit MODEL --trained-on {source} --held-out DATA. Or compare its samples with the "
-        f"data: geomem data {source} --samples SAMPLES."
+        f"Audit a model trained on them: geomem audit MODEL --trained-on {source} --held-out DATA{reading}. Or compare its samples with the "
+        f"data: geomem data {source} --samples SAMPLES{reading}."
     )
     if not exact:
         return audit

@@ -53,11 +53,11 @@ def sigma(t: float, pixels: bool) -> str:
     """A noise variance as a standard deviation, in pixel values where they are bytes.
 
     >>> sigma(0.25, False), sigma(0.25, True), sigma(42.0, True)
-    ('standard deviation 0.5', 'standard deviation 64 of 255 pixel values', '3.2 times the whole pixel range')
+    ('standard deviation 0.5', 'standard deviation 64 of 255 pixel values', 'standard deviation 3.2 times the pixel range')
     """
     deviation = math.sqrt(t)
     if not pixels:
         return f"standard deviation {deviation:.2g}"
     if deviation * _UNIT > _RANGE:
-        return f"{deviation * _UNIT / _RANGE:.1f} times the whole pixel range"
+        return f"standard deviation {deviation * _UNIT / _RANGE:.1f} times the pixel range"
     return f"standard deviation {deviation * _UNIT:.0f} of {_RANGE} pixel values"

@@ -42,7 +42,10 @@ def findings(arrays: xr.Dataset, rows: Sequence[_Row]) -> Findings:
     blind = blind_times(arrays)
     if blind:
         listed = ", ".join(f"{time:.3g}" for time in blind)
-        text = f"At t = {listed}, models do not react to noise so weak: nearly all directions stay free, and dimensions say nothing of the data."
+        text = (
+            f"At t = {listed}, the models of N = {last['size']:,} do not react to noise so weak: nearly all directions stay free, and dimensions "
+            "say nothing of the data."
+        )
         found.add(Finding("blind", DIMENSIONS, text))
     found.add(_alg3(arrays))
     return found
@@ -53,9 +56,9 @@ def title(at: Sequence[_Row], *, blind: bool) -> str:
     copied, lost = ([row["size"] for row in at if test(row)] for test in (_copies, _loses))
     first, last = at[0]["size"], at[-1]["size"]
     if copied and copied == lost:
-        return f"Models copy their training images, and have fewer dimensions there, {_reach(copied, at)}"
+        return f"Models copy their training images, and have fewer dimensions at them than at held-out ones, {_reach(copied, at)}"
     if copied and lost:
-        return f"Models copy their training images {_reach(copied, at)}, and have fewer dimensions there {_reach(lost, at)}"
+        return f"Models copy their training images {_reach(copied, at)}, and have fewer dimensions at them than at held-out ones {_reach(lost, at)}"
     if copied:
         return f"Models copy their training images {_reach(copied, at)}"
     if blind:
@@ -84,7 +87,8 @@ def box(arrays: xr.Dataset, at: Sequence[_Row], missing: int) -> Box:
 
 def _next(at: Sequence[_Row], seeds: int, missing: int, *, unclear: bool, blind: bool) -> str:
     copied = [row["size"] for row in at if _copies(row)]
-    free = [row["size"] for row in at if row["copying"] == "no" and (not copied or row["size"] > copied[-1])]
+    last = max([row["size"] for row in at if _copies(row) or _loses(row)], default=0)
+    free = [row["size"] for row in at if row["copying"] == "no" and row["size"] > last]
     if missing:
         what = "model is" if missing == 1 else "models are"
         return f"{missing} {what} missing: run the same command again."
@@ -92,12 +96,10 @@ def _next(at: Sequence[_Row], seeds: int, missing: int, *, unclear: bool, blind:
         said = "Train longer (--steps), or measure at stronger noise (--times)."
     elif unclear:
         said = "Draw more samples (--samples) and hold out more images (--hold-out)."
-    elif copied and free:
-        said = (
-            f"Train on {free[0]:,} images or more; sizes between {copied[-1]:,} and {free[0]:,} would narrow the range."
-        )
-    elif copied:
-        said = f"Train on more than {copied[-1]:,} images to find where copying ends."
+    elif last and free:
+        said = f"Train on {free[0]:,} images or more; sizes between {last:,} and {free[0]:,} would narrow the range."
+    elif last:
+        said = f"Train on more than {last:,} images to find where {'copying' if last in copied else 'the loss'} ends."
     else:
         said = "To see where memorization begins, add smaller sizes or train longer (--steps)."
     return said + (" Use --seeds 3 to see how much trainings differ." if seeds == 1 else "")
@@ -117,7 +119,8 @@ def _reach(sizes: Sequence[int], at: Sequence[_Row]) -> str:
         return f"at every N up to {sizes[-1]:,}"
     if len(sizes) > 1 and list(sizes) == [row["size"] for row in at][: len(sizes)]:
         return f"up to N = {sizes[-1]:,}"
-    return f"at N = {', '.join(f'{size:,}' for size in sizes)}"
+    listed = [f"{size:,}" for size in sizes]
+    return f"at N = {' and '.join([', '.join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)}"
 
 
 def _copied(at: Sequence[_Row]) -> list[Finding]:

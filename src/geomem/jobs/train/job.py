@@ -105,7 +105,7 @@ class TrainJob(Job[TrainRequest, _Inputs]):
             said += f"; loss {float(found['loss'][0]):.4f} at first, {float(found['loss'][-1]):.4f} at last"
         summary = {
             "short": [f"{said}."],
-            "next": f"Audit it: {_audit(run, request, settings)}",
+            "next": f"Audit it:\n{_audit(run, request, settings)}",
             "model": str(run.path / MODEL),
             "settings": asdict(settings),
             "losses": dict(zip(map(str, found["step"].values.tolist()), found["loss"].values.tolist(), strict=True)),
