@@ -134,6 +134,49 @@ def test_it_finds_those_of_a_network_whose_jacobian_is_not_symmetric(t):
         assert torch.all(found.values[i, :m] <= truth[i, :m] + 1e-9)
 
 
+class Bottleneck(torch.nn.Module):
+    """Denoises onto a curved manifold of 12 dimensions, with some response to noise along all directions and no symmetry."""
+
+    def __init__(self, d):
+        super().__init__()
+        g = torch.Generator().manual_seed(0)
+        rows = torch.linalg.qr(torch.randn(d, 12, generator=g, dtype=torch.float64))[0].T
+        self.encode = torch.nn.Parameter(rows)
+        self.decode = torch.nn.Parameter(rows + 0.01 * torch.randn(12, d, generator=g, dtype=torch.float64))
+        self.gains = torch.nn.Parameter(torch.linspace(2.0, 0.2, 12, dtype=torch.float64))
+        self.rest = torch.nn.Parameter(0.1 * torch.randn(d, d, generator=g, dtype=torch.float64) / d**0.5)
+
+    def forward(self, x, t):
+        return (torch.tanh(x @ self.encode.T) * self.gains) @ self.decode + x @ self.rest
+
+
+def test_a_wide_network_is_searched_without_completing_its_basis():
+    """600 directions, of which a few survive: counts and values of the dense matrix, at a fraction of its cost, and a bound."""
+    score, t = NetworkScore(Bottleneck(600), (600,), prediction="denoised"), 0.1
+    x = points(score, n=4) / 10
+    dense = symmetric(score, x, t)
+    truth = torch.linalg.eigvalsh(dense).flip(-1)
+    counts = (truth > 0.5).sum(1)
+    assert 4 <= int(counts.min()) <= int(counts.max()) <= 12
+    found = leading(score, x, t, residuals=True, certificate=40)
+    assert not found.exact.any()
+    assert torch.equal(found.count, counts)
+    for i, m in enumerate(counts.tolist()):
+        torch.testing.assert_close(found.values[i, :m], truth[i, :m], rtol=0, atol=0.1)
+        assert float((truth[i, :m] - found.values[i, :m]).min()) > -1e-9
+        assert float(truth[i, m]) <= float(found.bound[i]) < 1.0
+    plain = leading(score, x, t)
+    assert int(plain.evaluations.max()) < 6 * int(counts.max()) + 60
+    alone = leading(score, x, t, together=1)
+    torch.testing.assert_close(alone.values, plain.values, rtol=1e-9, atol=1e-9)
+
+
+def test_copies_of_one_eigenvalue_are_all_found():
+    """Ten times the same above a smooth tail, which a Krylov space of one vector sees once."""
+    score = gaussian([0.45] * 10 + list(torch.linspace(0.2, 0.001, 590)))
+    assert leading(score, points(score), 0.3).count.tolist() == [10, 10, 10]
+
+
 def test_it_never_counts_too_many_and_vectors_are_orthonormal():
     score = network()
     x = points(score, n=4)
@@ -183,7 +226,7 @@ def test_a_missed_eigenvalue_is_not_certified_away():
     score = gaussian([4.0, 2.0, 1.0] + [0.01] * 297)
     found = leading(score, points(score), 0.3, above=0.9, certificate=30)
     assert found.count.tolist() == [1, 1, 1]
-    assert torch.all(found.bound >= 2 / 2.3 - 1e-9)
+    assert torch.all((found.bound >= 2 / 2.3 - 1e-9) & (found.bound < 0.95))
 
 
 def test_few_steps_certify_nothing():
@@ -223,9 +266,7 @@ class Counted:
 def test_the_cost_reported_is_the_calls_made(options):
     score = Counted(network())
     found = leading(score, points(score.score, n=5), 0.3, **options)
-    # One evaluation tells whether gradients are propagated, for each group of points.
-    groups = 3 if options.get("together") == 2 else 1
-    assert int(found.evaluations.sum()) == score.calls + score.backward - groups
+    assert int(found.evaluations.sum()) == score.calls + score.backward
 
 
 def test_float32_networks_are_searched_in_their_own_precision():

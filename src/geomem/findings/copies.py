@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from geomem.figures.copies import closest_pairs
-from geomem.findings.finding import Finding
+from geomem.findings.finding import Finding, Findings
 from geomem.intervals import Rate
 from geomem.measure.copies import RATIO, rate_of_copies, ratios, verdict
 from geomem.page import Box, Cell, Column, Picture, Section, Table
@@ -132,7 +132,7 @@ def copies_section(
                 closest_pairs(copies, shape, note),
                 f"The {shown} samples relatively closest to one training image, and that image. The number is d₁/d₂, the distance to "
                 f"the nearest training image over that to the second nearest; below {_COPY} counts as a copy.",
-                f"{shown} generated samples, each above the training image nearest to it. {found[0].text}",
+                f"{shown} generated samples, each above the training image nearest to it. {Findings(found)['copies.rate'].text}",
             )
         )
     text = [

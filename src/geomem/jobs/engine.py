@@ -67,7 +67,8 @@ def run(
     if workers is not None and workers < 1:
         raise InputError(f"--workers: must be at least 1, got {workers}.")
     job = job_of(request)
-    inputs = job.open(request)
+    with one_thread():
+        inputs = job.open(request)
     settings = job.settings(request, inputs)
     path = job.default_folder(request, digest(settings)) if out is None else Path(out)
     if job.follows(request, inputs, path):

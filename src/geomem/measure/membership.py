@@ -37,16 +37,14 @@ class Membership:
         column: Place of the noise variance that was chosen.
         auc: Area under the ROC curve.
         rate: Share of training images whose value is no larger than that of the first 1% of held-out images, which must be 100 at
-            least.
-        training: Number of training images that it is stated on.
-        held_out: Number of held-out images.
+            least. Its interval is that of a share of training images; it takes the held-out images as given.
+        stated: Places of the training and of the held-out images that it is stated on, which did not choose it.
     """
 
     column: int
     auc: Interval
     rate: Rate | None
-    training: int
-    held_out: int
+    stated: tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def auc(training: Array, held_out: Array, *, confidence: float = 0.95) -> Interval:
@@ -69,7 +67,9 @@ def auc(training: Array, held_out: Array, *, confidence: float = 0.95) -> Interv
     below = (ranks[m:] - rankdata(held_out)) / m
     value = float(above.mean())
     variance = above.var(ddof=1) / m + below.var(ddof=1) / n
-    if value in (0.0, 1.0):
+    if variance == 0:
+        if 0 < value < 1:  # all values are equal, or nearly
+            return Interval(value, 0.0, 1.0, min(m, n))
         exact = Rate.of(round(value * min(m, n)), min(m, n), confidence=confidence)
         return Interval(value, exact.low, exact.high, min(m, n))
     reach = float(ndtri(0.5 + confidence / 2)) * math.sqrt(variance) / (value * (1 - value))
@@ -94,16 +94,16 @@ def membership(training: Array, held_out: Array, *, seed: int = 0) -> Membership
             f"training, held_out: halves need at least four images of each, got {len(training)} and {len(held_out)}."
         )
     rng = np.random.default_rng(derived_generator(seed, "membership").initial_seed())
-    choosing, stating = zip(*(_halves(a, rng) for a in (training, held_out)), strict=True)
-    found = [auc(choosing[0][:, j], choosing[1][:, j]).value for j in range(training.shape[1])]
+    choosing, stating = zip(*(_halves(len(a), rng) for a in (training, held_out)), strict=True)
+    found = [auc(training[choosing[0], j], held_out[choosing[1], j]).value for j in range(training.shape[1])]
     column = int(np.argmax(found))
-    x, y = (part[:, column] for part in stating)
-    return Membership(column, auc(x, y), _rate(x, y), len(x), len(y))
+    x, y = training[stating[0], column], held_out[stating[1], column]
+    return Membership(column, auc(x, y), _rate(x, y), (stating[0], stating[1]))
 
 
-def _halves(values: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    order = rng.permutation(len(values))
-    return values[order[: len(values) // 2]], values[order[len(values) // 2 :]]
+def _halves(count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    order = rng.permutation(count)
+    return order[: count // 2], order[count // 2 :]
 
 
 def _rate(training: Array, held_out: Array) -> Rate | None:

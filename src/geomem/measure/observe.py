@@ -17,7 +17,7 @@ from geomem.scores import EmpiricalScore, Score
 from geomem.scores.network import dtype_of
 from geomem.seeds import derived_generator
 from geomem.spectra import MEMORY, Spectrum, batch_within, full_precision, spectrum, trace
-from geomem.spectra.dimension import READINGS, Reading, flipd
+from geomem.spectra.dimension import READINGS, Reading, read
 
 __all__ = ["HELD_OUT", "SETS", "TRAINING", "Source", "observe"]
 
@@ -145,7 +145,7 @@ class _Look:
             error = {"units": "data units squared", "long_name": "squared denoising error, sum over entries"}
             found["denoising"] = ("point", self._denoising(points, t), error)
         if self.directions is not None:
-            found = found.merge(self._sums(points, t))
+            found = found.merge(self._sums(points, t, pull))
         else:
             found = found.merge(self._spectra(points, still, t))
         return found.assign_coords(point=np.arange(len(x)))
@@ -179,38 +179,34 @@ class _Look:
         return xr.concat(parts, "point")
 
     def _read(self, spectra: Spectrum, score: Tensor) -> xr.Dataset:
-        estimates = {name: read(spectra) for name, read in self.readings.items()}
-        estimates["flipd"] = flipd(spectra, score)
-        values = np.stack([estimate.value for estimate in estimates.values()])
+        values = read(spectra, score=score, readings=self.readings)
         out = xr.Dataset(
             {
-                "dimension": (("reading", "point"), values, {"units": "dimensions"}),
+                "dimension": (("reading", "point"), np.stack(list(values.values())), {"units": "dimensions"}),
                 "singular_value": (
                     ("point", "direction"),
                     spectra.values.cpu().numpy(),
                     {"units": "1 / data units squared", "long_name": "singular values of J, descending"},
                 ),
             },
-            coords={"reading": list(estimates), "direction": np.arange(1, spectra.values.shape[-1] + 1)},
+            coords={"reading": list(values), "direction": np.arange(1, spectra.values.shape[-1] + 1)},
         )
         if spectra.survival is not None:
             kappa = {"units": "1", "long_name": "eigenvalues of I + t J, descending"}
             out["survival"] = (("point", "direction"), spectra.survival.cpu().numpy(), kappa)
         return out
 
-    def _sums(self, points: Tensor, t: float) -> xr.Dataset:
-        """Degrees of freedom from random directions; the other readings need all directions."""
+    def _sums(self, points: Tensor, t: float, pull: np.ndarray) -> xr.Dataset:
+        """Degrees of freedom from random directions, and FLIPD, which adds t |s|^2; the other readings need all directions."""
         assert self.directions is not None
         generator = derived_generator(self.seed, "probe")
         sums = trace(self.score, points, t, probes=self.directions, batch_size=self.batch, generator=generator)
         dof = sums.degrees_of_freedom.cpu().numpy()
-        pull = t * torch.cat([self.score(p, t) for p in points.split(self.batch)]).to(torch.float64).flatten(
-            1
-        ).square().sum(1)
         names = [*self.readings, "flipd"]
         values = np.full((len(names), len(points)), np.nan)
-        values[names.index("degrees_of_freedom")] = dof
-        values[-1] = dof + pull.cpu().numpy()
+        if "degrees_of_freedom" in names:
+            values[names.index("degrees_of_freedom")] = dof
+        values[-1] = dof + pull
         error = {"units": "dimensions", "long_name": "standard error from random directions"}
         return xr.Dataset(
             {

@@ -14,7 +14,7 @@ from geomem.measure.principal import COORDINATES, Prepared, spanned
 from geomem.scores import EmpiricalScore
 from geomem.scores.moments import moments, scatter, survival_of
 from geomem.spectra import Spectrum
-from geomem.spectra.dimension import READINGS, flipd
+from geomem.spectra.dimension import READINGS, read
 
 __all__ = ["MAIN", "local_directions", "posterior_cell"]
 
@@ -127,14 +127,14 @@ class _Set:
         values = ((1 - whole).abs() / t).sort(dim=1, descending=True).values
         spectrum = Spectrum(values, torch.full((k,), t, dtype=torch.float64), "exact", None, whole, d)
         score = shift / t
-        estimates = [*(read(spectrum) for read in READINGS.values()), flipd(spectrum, score)]
+        dimension = np.stack(list(read(spectrum, score=score).values()))
         z = self.z[:, : self.recorded]
         along = np.empty((k, self.recorded), dtype=np.float32)
         for i in range(k):
             samples, w, mean = moments(z, log_w[i], negligible=_NEGLIGIBLE)
             along[i] = (w @ (z[samples].to(torch.float64) - mean).square() / t).numpy()
         return {
-            "dimension": np.stack([estimate.value for estimate in estimates]),
+            "dimension": dimension,
             "pull": (t * score.square().sum(1)).numpy(),
             "outside": (trace / t - survival.sum(1)).clamp_min(0).numpy(),
             "survival": whole.quantile(0.5, dim=0)[: self.recorded].numpy(),

@@ -106,16 +106,17 @@ class GaussianScore:
     def products_at(self, x: Tensor, t: Tensor | float) -> list[Callable[[Tensor], Tensor]]:
         """v -> (I + t J) v = U diag(s/(s+t)) U^T v in float64 at each of the points (n), for v (d)."""
         _, times, _ = events(x, t, self.shape)
-        return [partial(self._product, self.variances / (self.variances + time)) for time in times]
-
-    def _product(self, survival: Tensor, v: Tensor) -> Tensor:
-        if self.basis is None:
-            return survival * v
-        return self.basis @ (survival * (self.basis.T @ v))
+        s, u = self.variances.to(x.device), None if self.basis is None else self.basis.to(x.device)
+        return [partial(_product, s / (s + time), u) for time in times]
 
     def _rows(self, rows: Tensor) -> Tensor:
         z = rows.to(torch.float64) - self.mean.to(rows.device)
         return z if self.basis is None else z @ self.basis.to(rows.device)
+
+
+def _product(survival: Tensor, u: Tensor | None, v: Tensor) -> Tensor:
+    """U diag(survival) U^T v."""
+    return survival * v if u is None else u @ (survival * (u.T @ v))
 
 
 def principal_components(

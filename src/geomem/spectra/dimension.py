@@ -7,7 +7,7 @@ d + t tr J, and FLIPD (Kamkari et al. 2024b) adds t |s|^2 to it. Every rule take
 `DimensionEstimate`, whose status states why a dimension is missing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +30,7 @@ __all__ = [
     "flipd",
     "largest_gap",
     "normal_bundle",
+    "read",
     "readings_for",
     "resolved",
     "second_difference",
@@ -215,6 +216,20 @@ def _by_survival(
 
 def _nothing(batch: tuple[int, ...], status: str) -> DimensionEstimate:
     return DimensionEstimate(np.full(batch, np.nan), np.full(batch, -1), np.full(batch, status))
+
+
+def read(
+    spectrum: Spectrum, *, score: Tensor | None = None, readings: Mapping[str, Reading] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """The dimension (*b) by every reading, by name; with the score at the same points also FLIPD, which needs it.
+
+    Args:
+        spectrum: Spectrum at points (*b).
+        score: The score there (*b, *shape); None to leave FLIPD out.
+        readings: Readings; None for `READINGS`.
+    """
+    found = {name: reading(spectrum).value for name, reading in (readings or READINGS).items()}
+    return found if score is None else {**found, "flipd": flipd(spectrum, score).value}
 
 
 def readings_for(preset: Preset | None) -> dict[str, Reading]:

@@ -10,8 +10,8 @@ basis of backward products alone is as good as any other; it finds all but the l
 
 Stopping. The count above the threshold is the same at three checks, and none of the next four Ritz values would reach the
 threshold if it grew four times as much again as since the last check. Then *polish*: the residuals sym(A) y - theta y of the eight
-Ritz vectors y next to the threshold join the basis, until a round changes nothing. A basis that grows beyond d/3 is
-completed to d vectors, which makes the count exact.
+Ritz vectors y next to the threshold join the basis, and twelve vectors from another random start, without which a multiple eigenvalue
+would be found once; until a round changes nothing. A basis that grows beyond d/3 is completed to d vectors, which makes the count exact.
 
 Certificate. With Y the Ritz vectors above the threshold, the largest eigenvalue of sym(A) on the complement of Y bounds all
 eigenvalues after the last one counted (Courant and Fischer). Lanczos with k steps from one random vector in n dimensions bounds it:
@@ -43,8 +43,8 @@ __all__ = ["Leading", "leading"]
 _LEAST, _SHARE = 4, 0.05
 # Checks without a change, Ritz values below the threshold that are watched, and the growth that is allowed for.
 _QUIET, _WATCHED, _GROWTH = 3, 4, 4.0
-# Ritz vectors whose residuals are added in a round of polishing, and rounds at most.
-_POLISHED, _ROUNDS = 8, 6
+# Ritz vectors whose residuals are added in a round of polishing, and vectors from another random start.
+_POLISHED, _AGAIN = 8, 12
 # Shorter remainders of a unit vector are rounding.
 _ROUNDING = 1e-8
 # Values above the threshold by less than this are at it.
@@ -60,9 +60,10 @@ class Leading:
     Attributes:
         values: They (n, m), descending, m the largest count; NaN beyond a point's own. Lower bounds, which polishing makes close.
         vectors: Their eigenvectors (n, m, d), orthonormal; 0 beyond a point's own.
-        residuals: |sym(A) y - theta y| (n, m) of each; NaN where they were not asked for.
+        residuals: |sym(A) y - theta y| (n, m) of each; NaN where they were not asked for, or where products with A^T cannot be had.
         count: How many there are (n); never more than the true number.
-        bound: Certificate (n): except with probability 0.01, all other eigenvalues lie below; NaN where it was not asked for.
+        bound: Certificate (n): except with probability 0.01, no other eigenvalue lies above. NaN where it was not asked for. Where
+            the basis is complete, the next eigenvalue itself; infinite where products with A^T cannot be had.
         evaluations: Forward and backward passes spent on each point (n).
         exact: Whether the basis is complete (n), so that count and values are those of the whole matrix.
     """
@@ -94,8 +95,8 @@ def leading(
         x: Points (n, *shape), float32 or float64.
         t: Noise variance, () or (n), data units squared.
         above: Threshold of the eigenvalues; 1/2 is that of the resolved dimension.
-        residuals: Also polish and measure the residual of every vector that is returned; two evaluations and one more each.
-        certificate: Number of Lanczos steps for the certificate, three evaluations each; 0 for none.
+        residuals: Also measure the residual of every vector that is returned; three evaluations each for a network.
+        certificate: Number of Lanczos steps for the certificate, three evaluations each for a network; 0 for none.
         together: Number of points in lockstep; more are slower on a CPU.
         seed: Seed of the start vectors, which are the same for all points.
 
@@ -109,13 +110,16 @@ def leading(
     """
     if not above > 0:
         raise InputError(f"above: must be above 0, got {above}.")
+    if certificate < 0 or together < 1:
+        raise InputError("certificate, together: must be at least 0 and 1.")
     rows, times, batch, _ = checked(score, x, t, None)
-    if len(batch) != 1:
+    if len(batch) != 1 or batch[0] == 0:
         raise InputError(f"x: has shape {tuple(x.shape)}; give points (n, {', '.join(map(str, score.shape))}).")
     points = x.detach().reshape(rows.shape[0], *score.shape)
     found: list[_Point] = []
     for some, at in zip(points.split(together), times.split(together), strict=True):
-        search = _Search(products(score, some, at), len(some), rows.shape[1], above, seed, rows.device)
+        places = range(len(found), len(found) + len(some))
+        search = _Search(products(score, some, at), places, rows.shape[1], above, seed, rows.device)
         found += search.run(residuals, certificate)
     return _joined(found, rows.shape[1])
 
@@ -188,6 +192,7 @@ class _Point:
         self.counts: list[int] = []
         self.last: Tensor | None = None
         self.found: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0, d))
+        self.exact = False
         self.residuals: list[float] = []
         self.bound = math.nan
         self.evaluations = 0
@@ -236,52 +241,62 @@ class _Point:
 class _Search:
     """The search at points in lockstep: one product of each at a time."""
 
-    def __init__(self, a: Products, n: int, d: int, above: float, seed: int, device: torch.device) -> None:
+    def __init__(self, a: Products, places: range, d: int, above: float, seed: int, device: torch.device) -> None:
         self.all, self.d, self.above = a, d, above
-        self.generator = derived_generator(seed, "leading")
         self.device = device
-        self.points = [_Point(d, above, device) for _ in range(n)]
-        self._hold(a, list(range(n)))
+        self.points = [_Point(d, above, device) for _ in places]
+        # All points start alike; what is drawn later depends on a point's place alone, not on its neighbours.
+        self.start = self._random(derived_generator(seed, "leading"))
+        self.generators = [derived_generator(seed, "leading, again", place) for place in places]
+        self._hold(a, list(range(len(places))))
 
     def run(self, residuals: bool, certificate: int) -> list[_Point]:
         """All points, in the order given."""
         self._krylov()
         open_ = [i for i, point in enumerate(self.points) if not point.basis.full]
-        for _ in range(_ROUNDS):
-            if not open_:
-                break
+        while open_:  # every round adds to the bases, which end at d
             self._polish(open_)
             open_ = [i for i in open_ if not self.points[i].settled()]
         for point in self.points:
             point.found = point.leading()
-        if residuals:
+        if residuals and self.all.transposes:
             self._residuals()
         if certificate:
             self._certify(certificate)
+        for point in self.points:
+            point.exact = point.basis.full
+            del point.basis  # as large as the graph
         return self.points
 
     def _krylov(self) -> None:
-        """Grow the bases until their counts are quiet; points that are done stay until a quarter of those held are."""
+        """Grow the bases until their counts are quiet.
+
+        The graph is made anew for those at work once a quarter of the points are done; what these gained until then is dropped, so
+        that no point depends on its neighbours.
+        """
         at_work = list(range(len(self.points)))
-        start = self._random()
-        vectors = [start] * len(at_work)
+        vectors = [self.start] * len(at_work)
         due = dict.fromkeys(at_work, _LEAST)
-        done: set[int] = set()
+        done: dict[int, int] = {}
         while at_work:
             following = self._extend(at_work, vectors)
             for i in at_work:
                 point = self.points[i]
+                if i in done:
+                    continue
                 if point.basis.full:
-                    done.add(i)
+                    done[i] = point.basis.k
                 elif point.basis.k >= due[i] and not point.large():
                     due[i] = point.basis.k + max(_LEAST, round(_SHARE * point.basis.k))
                     if point.check() and point.quiet:
-                        done.add(i)
+                        done[i] = point.basis.k
             left = [i for i in at_work if i not in done]
             if 4 * (len(at_work) - len(left)) < len(at_work):
                 left = [i for i in at_work if not self.points[i].basis.full]
             vectors = [v for i, v in zip(at_work, following, strict=True) if i in left]
             at_work = left
+        for i, k in done.items():
+            self.points[i].basis.k = k
 
     def _extend(self, places: Sequence[int], vectors: Sequence[Tensor]) -> list[Tensor]:
         """Add one unit vector to the basis of each place; what of its product is new there, for the next."""
@@ -289,18 +304,18 @@ class _Search:
         for i, q, w in zip(places, vectors, self._transposed(places, torch.stack(list(vectors))), strict=True):
             basis = self.points[i].basis
             basis.add(q, w)
-            following.append(q if basis.full else self._new(basis, w))
+            following.append(q if basis.full else self._new(i, basis, w))
         return following
 
-    def _new(self, basis: _Basis, v: Tensor) -> Tensor:
-        """The part of v outside the basis, or of random vectors where nothing is left of v."""
+    def _new(self, place: int, basis: _Basis, v: Tensor) -> Tensor:
+        """The part of v outside a point's basis, or of random vectors where nothing is left of v."""
         left = basis.remainder(v)
         while left is None:
-            left = basis.remainder(self._random())
+            left = basis.remainder(self._random(self.generators[place]))
         return left
 
-    def _random(self) -> Tensor:
-        v = torch.randn(self.d, generator=self.generator, dtype=torch.float64)
+    def _random(self, generator: torch.Generator) -> Tensor:
+        v = torch.randn(self.d, generator=generator, dtype=torch.float64)
         return torch.nn.functional.normalize(v, dim=0).to(self.device)
 
     def _polish(self, places: Sequence[int]) -> None:
@@ -313,14 +328,23 @@ class _Search:
             rows = [near[i][j] for i in some]
             moved = self._plain(some, torch.stack([row[1] for row in rows]))
             new = [
-                self._new(self.points[i].basis, (a + w) / 2 - theta * y)
+                self._new(i, self.points[i].basis, (a + w) / 2 - theta * y)
                 for i, a, (theta, y, w) in zip(some, moved, rows, strict=True)
             ]
             self._extend(some, new)
+        # One Krylov space holds one vector of a multiple eigenvalue: another start finds the next.
+        some = list(near)
+        vectors = [self._new(i, self.points[i].basis, self._random(self.generators[i])) for i in some]
+        for _ in range(_AGAIN):
+            some = [i for i in some if not self.points[i].basis.full]
+            if not some:
+                break
+            vectors = self._extend(some, vectors)
+            vectors = [v for i, v in zip(some, vectors, strict=True) if not self.points[i].basis.full]
         large = [i for i in places if i not in near or self.points[i].large()]
         while large := [i for i in large if not self.points[i].basis.full]:
             bases = [self.points[i].basis for i in large]
-            self._extend(large, [self._new(basis, basis.w[-1]) for basis in bases])
+            self._extend(large, [self._new(i, basis, basis.w[-1]) for i, basis in zip(large, bases, strict=True)])
 
     def _residuals(self) -> None:
         for j in range(max(len(point.found[0]) for point in self.points)):
@@ -332,23 +356,34 @@ class _Search:
 
     def _certify(self, steps: int) -> None:
         """Lanczos on the complement of the vectors that were found, with every basis kept orthogonal."""
-        some = [i for i, point in enumerate(self.points) if not point.basis.full]
-        bases, inner = {}, {}
-        vectors = []
+        some = []
+        for i, point in enumerate(self.points):
+            m = len(point.found[0])
+            if point.basis.full:
+                rest = point.basis.ritz()[0][m:]
+                point.bound = float(rest[0]) if len(rest) else -math.inf
+            elif self.all.transposes:
+                some.append(i)
+            else:
+                point.bound = math.inf
+        bases, inner, vectors = {}, {}, {}
         for i in some:
             outside = _Basis(self.d, self.device)
             for y in self.points[i].found[1]:
                 outside.add(y, y)
-            bases[i], inner[i] = outside, len(self.points[i].found[1])
-            vectors.append(self._new(outside, self._random()))
-        steps = min(steps, *(self.d - inner[i] for i in some)) if some else 0
+            bases[i], inner[i] = outside, outside.k
+            vectors[i] = self._new(i, outside, self._random(self.generators[i]))
         for _ in range(steps):
-            v = torch.stack(vectors)
-            both = (self._plain(some, v) + self._transposed(some, v)) / 2
-            for place, i in enumerate(some):
-                bases[i].add(v[place], both[place])
-                if bases[i].k < self.d:
-                    vectors[place] = self._new(bases[i], both[place])
+            at_work = [i for i in some if not bases[i].full]
+            if not at_work:
+                break
+            v = torch.stack([vectors[i] for i in at_work])
+            back, ahead = self._transposed(at_work, v), self._plain(at_work, v)
+            for i, q, w, u in zip(at_work, v, back, ahead, strict=True):
+                # The compression needs A^T q alone, which is more accurate than differences; the next vector needs both.
+                bases[i].add(q, w)
+                if not bases[i].full:
+                    vectors[i] = self._new(i, bases[i], (w + u) / 2)
         for i in some:
             self.points[i].bound = _bound(bases[i].compressed(inner[i]), self.d - inner[i])
 
@@ -404,5 +439,5 @@ def _joined(points: Sequence[_Point], d: int) -> Leading:
         torch.tensor([len(point.found[0]) for point in points], device=device),
         torch.tensor([point.bound for point in points], dtype=torch.float64, device=device),
         torch.tensor([point.evaluations for point in points], device=device),
-        torch.tensor([point.basis.full for point in points], device=device),
+        torch.tensor([point.exact for point in points], device=device),
     )

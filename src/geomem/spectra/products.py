@@ -15,7 +15,6 @@ from torch import Tensor
 
 from geomem.precision import full_precision
 from geomem.scores.base import Score
-from geomem.scores.network import dtype_of
 from geomem.spectra.exact import finite
 from geomem.spectra.probes import checked
 
@@ -31,9 +30,11 @@ class Products(Protocol):
 
     Attributes:
         evaluations: Forward and backward passes per point so far; products in closed form count as one.
+        transposes: Whether `transposed` is A^T v, and not A v in its place.
     """
 
     evaluations: int
+    transposes: bool
 
     def transposed(self, v: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """A^T v, float64; A v where A is symmetric, or where only that can be had."""
@@ -79,14 +80,29 @@ def products(score: Score, x: Tensor, t: Tensor | float) -> Products:
     rows, times, _, _ = checked(score, x, t, None)
     if isinstance(score, Known):
         return _Closed(score, rows, times)
-    probe = rows[:1].detach().reshape(1, *score.shape).to(dtype_of(score)).requires_grad_(True)
+    leaf = rows.detach().reshape(rows.shape[0], *score.shape).clone().requires_grad_(True)
     with torch.enable_grad(), full_precision():
-        differentiable = score(probe, times[:1]).requires_grad
-    return _Backward(score, rows, times) if differentiable else _Differences(score, rows, times)
+        out = score(leaf, times)
+    finite(out.detach(), times)
+    if out.requires_grad and _reached(out, leaf):
+        return _Backward(score, rows, times, leaf, out)
+    found = _Differences(score, rows, times)
+    found.evaluations = 1
+    return found
+
+
+def _reached(out: Tensor, leaf: Tensor) -> bool:
+    """Whether gradients of the score reach its points, and not only its parameters."""
+    if out.grad_fn is None:
+        return False
+    (probe,) = torch.autograd.grad(out.flatten()[:1].sum(), leaf, retain_graph=True, allow_unused=True)
+    return probe is not None
 
 
 class _Closed:
     """Of a score whose Jacobian is known, which is symmetric."""
+
+    transposes = True
 
     def __init__(self, score: Known, x: Tensor, t: Tensor) -> None:
         points = x.to(torch.float64).reshape(x.shape[0], *score.shape)
@@ -106,6 +122,8 @@ class _Closed:
 
 class _Differences:
     """Of any score, by central differences."""
+
+    transposes = False
 
     def __init__(self, score: Score, x: Tensor, t: Tensor) -> None:
         self._score, self._x, self._t, self.evaluations = score, x.detach(), t, 0
@@ -136,20 +154,27 @@ class _Differences:
 class _Backward(_Differences):
     """Of a score that propagates gradients: its graph is built once and kept for all vectors."""
 
-    def __init__(self, score: Score, x: Tensor, t: Tensor) -> None:
+    transposes = True
+
+    def __init__(self, score: Score, x: Tensor, t: Tensor, leaf: Tensor, out: Tensor) -> None:
         super().__init__(score, x, t)
-        self._leaf = self._x.reshape(x.shape[0], *score.shape).clone().requires_grad_(True)
-        with torch.enable_grad(), full_precision():
-            self._out = score(self._leaf, t)
-        self.evaluations += 1
-        finite(self._out.detach(), t)
+        self._leaf, self._out = leaf, out
+        # That of the graph, and the backward pass that showed that there is one.
+        self.evaluations = 2
 
     def transposed(self, v: Tensor) -> Tensor:
         self.evaluations += 1
         cotangent = v.reshape(self._out.shape).to(self._out)
         with full_precision():
             (out,) = torch.autograd.grad(self._out, self._leaf, cotangent, retain_graph=True)
+        finite(out, self._t)
         return v + self._t[:, None] * out.reshape(v.shape).to(torch.float64)
 
     def kept(self, points: Tensor) -> "_Backward":
-        return _Backward(self._score, self._x[points], self._t[points])
+        x, t = self._x[points], self._t[points]
+        leaf = x.reshape(x.shape[0], *self._score.shape).clone().requires_grad_(True)
+        with torch.enable_grad(), full_precision():
+            out = self._score(leaf, t)
+        found = _Backward(self._score, x, t, leaf, out)
+        found.evaluations = 1
+        return found

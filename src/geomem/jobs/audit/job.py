@@ -29,6 +29,8 @@ from geomem.spectra import batch_within
 __all__ = ["AuditJob"]
 
 _DRAWN, _COPIES = "drawn", "copies"
+# Images of the ranking in the summary.
+_RANKED = 100
 # Records that every finished run has.
 _RECORDS = ("duplicates", "points", "cost", EMPIRICAL, MODEL)
 
@@ -108,6 +110,9 @@ class AuditJob(Job[AuditRequest, Inputs]):
         findings = findings_of(numbers)
         page = page_of(run, records, numbers, findings)
         summary = {**numbers, "findings": findings.plain()}
+        if numbers["screening"] is not None:  # the whole ranking is in a table
+            screening = numbers["screening"]
+            summary["screening"] = {**screening, "ranking": screening["ranking"][:_RANKED]}
         return Report(page.box.verdict, plain(summary), page, table=page.table)
 
 

@@ -1,8 +1,8 @@
 """The screening of an audit: every training image beside held-out images, by one evaluation a draw, as far as the budget goes.
 
 What `measure.screening` measures of single images is compared between the two sets at each noise variance: degrees of freedom lost,
-the gap in denoising error, and how well the error tells training images from held-out ones (`measure.membership`). Only the
-ranking of images, which chooses nothing, is stated of all of them.
+the gap in denoising error, and how well the error tells training images from held-out ones (`measure.membership`). What is stated of
+the noise variance that tells most comes from images that did not choose it.
 """
 
 import math
@@ -54,7 +54,9 @@ class Screening:
         sizes = sorted(self._sizes().values())
         allowed = work.request.screening_seconds / max(seconds_each, 1e-9) / each
         count = min(sizes[1], max(_FEWEST, int(max(allowed / 2, allowed - sizes[0]))))
-        step = int(min(_STEP, max(_FEWEST, _PART_SECONDS / max(seconds_each, 1e-9) / each / 2)))
+        # Whole batches, so that their bits do not depend on the speed of the machine.
+        batch = max(1, work.batch // 2)
+        step = batch * max(1, int(min(_STEP, _PART_SECONDS / max(seconds_each, 1e-9) / each / 2)) // batch)
         evaluations = each * sum(min(count, size) for size in sizes)
         return {"screened": count, "screened_step": step, "screened_evaluations": evaluations}
 
@@ -76,18 +78,17 @@ class Screening:
     def rows(self, name: str) -> NDArray[np.int64]:
         """Rows of a set in the order in which they are screened."""
         work = self.work
-        rows = work.keep if name == TRAINING else np.arange(self._sizes()[HELD_OUT])
+        rows = work.keep if name == TRAINING else work.fresh
         order = np.random.default_rng(derived_seed(work.request.seed, f"screening, {name}")).permutation(rows.size)
         return np.asarray(rows[order])
 
     def _sizes(self) -> dict[str, int]:
-        assert self.work.held_out is not None
-        return {TRAINING: self.work.keep.size, HELD_OUT: len(self.work.held_out)}
+        return {TRAINING: self.work.keep.size, HELD_OUT: self.work.fresh.size}
 
     def _part(self, places: range, tell: Tell) -> xr.Dataset:
         # The smaller set has no images at the last places.
         names = [name for name in (TRAINING, HELD_OUT) if self._sizes()[name] > places.start]
-        by_set = [self._screened(name, places, tell, i / 2) for i, name in enumerate(names)]
+        by_set = [self._screened(name, places, tell, i / len(names)) for i, name in enumerate(names)]
         out = xr.concat(by_set, xr.Variable("set", names), join="outer", fill_value=_MISSING)
         return out.reindex({"set": [TRAINING, HELD_OUT], "point": list(places)}, fill_value=_MISSING)
 
@@ -108,7 +109,9 @@ class Screening:
                 seed=work.request.seed,
                 batch_size=work.batch if score == MODEL else 4096,
                 device=work.model.device,
-                tell=(lambda share: tell(before + share / 2, "")) if score == MODEL else (lambda share: None),
+                tell=(lambda share: tell(before + share * (1 - before), ""))
+                if score == MODEL
+                else (lambda share: None),
             )
             by_score.append(found.drop_vars("remainder").drop_attrs())
         out = xr.concat(by_score, xr.Variable("score", [MODEL, EMPIRICAL]), join="outer")
@@ -136,14 +139,17 @@ def screening_numbers(found: xr.Dataset, *, seed: int) -> dict[str, Any]:
     at_training, at_held_out = values[MODEL, TRAINING], values[MODEL, HELD_OUT]
     levels = [_level(t, i, values) for i, t in enumerate(times)]
     best = membership(at_training["error"], at_held_out["error"], seed=seed)
-    j = best.column
+    j, (x, y) = best.column, best.stated
     return {
         "training": len(at_training["error"]),
         "held_out": len(at_held_out["error"]),
         "levels": levels,
         "membership": {"t": times[j], "auc": best.auc, "rate": best.rate},
-        "calibration": {"t": times[j], "held_out": levels[j]["calibration"]},
-        "lost": {"t": times[j], "fraction": levels[j]["freedom"]["lost"]},
+        "calibration": {"t": times[j], "held_out": ratio(at_held_out["error"][y, j], at_held_out["freedom"][y, j])},
+        "lost": {
+            "t": times[j],
+            "fraction": _complement(quotient(at_training["freedom"][x, j], at_held_out["freedom"][y, j])),
+        },
         "ranking": _ranking(found, at_training, at_held_out, j),
     }
 

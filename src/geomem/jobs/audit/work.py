@@ -27,7 +27,7 @@ from geomem.measure.observe import TRAINING, Source, observe
 from geomem.measure.points import Points, chosen_points, noise_levels, preset_level, screening_levels, some_images
 from geomem.measure.verdict import EMPIRICAL, LEFT_OUT, MODEL, most_telling, sides
 from geomem.models import Model, drawn
-from geomem.precision import full_precision
+from geomem.precision import full_precision, one_thread
 from geomem.records import Run
 from geomem.scores import EmpiricalScore
 from geomem.spectra import usual_batch
@@ -108,10 +108,15 @@ class Work:
         request, half = self.request, float(self.chosen.attrs["half"])
         return [float(t) for t in screening_levels(self.model, half, times=request.times, quick=request.quick)]
 
+    @cached_property
+    def fresh(self) -> NDArray[np.int64]:
+        """Distinct held-out rows."""
+        return np.arange(0) if self.held_out is None else distinct_rows(self.held_out)[0]
+
     @property
     def screens(self) -> bool:
         """Whether there are held-out images to compare screened ones with."""
-        return self.held_out is not None and len(self.held_out) >= LEAST_SCREENED
+        return self.fresh.size >= LEAST_SCREENED
 
     @cached_property
     def some(self) -> Tensor:
@@ -121,7 +126,8 @@ class Work:
     @cached_property
     def axes(self) -> Axes:
         """Their principal axes."""
-        return Axes.of(self.some)
+        with one_thread():  # also where a stage that uses them may take all cores
+            return Axes.of(self.some)
 
     @cached_property
     def batch(self) -> int:

@@ -1,5 +1,6 @@
 """The page: what memorizing the data would mean, or whether samples copy them, and what supports it."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -28,8 +29,9 @@ def page_of(run: Run, records: Mapping[str, xr.Dataset], numbers: Numbers, findi
     sections, lead = [*sections_of(material), how_to_read()], _lead(numbers, run.config["extent"])
     if numbers["copies"] is None:
         table = dimensions_table(material)
+        source = shlex.quote(str(run.config["data"]))
         reading = Reading(**{name: run.config[name] for name in options(Reading)})
-        box = _box(numbers, str(run.config["data"]), reading.command_line(""), bool(run.config["quick"]))
+        box = _box(numbers, source, reading.command_line(""), bool(run.config["quick"]))
         return Page(box, _short(findings), sections, table, dimensions_picture(material), lead)
     shape = material.shape if material.pictures else None
     copies = copies_section(records["copies"], numbers["copies"], shape, material.note, material.unit)

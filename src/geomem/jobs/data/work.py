@@ -18,6 +18,7 @@ from geomem.measure.isolated import half_weight_times
 from geomem.measure.posterior import posterior_cell
 from geomem.measure.predicted import information_needed, predicted
 from geomem.measure.principal import COORDINATES, Prepared, prepare
+from geomem.precision import one_thread
 from geomem.records import Run
 from geomem.seeds import derived_seed
 
@@ -103,7 +104,8 @@ class Work:
     def data(self) -> Prepared:
         """The rows that are used, centred, with their principal axes."""
         train, held_out = (self.real.rows(self.keep[part]) for part in (self.split.order, self.split.held_out))
-        return prepare(train, held_out)
+        with one_thread():  # also where a stage that uses them may take all cores
+            return prepare(train, held_out)
 
     @property
     def points(self) -> int:

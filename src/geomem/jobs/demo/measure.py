@@ -20,7 +20,7 @@ from geomem.scores import EmpiricalScore, NetworkScore
 from geomem.scores.sampling import heun, noise_levels
 from geomem.seeds import derived_generator, derived_seed
 from geomem.spectra import Spectrum
-from geomem.spectra.dimension import READINGS
+from geomem.spectra.dimension import READINGS, read
 
 __all__ = ["EMPIRICAL", "NETWORK", "PROBED", "SCORES", "THEORY", "Trained", "directions", "points", "samples"]
 
@@ -104,7 +104,7 @@ def _predicted(trained: Trained, name: str, x: Tensor) -> xr.Dataset:
     at = ("t", "point")
     found = xr.Dataset(
         {
-            "dimension": (("reading", *at), np.stack([read(seen).value for read in READINGS.values()])),
+            "dimension": (("reading", *at), np.stack(list(read(seen).values()))),
             "survival": ((*at, "direction"), kappa.numpy()),
             "singular_value": ((*at, "direction"), values.numpy()),
             "own_weight": (at, own_weight, {"units": "1", "long_name": "predicted weight of the point"}),
