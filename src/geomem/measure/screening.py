@@ -72,8 +72,8 @@ def screen(
         tell: Called with the share done.
 
     Returns:
-        Over (point, t): `error` (|D - x0|^2/t, mean over draws), `freedom` (degrees of freedom, mean over draws) and `remainder`
-        (|D - x|^2/t - d + 2 freedom, which equals the error in the mean), all in dimensions, float64.
+        Over (point, t): `error` (|D - x0|^2/t, mean over draws) and `freedom` (degrees of freedom, mean over draws), in dimensions,
+        float64.
 
     Raises:
         InputError: For a score that is not finite, or images of another shape.
@@ -87,7 +87,7 @@ def screen(
     if images.ndim != len(score.shape) + 1 or tuple(images.shape[1:]) != tuple(score.shape):
         raise InputError(f"images: have shape {tuple(images.shape)}; give (n, {', '.join(map(str, score.shape))}).")
     n, dtype = len(images), dtype_of(score)
-    out = {name: np.empty((n, len(times))) for name in ("error", "freedom", "remainder")}
+    out = {name: np.empty((n, len(times))) for name in ("error", "freedom")}
     done, step = 0, max(1, batch_size // (2 * pairs))
     with torch.no_grad(), full_precision():
         for start in range(0, n, step):
@@ -100,7 +100,7 @@ def screen(
             done += len(clean)
             tell(done / n)
     units = {"units": "dimensions"}
-    names = {"error": "|D - x0|^2 / t", "freedom": "degrees of freedom", "remainder": "|D - x|^2 / t - d + 2 freedom"}
+    names = {"error": "|D - x0|^2 / t", "freedom": "degrees of freedom"}
     level = ("t", list(times), {"units": "data units squared", "long_name": "noise variance"})
     return xr.Dataset(
         {name: (("point", "t"), values, {**units, "long_name": names[name]}) for name, values in out.items()},
@@ -121,7 +121,7 @@ def _noise(places: range, pairs: int, shape: tuple[int, ...], seed: int) -> Tens
 
 
 def _measured(score: Score, clean: Tensor, noise: Tensor, t: float) -> dict[str, np.ndarray]:
-    """Means over the draws of each image (n) of error, freedom and remainder."""
+    """Means over the draws of each image (n) of error and freedom."""
     both = torch.cat([noise, -noise], 1)
     noisy = clean[:, None] + math.sqrt(t) * both
     rows = noisy.flatten(0, 1)
@@ -130,8 +130,6 @@ def _measured(score: Score, clean: Tensor, noise: Tensor, t: float) -> dict[str,
         raise InputError(f"score: is not finite (NaN or infinity) near t = {t:.3g}.")
     moved, both, noisy = (a.flatten(2).to(torch.float64) for a in (moved, both, noisy))
     left = moved + noisy - clean.flatten(1)[:, None].to(torch.float64)  # D - x0
-    d = left.shape[-1]
     error = left.square().sum(2).mean(1) / t
     freedom = (both * left).sum(2).mean(1) / math.sqrt(t)
-    remainder = moved.square().sum(2).mean(1) / t - d + 2 * freedom
-    return {"error": error.cpu().numpy(), "freedom": freedom.cpu().numpy(), "remainder": remainder.cpu().numpy()}
+    return {"error": error.cpu().numpy(), "freedom": freedom.cpu().numpy()}

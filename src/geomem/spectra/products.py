@@ -79,7 +79,8 @@ def products(score: Score, x: Tensor, t: Tensor | float) -> Products:
     """
     rows, times, _, _ = checked(score, x, t, None)
     if isinstance(score, Known):
-        return _Closed(score, rows, times)
+        points = rows.to(torch.float64).reshape(rows.shape[0], *score.shape)
+        return _Closed(score.products_at(points, times))
     leaf = rows.detach().reshape(rows.shape[0], *score.shape).clone().requires_grad_(True)
     with torch.enable_grad(), full_precision():
         out = score(leaf, times)
@@ -104,9 +105,8 @@ class _Closed:
 
     transposes = True
 
-    def __init__(self, score: Known, x: Tensor, t: Tensor) -> None:
-        points = x.to(torch.float64).reshape(x.shape[0], *score.shape)
-        self._each, self.evaluations = score.products_at(points, t), 0
+    def __init__(self, each: list[Callable[[Tensor], Tensor]]) -> None:
+        self._each, self.evaluations = each, 0
 
     def transposed(self, v: Tensor) -> Tensor:
         self.evaluations += 1
@@ -115,9 +115,7 @@ class _Closed:
     plain = transposed
 
     def kept(self, points: Tensor) -> "_Closed":
-        out = object.__new__(_Closed)
-        out._each, out.evaluations = [self._each[i] for i in points.tolist()], 0
-        return out
+        return _Closed([self._each[i] for i in points.tolist()])
 
 
 class _Differences:

@@ -5,7 +5,6 @@ the gap in denoising error, and how well the error tells training images from he
 the noise variance that tells most comes from images that did not choose it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -113,7 +112,7 @@ class Screening:
                 if score == MODEL
                 else (lambda share: None),
             )
-            by_score.append(found.drop_vars("remainder").drop_attrs())
+            by_score.append(found.drop_attrs())
         out = xr.concat(by_score, xr.Variable("score", [MODEL, EMPIRICAL]), join="outer")
         labels = [source.label(int(row)) for row in rows]
         place = ("point", np.arange(places.start, places.start + len(rows)))
@@ -206,5 +205,4 @@ def _ranking(
             "held_out_as_small": float(below[i]),
         }
         for i in np.argsort(error, kind="stable")
-        if math.isfinite(error[i])
     ]
