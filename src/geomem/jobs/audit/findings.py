@@ -192,7 +192,7 @@ def _screening(numbers: Numbers, add: Any) -> None:
     add(
         "calibration",
         SCREENING,
-        f"Its error at held-out {unit}s is {ratio:.2g} times its degrees of freedom there; a model that generalizes has 1.",
+        f"Its error at held-out {unit}s is {ratio:.2f} times its degrees of freedom there; a model that generalizes has 1.",
         ratio,
     )
 
