@@ -243,12 +243,29 @@ def test_row_beyond_the_first_block_is_named(tmp_path, monkeypatch):
     refused(saved(tmp_path / "a.npy", values), "row 9 holds")
 
 
+def test_arrays_of_bytes_are_prepared_as_image_files_are(tmp_path):
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (5, 6, 8, 3), dtype=np.uint8)
+    last = load(saved(tmp_path / "last.npy", colour), size=4)
+    first = load(saved(tmp_path / "first.npy", np.moveaxis(colour, 3, 1)), size=4)
+    assert last.values.shape == (5, 4, 4, 3)
+    np.testing.assert_array_equal(last.values, first.values)
+    np.savez(tmp_path / "a.npz", colour)
+    assert load(tmp_path / "a.npz", mode="gray").shape == (6, 8)
+    square = load(saved(tmp_path / "square.npy", colour[:, :, :6]), size=3).values
+    mean = colour[:, :, :6].astype(float).reshape(-1, 3, 2, 3, 2, 3).mean((2, 4))
+    assert np.abs(square - mean).max() <= 1  # rounded to bytes
+
+
 @pytest.mark.parametrize("options", [{"size": 4}, {"mode": "gray"}])
-def test_arrays_are_not_prepared(tmp_path, options):
-    refused(saved(tmp_path / "a.npy", ALL_BYTES), "--size, --mode and --background apply to image files", **options)
-    np.savez(tmp_path / "a.npz", ALL_BYTES)
-    refused(tmp_path / "a.npz", "--size, --mode and --background apply to image files", **options)
-    refused("digits", "--size, --mode and --background apply to image files", **options)
+def test_what_is_no_image_of_bytes_is_not_prepared(tmp_path, options):
+    refused(saved(tmp_path / "a.npy", np.zeros((4, 8, 8))), "--size and --mode apply to images of bytes", **options)
+    refused(saved(tmp_path / "b.npy", np.zeros((4, 64), np.uint8)), "has samples of shape (64,)", **options)
+    refused("digits", "but this holds float64", **options)
+
+
+def test_what_has_the_size_is_left_as_it_is():
+    assert load("digits", size=8).values.dtype == np.float64
 
 
 def test_array_s_name_is_refused_where_arrays_have_none(tmp_path):

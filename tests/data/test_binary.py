@@ -212,8 +212,13 @@ def test_cifar_s_binary_version_is_read_beside_its_pickles(batches):
     np.testing.assert_array_equal(load(folder).values, images)
 
 
-def test_binary_files_are_not_prepared(batches):
-    folder, _ = batches
-    refused(folder, "--size, --mode and --background apply to image files and hub data", size=8)
-    (folder / "train-images-idx3-ubyte").write_bytes(idx(TRAIN))
-    refused(folder, "--size, --mode and --background apply to image files and hub data", mode="rgb")
+def test_binary_files_are_prepared_as_image_files_are(batches, tmp_path):
+    folder, images = batches
+    shrunk = load(folder, size=8, mode="gray")
+    assert shrunk.values.shape == (len(images), 8, 8)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i, image in enumerate(images[:3]):
+        Image.fromarray(image).save(pictures / f"{i}.png")
+    np.testing.assert_array_equal(shrunk.values[:3], load(pictures, size=8, mode="gray").values)
+    assert "--background applies to image files" in refused(folder, background="black")

@@ -122,6 +122,19 @@ def test_samples_are_brought_to_the_size_and_the_channels_of_square_data(tmp_pat
     assert "gray in three channels" in made.notes[0]
 
 
+def test_arrays_are_brought_to_the_size_that_the_data_were_resized_to(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    for name, rows in {"data": images[:20], "samples": images[20:]}.items():
+        np.save(tmp_path / f"{name}.npy", rows)
+    real = load(tmp_path / "data.npy", size=4)
+    made = like(real, tmp_path / "samples.npy", "--samples", size=4)
+    np.testing.assert_array_equal(made.values, load(tmp_path / "samples.npy", size=4).values)
+    with pytest.raises(InputError, match="they must agree"):
+        like(real, tmp_path / "samples.npy", "--samples")
+    np.save(tmp_path / "small.npy", made.values)
+    assert like(real, tmp_path / "small.npy", "--samples", size=4).shape == (4, 4)
+
+
 def test_transparent_samples_get_the_background_of_the_data(tmp_path: Path) -> None:
     pixels = np.zeros((2, 8, 8, 4), np.uint8)
     pixels[1, ..., 3] = 255

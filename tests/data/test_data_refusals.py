@@ -96,7 +96,7 @@ def data(tmp_path: Path) -> Path:
         (["good.npy", "--hold-out", "100"], 2, ["--hold-out", "100", "40"]),
         (["good.npy", "--t", "0"], 2, ["--t", "above 0"]),
         (["good.npy", "--seed", "-1"], 2, ["--seed"]),
-        (["good.npy", "--size", "4"], 2, ["--size"]),
+        (["digits", "--size", "4"], 2, ["--size", "images of bytes", "float64"]),
         (["good.npy", "--mode", "grey"], 2, ["--mode", "gray, rgb"]),
         (["good.npy", "--background", "red"], 2, ["--background", "white, black, ignore"]),
         (["good.npy", "--limit", "39"], 2, ["--limit", "at least 40"]),

@@ -29,7 +29,7 @@ def test_data_are_found_in_the_forms_that_people_have(tmp_path: Path) -> None:
     one = ImageSweep("celeba", "paper", image_size=64)
     assert found("celeba", one, tmp_path) == (str(tmp_path / "celeba"), 64)
     (tmp_path / "celeba.npy").touch()
-    assert found("celeba", one, tmp_path) == (str(tmp_path / "celeba.npy"), None)
+    assert found("celeba", one, tmp_path) == (str(tmp_path / "celeba.npy"), 64)
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").touch()
     (tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz").touch()

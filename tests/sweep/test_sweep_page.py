@@ -139,7 +139,7 @@ def test_each_of_several_trainings_has_a_row() -> None:
         (["--sizes", "2", "--times", "soon"], ["--times", "'soon'"]),
         (["--sizes", "2", "--points", "0"], ["--points", "at least 2"]),
         (["--sizes", "2", "--workers", "0"], ["--workers", "at least 1"]),
-        (["--sizes", "2", "--size", "8"], ["--size", "image files"]),
+        (["--sizes", "2", "--size", "8"], ["--size", "images of bytes"]),
         (["--sizes", "2", "--preset", "huge"], ["--preset", "'huge'", "small-unet"]),
         (["--sizes", "2", "--precision", "fp8"], ["--precision", "'fp8'"]),
         (["--sizes", "2", "--on", "moon"], ["--on", "'moon'"]),

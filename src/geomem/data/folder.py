@@ -1,10 +1,10 @@
-"""Folders of image files, read by Pillow: one size, gray or color, without flips or other augmentation."""
+"""Folders of image files, read by Pillow: one size, gray or color, without flips or other augmentation. Arrays, prepared alike."""
 
 import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geomem.data.dataset import DataSet, printable
 from geomem.errors import InputError
 
-__all__ = ["BACKGROUNDS", "Preparation", "from_folder", "image_files", "prepare_all"]
+__all__ = ["BACKGROUNDS", "Preparation", "from_folder", "image_files", "prepare_all", "prepared"]
 
 # Formats that Pillow opens, but that hold documents, videos or measurements, or need another program.
 _NO_IMAGES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
@@ -107,6 +107,35 @@ def from_folder(folder: Path, preparation: Preparation) -> DataSet:
             *notes,
         )
     return DataSet(printable(folder), "images", images, names, notes)
+
+
+def prepared(data: DataSet, preparation: Preparation) -> DataSet:
+    """Images that are arrays of bytes, cropped, resized and converted as image files are.
+
+    Raises:
+        InputError: For data that are not images of bytes, or a background, which only image files have.
+    """
+    from PIL import Image
+
+    if preparation == Preparation():
+        return data
+    if preparation.background != Preparation.background:
+        raise InputError(
+            f"{data.name}: --background applies to image files and hub data; arrays have no transparent pixels."
+        )
+    shape = data.image_shape
+    if preparation.mode is None and shape is not None and shape[:2] == (preparation.size, preparation.size):
+        return data
+    if shape is None or not data.pixels:
+        what = f"has samples of shape {data.shape}" if shape is None else f"holds {data.values.dtype}"
+        raise InputError(
+            f"{data.name}: --size and --mode apply to images of bytes (uint8), but this {what}; prepare it before saving it."
+        )
+    last = data.values.transpose(0, 2, 3, 1) if shape != data.shape and data.shape[0] == 3 else data.values
+    pixels = last.reshape(-1, *shape)
+    names = [data.label(i) for i in range(len(data))]
+    images, notes = prepare_all(data.name, names, lambda i: Image.fromarray(pixels[i]), preparation)
+    return replace(data, values=images, notes=(*data.notes, *notes))
 
 
 def prepare_all(

@@ -9,7 +9,7 @@ from geomem.data.arrays import from_npy, from_npz
 from geomem.data.binary import cifar_batches, from_cifar, from_idx, idx_files, is_idx, pickled_batches
 from geomem.data.bundled import digits
 from geomem.data.dataset import DataSet
-from geomem.data.folder import Preparation, from_folder
+from geomem.data.folder import Preparation, from_folder, prepared
 from geomem.data.hub import from_hub
 from geomem.errors import InputError
 
@@ -36,8 +36,8 @@ def load(
     Args:
         source: A .npy or .npz file, a folder of images, a file or folder in MNIST's format, CIFAR-10's binary batches
             or their folder, "hf:owner/name[:configuration]" (extra `hub`), or "digits" (scikit-learn's).
-        size: Center-crop image files and resize them to this side, in pixels.
-        mode: "gray" or "rgb", to convert image files.
+        size: Center-crop images and resize them to this side, in pixels.
+        mode: "gray" or "rgb", to convert images.
         array: Name of an array in a .npz file.
         split: Split of a hub data set.
         background: Background of transparent pixels in image files, "white" or "black"; "ignore" drops the alpha channel.
@@ -53,10 +53,6 @@ def load(
     """
     preparation = Preparation(size, mode, background)
     text = str(source)
-    if preparation != Preparation() and not holds_image_files(source):
-        raise InputError(
-            f"{text}: --size, --mode and --background apply to image files and hub data; prepare arrays before saving them."
-        )
     if text.startswith("hf:"):
         return from_hub(text[3:], split, preparation)
     if not text:
@@ -66,10 +62,12 @@ def load(
         raise InputError(f"--array: names an array of a .npz file, which {text} is not.")
     try:
         if text == "digits" and not path.exists():
-            return DataSet("digits", "scikit-learn's handwritten digits", np.asarray(digits()))
+            return prepared(DataSet("digits", "scikit-learn's handwritten digits", np.asarray(digits())), preparation)
         if not path.exists():
             raise InputError(f"{path}: does not exist. Data may be {_FORMATS}.")
-        return _folder(path, preparation) if path.is_dir() else _file(path, array)
+        if holds_image_files(path):
+            return from_folder(path, preparation)
+        return prepared(_folder(path) if path.is_dir() else _file(path, array), preparation)
     except PermissionError as error:
         raise InputError(f"{error.filename or path}: cannot be read (permission denied).") from error
     except OSError as error:
@@ -79,7 +77,7 @@ def load(
 
 
 def holds_image_files(source: str | Path) -> bool:
-    """Whether a source holds image files or images on the hub, which can be resized while reading."""
+    """Whether a source holds image files or images on the hub, each with a size, channels and transparency of its own."""
     if str(source).startswith("hf:"):
         return True
     path = Path(os.path.expanduser(source))  # noqa: PTH111 - as in `load`
@@ -111,12 +109,9 @@ def _file(path: Path, array: str | None) -> DataSet:
     raise InputError(f"{path}: is not a supported file type. Data may be {_FORMATS}.")
 
 
-def _folder(path: Path, preparation: Preparation) -> DataSet:
+def _folder(path: Path) -> DataSet:
     if files := idx_files(path):
-        parts = [from_idx(p) for p in files]
-        if len(parts) == 1:
-            return parts[0]
+        if len(files) == 1:
+            return from_idx(files[0])
         raise InputError(f"{path}: holds {', '.join(p.name for p in files)}; name the file to use.")
-    if files := cifar_batches(path):
-        return from_cifar(files)
-    return from_folder(path, preparation)
+    return from_cifar(cifar_batches(path))

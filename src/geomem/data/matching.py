@@ -25,18 +25,21 @@ def like(
     source: str | Path,
     option: str,
     *,
+    size: int | None = None,
     mode: str | None = None,
     array: str | None = None,
     background: str = "white",
 ) -> DataSet:
     """Load samples to compare with `real`: they must have its shape and, as far as can be judged, its scale.
 
-    Images are resized to the side of square data. Conversions are listed in their notes.
+    Image files are resized to the side of square data, arrays of images only if they have another size and `size` was asked for.
+    Conversions are listed in their notes.
 
     Args:
         real: The data.
         source: What `load` reads.
         option: The option that named the source, such as "--samples".
+        size: Side that the data were resized to, in pixels.
         mode: "gray" or "rgb" for image files.
         array: Array of a .npz file.
         background: Background of transparent pixels in image files.
@@ -47,11 +50,13 @@ def like(
     files, target = holds_image_files(source), real.image_shape
     side = target[0] if files and target is not None and target[0] == target[1] else None
 
-    def read(mode: str | None) -> DataSet:
+    def read(mode: str | None, side: int | None = side) -> DataSet:
         held = array if str(source).endswith(".npz") else None
         return load(source, size=side, mode=mode, array=held, background=background if files else "white")
 
     other = read(mode if files else None)
+    if not files and size is not None and other.image_shape is not None and other.image_shape[:2] != (size, size):
+        other = read(None, size)
     if files and target is not None and other.image_shape is not None and len(other.image_shape) != len(target):
         other = _of_channels(other, len(target), read)
     if target is not None and other.image_shape == target:

@@ -27,9 +27,9 @@ class Reading(Request):
     """How the data that a request names are read."""
 
     size: int | None = option(
-        None, help="Center-crop and resize image files to this many pixels a side.", least=1, group=_GROUP
+        None, help="Center-crop and resize images to this many pixels a side.", least=1, group=_GROUP
     )
-    mode: str | None = option(None, help="Convert image files to gray or rgb.", choices=("gray", "rgb"), group=_GROUP)
+    mode: str | None = option(None, help="Convert images to gray or rgb.", choices=("gray", "rgb"), group=_GROUP)
     background: str = option(
         "white",
         help="Background of transparent pixels in image files: white or black; ignore drops the alpha channel.",
@@ -67,4 +67,4 @@ class Reading(Request):
         """
         from geomem.data.matching import like
 
-        return like(real, source, named, mode=self.mode, array=self.array, background=self.background)
+        return like(real, source, named, size=self.size, mode=self.mode, array=self.array, background=self.background)

@@ -122,7 +122,7 @@ def _request(name: str, one: ImageSweep, seed: int, data: Path | None) -> SweepR
         points=one.points,
         samples=one.samples,
         steps=one.steps,
-        size=one.image_size if Path(path).is_dir() else None,
+        size=one.image_size,
     )
 
 
