@@ -79,9 +79,15 @@ def model_of(score) -> Model:
 
 
 def audit(score, source, out, *, held_out=True, **options):
-    asked = {"points": 10, "draws": 0, "times": (0.03, 0.1, 0.3), "quick": True, **options}
+    asked = {
+        "trained_on": source / "data.npy",
+        "points": 10,
+        "draws": 0,
+        "times": (0.03, 0.1, 0.3),
+        "quick": True,
+    } | options
     other = source / "held-out.npy" if held_out else None
-    result = run(AuditRequest(model=score, trained_on=source / "data.npy", held_out=other, **asked), out=out)
+    result = run(AuditRequest(model=score, held_out=other, **asked), out=out)
     return dict(result.summary), out
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from closed_forms import audit, population
+from closed_forms import audit, population, two_modes
 from geomem.jobs.audit import job
 from geomem.jobs.audit.findings import short_of
 from geomem.jobs.audit.words import box_of
@@ -24,6 +24,15 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("closed")
     np.save(folder / "data.npy", population(0, 120))
     np.save(folder / "held-out.npy", population(1, 60))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def modes(tmp_path_factory):
+    """data.npy and held-out.npy of the law that `closed_forms.TWO_MODES` is the score of."""
+    folder = tmp_path_factory.mktemp("modes")
+    np.save(folder / "data.npy", two_modes(0, 600))
+    np.save(folder / "held-out.npy", two_modes(1, 600))
     return folder
 
 

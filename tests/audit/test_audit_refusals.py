@@ -105,9 +105,15 @@ REFUSED = {
     "a class that is not there": (conditional, ["--label", "3"], ["0 to 2", "got 3"]),
     "a class for none": (nothing, ["--label", "1"], ["no classes"]),
     "a control that was trained on": (shared, [], ["--held-out", "2 of the 42", "must not have been trained on"]),
-    "more directions than there are": (nothing, ["--directions", "65"], ["--directions", "64", "65"]),
+    "more directions than there are": (
+        nothing,
+        ["--probe", "orthonormal", "--directions", "65"],
+        ["--directions", "64", "65"],
+    ),
     "one direction": (nothing, ["--directions", "1"], ["--directions", "at least 2"]),
     "directions of another probe": (nothing, ["--directions", "4", "--probe", "antithetic"], ["--probe"]),
+    "directions without a probe": (nothing, ["--directions", "4"], ["--directions", "--probe orthonormal"]),
+    "a preset without a probe": (nothing, ["--preset", "mnist"], ["--preset", "--probe"]),
     "an unknown preset": (nothing, ["--preset", "imagenet"], ["--preset", "'imagenet'", "mnist, cifar10, celeba"]),
     "an unknown probe": (nothing, ["--probe", "guess"], ["--probe", "'guess'", "orthonormal"]),
     "too little memory": (nothing, ["--memory", "1e-6"], ["memory", "MiB", "increase it"]),
@@ -151,6 +157,18 @@ def test_a_model_of_the_hub_needs_a_network(here, capsys, monkeypatch):
         assert word in message
 
 
+@pytest.mark.parametrize("more", [["--probe", "orthonormal"], ["--samples", "data.npy"], ["--draws", "4"]])
+def test_what_needs_training_data_is_refused_without_them(more, here, capsys, monkeypatch):
+    message = refused(capsys, monkeypatch, "audit", "model", "--held-out", "held-out.npy", *more, "--out", "run")
+    assert more[0] in message
+    assert "--trained-on" in message
+
+
+def test_some_data_must_be_given(here, capsys, monkeypatch):
+    message = refused(capsys, monkeypatch, "audit", "model", "--out", "run")
+    assert "--trained-on, --held-out" in message
+
+
 def test_samples_are_not_drawn_where_some_are_given(here, capsys, monkeypatch):
     message = refused(capsys, monkeypatch, *AUDIT, "--samples", "data.npy", "--draws", "4")
     assert "--samples" in message
@@ -175,7 +193,8 @@ def test_another_model_under_the_same_name_is_another_run(folder, no_pages, tmp_
 
 
 def test_a_score_given_in_python_stays_in_this_process(folder, tmp_path):
-    request = AuditRequest(model=TRUTH, trained_on=folder / "data.npy", points=10, draws=0, times=(0.1,), quick=True)
+    asked = {"trained_on": folder / "data.npy", "points": 10, "draws": 0, "times": (0.1,), "quick": True}
+    request = AuditRequest(model=TRUTH, probe="orthonormal", **asked)
     assert not request.portable
     with pytest.raises(InputError, match="stays in this process"):
         run(request, out=tmp_path / "run", workers=2)

@@ -18,16 +18,17 @@ def test_the_score_of_the_population_is_calibrated_and_tells_no_image_from_anoth
                 mean = row[kind][name]
                 assert abs(mean["value"] - truth) < (mean["high"] - mean["low"])
         # Four errors: an interval is two to each side.
-        assert abs(row["auc"]["value"] - 0.5) < row["auc"]["high"] - row["auc"]["low"]
         assert abs(row["calibration"]["value"] - 1) < row["calibration"]["high"] - row["calibration"]["low"]
         assert abs(row["freedom"]["lost"]["value"]) < row["freedom"]["lost"]["high"] - row["freedom"]["lost"]["low"]
+    for row in found["levels"]:
+        assert abs(row["auc"]["value"] - 0.5) < row["auc"]["high"] - row["auc"]["low"]
     assert found["membership"]["auc"]["low"] < 0.5
 
 
 def test_the_empirical_score_is_overconfident_and_tells_its_images(empirical, audited):
     found, out = audited(empirical, times=(0.03, 0.3))
     first = found["screening"]["levels"][0]
-    assert first["auc"]["value"] == first["empirical_auc"] == 1
+    assert first["empirical"]["auc"] == found["levels"][0]["auc"]["value"] == 1
     assert found["membership"]["auc"] == found["screening"]["membership"]["auc"]
     assert found["membership"]["auc"]["low"] > 0.8
     assert found["calibration"]["held_out"]["low"] > 2
@@ -46,7 +47,7 @@ def test_the_ranking_holds_images_once_the_best_known_first(empirical, audited):
     assert all(row["held_out_as_small"] == 0 for row in ranking)
     screened = record(out, "screened").sel(score="model", set="training")
     assert sorted(screened["row"].values) == list(range(120))
-    j = int(np.argmin(np.abs(screened["t"].values - found["membership"]["t"])))
+    j = int(np.argmin(np.abs(screened["t"].values - found["reference_t"])))
     assert errors == sorted(screened["error"].isel(t=j).values)[:100]
 
 
@@ -59,10 +60,13 @@ def test_a_small_budget_screens_few_images_of_each_kind_at_random(audited):
     assert {r["row"] for r in other["screening"]["ranking"]} != {r["row"] for r in found["screening"]["ranking"]}
 
 
-def test_without_held_out_images_nothing_is_screened(audited):
+def test_without_held_out_images_training_images_are_screened_alone(audited):
     found, out = audited(TRUTH, held_out=False)
-    assert found["screening"] is found["membership"] is found["calibration"] is None
-    assert not (out / "screened.nc").exists()
+    assert found["membership"] is found["calibration"] is found["lost"] is None
+    screened = record(out, "screened")
+    assert screened["set"].values.tolist() == ["training"]
+    assert found["screening"]["training"] == 120
+    assert found["screening"]["ranking"] == []
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "10d", ""])

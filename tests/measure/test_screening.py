@@ -137,3 +137,43 @@ def test_wrong_input_is_refused(gaussian):
 
     with pytest.raises(InputError, match="not finite"):
         screen(Broken(), torch.zeros(2, D), [0.1])
+
+
+@pytest.mark.parametrize("t", [0.05, 0.5, 4.0])
+def test_squares_are_the_sum_of_squared_survival(gaussian, t):
+    found = screen(gaussian, drawn(gaussian, 4000), [t])
+    assert within(found["squares"], float(gaussian.survival(gaussian.mean, t).square().sum()))
+
+
+def test_squares_count_singular_values_where_a_denoiser_is_not_symmetric():
+    """At one image, of a linear denoiser D(x) = B x: the mean is the squared Frobenius norm of B, whatever the image."""
+    g = torch.Generator().manual_seed(5)
+    b = torch.randn(D, D, generator=g, dtype=torch.float64) / 3
+
+    class Linear:
+        shape = (D,)
+
+        def __call__(self, x, t):
+            return (x @ b.T - x) / t
+
+    image = torch.randn(D, generator=g, dtype=torch.float64)
+    assert within(screen(Linear(), image.expand(4000, D), [0.7])["squares"], float(b.square().sum()))
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.003, 0.01, 0.03])
+def test_noise_left_in_thousands_of_directions_dilutes_the_trace_and_not_the_squares(floor):
+    """Of 30 directions all are lost; a denoiser leaves a little of the noise in each of the 3,042 others."""
+    d, wide, n = 3072, 30, 40
+    pinned = torch.full((d,), floor / (1 - floor), dtype=torch.float64)
+    free = pinned.clone()
+    free[:wide] = 99.0  # survival 0.99 at t = 1
+    means = []
+    for variances in (pinned, free):
+        found = screen(GaussianScore(variances), torch.zeros(n, d, dtype=torch.float64), [1.0])
+        means.append({kind: float(found[kind].mean()) for kind in ("freedom", "squares")})
+    lost = {kind: 1 - means[0][kind] / means[1][kind] for kind in means[0]}
+    truth = 1 - floor * d / (0.99 * wide + floor * (d - wide))
+    assert abs(lost["freedom"] - truth) < 0.05
+    assert lost["squares"] > 0.9
+    if floor >= 0.01:
+        assert lost["freedom"] < 0.55

@@ -28,17 +28,17 @@ _SHARE, _HELD_OUT = 5, 1000
 _HUGE = 1e15
 
 
-def check_rows(data: DataSet, limit: int | None) -> int:
+def check_rows(data: DataSet, limit: int | None, *, least: int = LEAST) -> int:
     """Check that data can be analyzed, and return the number of rows to use.
 
     Raises:
         InputError: For constant rows, values out of range, too few distinct rows, or a limit above their number.
     """
     n = len(data)
-    if limit is not None and limit < LEAST:
-        raise InputError(f"--limit: must be at least {LEAST}, got {limit}.")
+    if limit is not None and limit < least:
+        raise InputError(f"--limit: must be at least {least}, got {limit}.")
     if n == 1:
-        raise InputError(f"{data.name}: holds one sample; at least {LEAST} distinct ones are needed.")
+        raise InputError(f"{data.name}: holds one sample; at least {least} distinct ones are needed.")
     first = np.asarray(data.values[:1])
     if all(np.array_equal(np.broadcast_to(first, block.shape), block) for _, block in data.blocks()):
         constant = bool(np.all(first == first.flat[0]))
@@ -51,8 +51,8 @@ def check_rows(data: DataSet, limit: int | None) -> int:
             "rescale them."
         )
     distinct = distinct_rows(data)[0].size
-    if distinct < LEAST:
-        raise InputError(f"{data.name}: holds {distinct} distinct samples among {n:,}; at least {LEAST} are needed.")
+    if distinct < least:
+        raise InputError(f"{data.name}: holds {distinct} distinct samples among {n:,}; at least {least} are needed.")
     if limit is not None and limit > distinct:
         raise InputError(f"--limit: asks for {limit:,} rows, but {data.name} has {distinct:,} distinct ones.")
     return min(distinct, limit or distinct)

@@ -12,44 +12,41 @@ from numpy.typing import NDArray
 from geomem.data.layout import as_images
 from geomem.figures.pictures import Tile, board, direction_tile, limits_of
 from geomem.figures.style import HELD_OUT, TRAINING, WIDTH, caption, log_axis, style
+from geomem.measure.verdict import LITTLE, MUCH, SOME
 from geomem.spectra.dimension import RESOLVED
 
-__all__ = ["dimension_against_time", "lost_images", "model_spectra"]
+__all__ = ["closer_images", "freedom_against_time", "model_spectra"]
 
 _COLOURS = {"training": TRAINING, "held-out": HELD_OUT, "without the image": HELD_OUT}
+# Images that are shown of each kind.
+_EACH = 3
 _LINES = {"model": "-", "empirical": "--", "left-out": "--"}
 _NAMES = {"model": "the model", "empirical": "empirical score"}
 
 
-def dimension_against_time(
-    rows: Sequence[Mapping[str, Any]], t: float, reading: str, held_out: bool, note: str
-) -> Figure:
-    """Dimension at training and held-out points against t, of the model and of the empirical score; and the share lost.
+def freedom_against_time(rows: Sequence[Mapping[str, Any]], t: float, compared: bool, note: str) -> Figure:
+    """Degrees of freedom at training and held-out points against t, of the model and of the empirical score; and the share lost.
 
-    Without held-out points there is no share.
+    Args:
+        rows: By noise variance: t, training, compared, fraction, empirical.
+        t: The reference t.
+        compared: Whether there are points of both sets, so that there is a share.
+        note: Small print.
     """
     with style():
         figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
-        axes = figure.subplots(1, 2 if held_out else 1, squeeze=False)[0]
-        left = axes[0]
-        times = [row["t"] for row in rows]
-        for source, line in ((name, _LINES[name]) for name in _NAMES):
-            for key, name in (("training", "training"), ("compared", "held-out" if held_out else "without the image")):
-                if key == "compared" and source == "model" and not held_out:
-                    continue  # it is the empirical score's
-                parts = [row[source][key] for row in rows]
-                values = [p.value for p in parts]
-                left.plot(
-                    times, values, line, marker="o", ms=3, color=_COLOURS[name], label=f"{_NAMES[source]}, {name}"
-                )
-                left.fill_between(
-                    times, [p.low for p in parts], [p.high for p in parts], color=_COLOURS[name], alpha=0.13, lw=0
-                )
-        left.set(ylabel=f"dimension ({reading})", title="dimensions")
+        axes = figure.subplots(1, 2 if compared else 1, squeeze=False)[0]
+        left, times = axes[0], [row["t"] for row in rows]
+        for where, key, other in (("training", "training", "training"), ("held-out", "compared", "held_out")):
+            if rows[0][key] is not None:
+                _band(left, times, [row[key] for row in rows], "-", where, f"the model, {where}")
+            if rows[0]["empirical"] is not None:
+                _band(left, times, [row["empirical"][other] for row in rows], "--", where, f"empirical score, {where}")
+        left.set(ylabel="degrees of freedom", title="degrees of freedom")
         left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, handlelength=3, loc="outside upper center", ncols=4, fontsize=7.5)
-        if held_out:
+        if compared:
             _shares(axes[1], rows)
         for axis in axes:
             axis.axvline(t, color="#bbbbbb", lw=0.9)
@@ -60,25 +57,25 @@ def dimension_against_time(
     return figure
 
 
+def _band(axis: Axes, times: Sequence[float], parts: Sequence[Any], line: str, where: str, label: str) -> None:
+    axis.plot(times, [p.value for p in parts], line, marker="o", ms=3, color=_COLOURS[where], label=label)
+    axis.fill_between(times, [p.low for p in parts], [p.high for p in parts], color=_COLOURS[where], alpha=0.13, lw=0)
+
+
 def _shares(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The share of dimensions that the model and the empirical score have lost, with intervals."""
-    for source, line in ((name, _LINES[name]) for name in _NAMES):
-        shown = [(row["t"], row[source]["fraction"]) for row in rows if np.isfinite(row[source]["fraction"].low)]
-        values = [s.value for _, s in shown]
+    """The share that the model and the empirical score have lost, with intervals."""
+    empirical = [row["empirical"]["lost"] if row["empirical"] is not None else None for row in rows]
+    for name, line, colour, shares in (
+        ("the model", "-", "#1b1b1b", [row["fraction"] for row in rows]),
+        ("empirical score", "--", "#888888", empirical),
+    ):
+        shown = [(row["t"], s) for row, s in zip(rows, shares, strict=True) if s is not None and np.isfinite(s.low)]
         reach = [[s.value - s.low for _, s in shown], [s.high - s.value for _, s in shown]]
-        colour = "#1b1b1b" if source == "model" else "#888888"
+        values = [s.value for _, s in shown]
         axis.errorbar(
-            [u for u, _ in shown],
-            values,
-            reach,
-            fmt=f"o{line}",
-            ms=3.5,
-            lw=1.2,
-            capsize=3,
-            color=colour,
-            label=_NAMES[source],
+            [u for u, _ in shown], values, reach, fmt=f"o{line}", ms=3.5, lw=1.2, capsize=3, color=colour, label=name
         )
-    for level in (0.1, 0.5):
+    for level in (LITTLE, SOME, MUCH):
         axis.axhline(level, color="#bbbbbb", lw=0.8, ls=":")
     axis.set(ylabel="share lost at training points", title="lost", ylim=(-0.6, 1.3))
     axis.legend(fontsize=7.5, loc="lower left")
@@ -127,39 +124,38 @@ def _curves(records: Sequence[xr.Dataset], i: int) -> Iterator[tuple[str, str, N
                 yield str(score), "without the image" if score == "left-out" else str(where), values
 
 
-def lost_images(
-    points: xr.Dataset,
-    model: xr.Dataset,
-    rows: Sequence[Mapping[str, Any]],
-    shape: tuple[int, ...],
-    note: str,
-    each: int = 4,
-) -> Figure:
-    """The training images that have lost most and least: what the model makes of them, directions kept and lost there."""
-    drawn = []
-    half = min(each, len(rows) // 2)
-    held_out = "partner" in points
-    pictures = points["picture"].transpose("set", "point", "value").values
-    limits = limits_of(pictures[0])
-    for title, chosen in (("most is lost", rows[:half]), ("least is lost", rows[len(rows) - half :])):
-        for number, row in enumerate(chosen):
-            i = row["place"]
-            at = model.isel(point=i, score=0).sel(set="training")
+def closer_images(found: xr.Dataset, rows: Sequence[Mapping[str, Any]], shape: tuple[int, ...], note: str) -> Figure:
+    """Images that were looked at closely: what the model makes of them with noise, and directions kept and lost there.
 
-            def image(values: NDArray[np.float64]) -> NDArray[np.float64]:
-                return np.asarray(as_images(values[None], shape)[0])
+    Args:
+        found: What `measure.closer.look` returned; the partners of `rows`, if they have any, are its second half.
+        rows: Of single images: place, set, why, dimension, and compared, the dimension of its partner.
+        shape: Shape of an image.
+        note: Small print.
+    """
+    headings = {"most": "images known best", "least": "images known least", "random": "random images"}
+    half = len(rows)
+    pictures = found["picture"].values
+    limits = limits_of(pictures)
 
-            heading = f"dim {row['dimension']:.0f}"
+    def image(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(as_images(values[None], shape)[0])
+
+    drawn: list[tuple[str, list[Tile | None]]] = []
+    for why, heading in headings.items():
+        for number, row in enumerate([row for row in rows if row["why"] == why][:_EACH]):
+            at = found.isel(point=row["place"])
             tiles: list[Tile | None] = [
-                Tile(image(at["picture"].values), limits, heading),
+                Tile(image(at["picture"].values), limits, f"dim {row['dimension']:.0f}"),
+                Tile(image(at["noisy"].values), limits, "with noise"),
                 Tile(image(at["guess"].values), limits, "E[y|x]"),
             ]
-            if held_out:
-                partner = int(points["partner"].values[i])
-                tiles.append(Tile(image(pictures[1, partner]), limits, f"held out: dim {row['compared']:.0f}"))
+            if "compared" in row:
+                partner = pictures[row["place"] + half]
+                tiles.append(Tile(image(partner), limits, f"held out: dim {row['compared']:.0f}"))
             for kind in ("kept", "lost"):
                 for vector, kappa in zip(at[kind].values, at[f"{kind}_survival"].values, strict=True):
-                    found = bool(np.isfinite(vector).all())
-                    tiles.append(direction_tile(vector, shape, f"{kind} {kappa:.2f}") if found else None)
-            drawn.append((f"training images where {title}" if number == 0 else "", tiles))
+                    there = bool(np.isfinite(vector).all())
+                    tiles.append(direction_tile(vector, shape, f"{kind} {kappa:z.2f}") if there else None)
+            drawn.append((heading if number == 0 else "", tiles))
     return board(drawn, note)

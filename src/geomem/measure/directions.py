@@ -12,7 +12,7 @@ from geomem.scores import Score, principal_components
 from geomem.spectra import Spectrum, restricted
 from geomem.spectra.dimension import RESOLVED
 
-__all__ = ["Axes", "Directions", "directions_at", "example", "kept_and_lost"]
+__all__ = ["Axes", "Directions", "directions_at", "example", "kept_and_lost", "lost_axes"]
 
 Array = NDArray[np.float64]
 # Number of directions of each kind that are recorded.
@@ -110,6 +110,29 @@ def kept_and_lost(
         _some(values[alive], count),
         _some(lost_survival, count),
     )
+
+
+def lost_axes(kept: Array, axes: Axes, count: int) -> Array:
+    """The directions orthogonal to all that are kept in which the data vary most, at most `count`.
+
+    Args:
+        kept: Orthonormal directions (m, d).
+        axes: Principal axes of the data.
+        count: Number of directions.
+
+    Returns:
+        Unit vectors (k, d): eigenvectors of the data's covariance on the complement of `kept`, the largest variance first.
+
+    >>> axes = Axes(torch.zeros(3), np.array([3.0, 2.0, 1.0]), np.eye(3))
+    >>> abs(lost_axes(np.eye(3)[:1], axes, 2)).round(6)
+    array([[0., 1., 0.],
+           [0., 0., 1.]])
+    """
+    spread = axes.columns * np.sqrt(np.maximum(axes.variances, 0))
+    rest = spread - kept.T @ (kept @ spread)
+    vectors, lengths, _ = np.linalg.svd(rest, full_matrices=False)
+    there = lengths > 1e-9 * max(float(np.sqrt(axes.variances.max(initial=0.0))), 1e-300)
+    return np.ascontiguousarray(vectors.T[there][:count])
 
 
 def example(name: str, picture: Array, mean: Array, found: Directions) -> xr.Dataset:

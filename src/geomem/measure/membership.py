@@ -23,7 +23,7 @@ from geomem.errors import InputError
 from geomem.intervals import Interval, Rate
 from geomem.seeds import derived_generator
 
-__all__ = ["Membership", "auc", "membership"]
+__all__ = ["Membership", "auc", "halves", "known", "membership"]
 
 Array = NDArray[np.float64]
 _FALSE_POSITIVES = 0.01
@@ -36,14 +36,16 @@ class Membership:
     Attributes:
         column: Place of the noise variance that was chosen.
         auc: Area under the ROC curve.
-        rate: Share of training images whose value is no larger than that of the first 1% of held-out images, which must be 100 at
-            least. Its interval is that of a share of training images; it takes the held-out images as given.
+        rate: Share of training images whose value is no larger than that of the first held-out images: 1% of them, or one of fewer
+            than 100. Its interval is that of a share of training images; it takes the held-out images as given.
+        false_positives: That share of the held-out images.
         stated: Places of the training and of the held-out images that it is stated on, which did not choose it.
     """
 
     column: int
     auc: Interval
-    rate: Rate | None
+    rate: Rate
+    false_positives: float
     stated: tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -93,22 +95,32 @@ def membership(training: Array, held_out: Array, *, seed: int = 0) -> Membership
         raise InputError(
             f"training, held_out: halves need at least four images of each, got {len(training)} and {len(held_out)}."
         )
-    rng = np.random.default_rng(derived_generator(seed, "membership").initial_seed())
-    choosing, stating = zip(*(_halves(len(a), rng) for a in (training, held_out)), strict=True)
+    choosing, stating = halves(len(training), len(held_out), seed=seed)
     found = [auc(training[choosing[0], j], held_out[choosing[1], j]).value for j in range(training.shape[1])]
     column = int(np.argmax(found))
     x, y = training[stating[0], column], held_out[stating[1], column]
-    return Membership(column, auc(x, y), _rate(x, y), (stating[0], stating[1]))
+    return Membership(column, auc(x, y), *known(x, y), (stating[0], stating[1]))
+
+
+def known(training: Array, held_out: Array) -> tuple[Rate, float]:
+    """Share of training images whose value is no larger than that of the first 1% of held-out images, and that share of these.
+
+    Of fewer than 100 held-out images it is one.
+    """
+    allowed = max(1, int(len(held_out) * _FALSE_POSITIVES))
+    count = int(np.sum(training <= np.sort(held_out)[allowed - 1]))
+    return Rate.of(count, len(training)), allowed / len(held_out)
+
+
+def halves(
+    training: int, held_out: int, *, seed: int = 0
+) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Places of the training and of the held-out images that choose, and of those that state."""
+    rng = np.random.default_rng(derived_generator(seed, "membership").initial_seed())
+    (a, b), (c, d) = (_halves(count, rng) for count in (training, held_out))
+    return (a, c), (b, d)
 
 
 def _halves(count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     order = rng.permutation(count)
     return order[: count // 2], order[count // 2 :]
-
-
-def _rate(training: Array, held_out: Array) -> Rate | None:
-    if len(held_out) * _FALSE_POSITIVES < 1:
-        return None
-    allowed = int(len(held_out) * _FALSE_POSITIVES)
-    limit = np.sort(held_out)[allowed - 1]
-    return Rate.of(int(np.sum(training <= limit)), len(training))

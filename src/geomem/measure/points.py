@@ -75,7 +75,7 @@ class Points:
 
 def chosen_points(
     model: Model,
-    training: DataSet,
+    training: DataSet | None,
     distinct: NDArray[np.int64],
     keep: NDArray[np.int64],
     held_out: DataSet | None,
@@ -88,9 +88,9 @@ def chosen_points(
 
     Args:
         model: The model.
-        training: Its training data.
+        training: Its training data; None for none.
         distinct: Distinct rows of the training data.
-        keep: Distinct rows that may be drawn.
+        keep: Distinct rows that may be drawn; of the held-out data where these are alone.
         held_out: Held-out data; None for none.
         count: Largest number of each.
         near: Distance below which a held-out image is a near copy of a training image.
@@ -100,6 +100,11 @@ def chosen_points(
         InputError: If nearly all held-out images are near copies.
     """
     wanted = count if held_out is None else min(count, len(held_out))
+    if training is None:
+        assert held_out is not None
+        alone = _drawn(keep, wanted, seed, HELD_OUT)
+        unknown = {HELD_OUT: np.full(alone.size, np.nan)}
+        return Points({HELD_OUT: alone}, {HELD_OUT: model.encode(held_out, alone)}, unknown, np.arange(0), 0, keep)
     first = _drawn(keep, wanted, seed, TRAINING)
     known = model.encode(training, distinct).flatten(1)
     images = {TRAINING: model.encode(training, first)}

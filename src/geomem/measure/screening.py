@@ -1,9 +1,11 @@
 r"""Screening: what one forward evaluation of a model tells of an image, for images by the thousand.
 
-With x = x0 + sqrt(t) eps, eps standard normal, and D(x) = x + t s(x, t) the denoiser, one evaluation gives two numbers:
+With x = x0 + sqrt(t) eps, eps standard normal, and D(x) = x + t s(x, t) the denoiser, one evaluation gives two numbers, and a mirrored
+pair of them a third, with x' = x0 - sqrt(t) eps:
 
     error     e = |D(x) - x0|^2/t
     freedom   f = eps . (D(x) - x0)/sqrt t
+    squares   q = |D(x) - D(x')|^2/(4t)
 
 **Freedom has the mean tr dD/dx** averaged over the noise, for any denoiser and without any derivative: by Stein's lemma
 E eps . g(eps) = E div g(eps), here with g(eps) = D(x0 + sqrt t eps) - x0, whose divergence in eps is sqrt t tr dD/dx. For
@@ -14,6 +16,11 @@ the score of a density, dD/dx = I + t J = Cov(y|x)/t, so this is the number of d
     f = eps . b/sqrt t + eps . A eps,    Var f = |b|^2/t + 2 |sym A|^2    (Frobenius norm).
 
 The mean of a *mirrored pair*, f(eps) and f(-eps), loses the first term and keeps the second.
+
+**Squares have the mean |A|^2**, the sum of squared singular values, where D is linear about x0: q = |A eps|^2. Both are degrees of
+freedom of a linear smoother, tr A and tr A^T A (Buja, Hastie and Tibshirani 1989). They agree where survival is 0 or 1. They differ
+where a network leaves a little noise, c of it, in each of thousands of directions normal to the data: these add c d to the trace, as
+much at training images as elsewhere, and dilute the fraction that is lost; to the squares they add c^2 d.
 
 **Error and freedom are tied.** Expanding |D - x0|^2 = |D - x + sqrt t eps|^2 and using Stein's lemma for the cross term,
 
@@ -40,7 +47,14 @@ from geomem.scores.base import Score
 from geomem.scores.network import dtype_of
 from geomem.seeds import derived_generator
 
-__all__ = ["screen"]
+__all__ = ["STATISTICS", "screen"]
+
+# What is measured of an image.
+STATISTICS = {
+    "error": "|D - x0|^2 / t",
+    "freedom": "degrees of freedom tr A",
+    "squares": "degrees of freedom tr A^T A",
+}
 
 # Images whose noise one generator makes.
 _BLOCK = 64
@@ -72,8 +86,7 @@ def screen(
         tell: Called with the share done.
 
     Returns:
-        Over (point, t): `error` (|D - x0|^2/t, mean over draws) and `freedom` (degrees of freedom, mean over draws), in dimensions,
-        float64.
+        Over (point, t): `error` (|D - x0|^2/t), `freedom` (tr A) and `squares` (tr A^T A), means over draws, in dimensions, float64.
 
     Raises:
         InputError: For a score that is not finite, or images of another shape.
@@ -87,7 +100,7 @@ def screen(
     if images.ndim != len(score.shape) + 1 or tuple(images.shape[1:]) != tuple(score.shape):
         raise InputError(f"images: have shape {tuple(images.shape)}; give (n, {', '.join(map(str, score.shape))}).")
     n, dtype = len(images), dtype_of(score)
-    out = {name: np.empty((n, len(times))) for name in ("error", "freedom")}
+    out = {name: np.empty((n, len(times))) for name in STATISTICS}
     done, step = 0, max(1, batch_size // (2 * pairs))
     with torch.no_grad(), full_precision():
         for start in range(0, n, step):
@@ -100,10 +113,9 @@ def screen(
             done += len(clean)
             tell(done / n)
     units = {"units": "dimensions"}
-    names = {"error": "|D - x0|^2 / t", "freedom": "degrees of freedom"}
     level = ("t", list(times), {"units": "data units squared", "long_name": "noise variance"})
     return xr.Dataset(
-        {name: (("point", "t"), values, {**units, "long_name": names[name]}) for name, values in out.items()},
+        {name: (("point", "t"), values, {**units, "long_name": STATISTICS[name]}) for name, values in out.items()},
         coords={"point": np.arange(first, first + n), "t": level},
         attrs={"pairs": pairs, "seed": seed, "evaluations": 2 * pairs * n * len(times)},
     )
@@ -121,7 +133,7 @@ def _noise(places: range, pairs: int, shape: tuple[int, ...], seed: int) -> Tens
 
 
 def _measured(score: Score, clean: Tensor, noise: Tensor, t: float) -> dict[str, np.ndarray]:
-    """Means over the draws of each image (n) of error and freedom."""
+    """Means over the draws of each image (n) of what is measured."""
     both = torch.cat([noise, -noise], 1)
     noisy = clean[:, None] + math.sqrt(t) * both
     rows = noisy.flatten(0, 1)
@@ -132,4 +144,6 @@ def _measured(score: Score, clean: Tensor, noise: Tensor, t: float) -> dict[str,
     left = moved + noisy - clean.flatten(1)[:, None].to(torch.float64)  # D - x0
     error = left.square().sum(2).mean(1) / t
     freedom = (both * left).sum(2).mean(1) / math.sqrt(t)
-    return {"error": error.cpu().numpy(), "freedom": freedom.cpu().numpy()}
+    plus, minus = left.chunk(2, 1)
+    squares = (plus - minus).square().sum(2).mean(1) / (4 * t)
+    return {"error": error.cpu().numpy(), "freedom": freedom.cpu().numpy(), "squares": squares.cpu().numpy()}

@@ -1,19 +1,19 @@
-"""What an audit costs, measured before its spectra begin: evaluations of the model, and seconds of everything."""
+"""What an audit costs: evaluations of the model at a point, seconds of the empirical score, and how many samples to draw."""
 
-import math
 from time import perf_counter
 
-import xarray as xr
 from torch import Tensor
 
+from geomem.jobs.audit.request import AuditRequest
 from geomem.measure.observe import Source, observe
-from geomem.models import Model
-from geomem.spectra import decomposition_seconds, measured_cost
 
-__all__ = ["DRAWS", "STEPS", "cost_of", "empirical_seconds", "evaluations_at"]
+__all__ = ["DRAWS", "EVALUATIONS_DRAWN", "STEPS", "empirical_seconds", "evaluations_at", "planned_draws"]
 
-# Draws of noise behind a denoising error, and noise levels on the way of a sample.
+# Draws of noise behind a denoising error of a whole spectrum; noise levels on the way of a sample, and evaluations.
 DRAWS, STEPS = 16, 18
+EVALUATIONS_DRAWN = 2 * STEPS - 1
+# Share of the budget in which samples are drawn, and the fewest.
+_DRAWING, _FEWEST_DRAWN = 0.3, 16
 # Evaluations for each dimension by probe; differentiating costs about two.
 _EACH = {"orthonormal": 2, "smoothed": 1, "score-matrix": 4, "antithetic": 8, "regression": 8, "exact": 2}
 # Probes whose spectrum has no right singular vectors, so that directions need a Jacobian of their own.
@@ -50,52 +50,9 @@ def empirical_seconds(source: Source, x: Tensor, t: float, *, directions: int | 
     return min(took, timed()) if took < _LONG else took
 
 
-def cost_of(
-    model: Model,
-    *,
-    probe: str,
-    points: int,
-    levels: int,
-    directions: int | None,
-    axes: int,
-    shown: bool,
-    draws: int,
-    memory: int,
-    empirical: float,
-    empirical_points: int,
-) -> xr.Dataset:
-    """The record `cost`: evaluations of the model, and estimated seconds on one core or GPU.
-
-    Args:
-        model: The model.
-        probe: How it is measured.
-        points: Points of the model.
-        levels: Noise levels at each.
-        directions: Number of random directions; None for all.
-        axes: Principal axes along which directions are kept or lost.
-        shown: Whether directions are recorded.
-        draws: Samples to draw.
-        memory: Bytes that evaluations may hold.
-        empirical: Seconds of the empirical score at one point and level.
-        empirical_points: Points of the empirical score, those of the one without the image too.
-    """
-    dim = math.prod(model.shape)
-    one = measured_cost(model.score, model.nearest(1.0), memory=memory, dtype=model.dtype, device=model.device)
-    here = evaluations_at(probe, dim, levels, directions=directions, axes=axes, shown=shown)
-    algebra = 0.0
-    if directions is None:
-        algebra = levels * decomposition_seconds(dim) + (decomposition_seconds(dim, vectors=True) if shown else 0)
-    sampling = draws * (2 * STEPS - 1)
-    seconds = {
-        "model": points * (here * one.seconds + algebra),
-        "empirical": empirical_points * levels * empirical,
-        "drawn": sampling * one.seconds,
-    }
-    return xr.Dataset(
-        {
-            "evaluations": ("stage", [points * here, 0, sampling], {"units": "evaluations of the model"}),
-            "seconds": ("stage", list(seconds.values()), {"units": "s", "long_name": "estimated, on one core or GPU"}),
-        },
-        coords={"stage": list(seconds)},
-        attrs={"batch": one.batch, "seconds_each": one.seconds, "memory_each": one.memory},
-    )
+def planned_draws(request: AuditRequest, seconds_each: float, budget: float) -> int:
+    """Samples to draw: as many as were asked for, or as a share of the budget allows."""
+    if request.draws is not None or request.samples is not None:
+        return request.drawn
+    allowed = _DRAWING * budget / max(EVALUATIONS_DRAWN * seconds_each, 1e-9)
+    return int(min(request.drawn, max(_FEWEST_DRAWN, allowed)))

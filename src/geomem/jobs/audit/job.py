@@ -3,25 +3,28 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from geomem.data import DataSet
 from geomem.data.matching import unseen
 from geomem.data.rows import check_rows, used_rows
 from geomem.errors import InputError
 from geomem.findings.plain import plain
+from geomem.jobs.audit.closer import CHOSEN, CLOSER, Closer
 from geomem.jobs.audit.findings import findings_of
 from geomem.jobs.audit.numbers import numbers_of
 from geomem.jobs.audit.page import page_of
 from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.audit.screening import SCREENED, Screening
+from geomem.jobs.audit.spectra import Spectra
 from geomem.jobs.audit.work import Inputs, Work, joined
 from geomem.jobs.job import Job, Report, Stage
-from geomem.measure.verdict import EMPIRICAL, MODEL
+from geomem.measure.pairs import EMPIRICAL, MODEL
+from geomem.measure.verdict import LEAST_IMAGES
 from geomem.models import opened
 from geomem.records import Run
 from geomem.spectra import batch_within
@@ -32,7 +35,7 @@ _DRAWN, _COPIES = "drawn", "copies"
 # Images of the ranking in the summary.
 _RANKED = 100
 # Records that every finished run has.
-_RECORDS = ("duplicates", "points", "cost", EMPIRICAL, MODEL)
+_RECORDS = ("duplicates", "points", "cost", SCREENED, CHOSEN, CLOSER)
 
 
 class AuditJob(Job[AuditRequest, Inputs]):
@@ -43,13 +46,19 @@ class AuditJob(Job[AuditRequest, Inputs]):
 
     def open(self, request: AuditRequest) -> Inputs:
         """Load data and samples, and open the model."""
-        training = request.load(request.trained_on)
-        check_rows(training, request.limit)
-        held_out = None if request.held_out is None else request.like(training, request.held_out, "--held-out")
-        if held_out is not None:
+        training = None if request.trained_on is None else request.load(request.trained_on)
+        held_out: DataSet | None = None
+        if request.held_out is not None and training is None:
+            held_out = request.load(request.held_out)
+        elif request.held_out is not None and training is not None:
+            held_out = request.like(training, request.held_out, "--held-out")
+        base = held_out if training is None else training
+        assert base is not None
+        check_rows(base, request.limit, least=2 * LEAST_IMAGES)
+        if held_out is not None and training is not None:
             unseen(training, held_out, few="Give more: nothing else shows what is lost.")
-        samples = None if request.samples is None else request.like(training, request.samples, "--samples")
-        model = opened(request.model, training, scheduler=request.scheduler, label=request.label, device=request.device)
+        samples = None if request.samples is None else request.like(base, request.samples, "--samples")
+        model = opened(request.model, base, scheduler=request.scheduler, label=request.label, device=request.device)
         request.directions_of(math.prod(model.shape))
         low, high = model.reach
         for t in request.times:
@@ -75,44 +84,40 @@ class AuditJob(Job[AuditRequest, Inputs]):
         return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-")
 
     def stages(self, request: AuditRequest, inputs: Inputs, run: Run) -> Sequence[Stage]:
-        """Training rows, points, samples and copies, then the spectra of both scores."""
+        """Training rows, noise levels and cost; screening, the closer look, samples and copies; whole spectra where asked for."""
         work = Work(run, request, inputs)
+        closer, screening, spectra = Closer(work), Screening(work), Spectra(work)
 
         def duplicates() -> Any:
-            return used_rows(inputs.training, limit=request.limit, seed=request.seed)
+            return used_rows(inputs.base, limit=request.limit, seed=request.seed)
 
         stages = [
             Stage.single("duplicates", "looking for duplicates", duplicates, share=0.02),
             Stage.single("points", "choosing images and noise levels", work.points, share=0.02),
             Stage.single("cost", "measuring the cost", work.cost, share=0.01),
+            Stage(SCREENED, screening.parts, joined, 0.4, partial(work.seconds, SCREENED), notice=work.notice),
+            Stage.single(CHOSEN, "choosing images for a closer look", closer.chosen, share=0.01),
+            Stage(CLOSER, closer.parts, joined, 0.3, closer.seconds),
         ]
         if request.drawn:
-            drawn = partial(work.seconds, _DRAWN)
-            stages.append(Stage(_DRAWN, work.draws, _samples, 0.05, drawn, notice=work.notice))
+            stages.append(Stage(_DRAWN, work.draws, _samples, 0.2, partial(work.seconds, _DRAWN)))
         if request.drawn or inputs.samples is not None:
             stages.append(Stage.single(_COPIES, "comparing samples with the training data", work.copies, share=0.02))
-        if work.screens:
-            seconds = partial(work.seconds, SCREENED)
-            stages.append(Stage(SCREENED, Screening(work).parts, joined, 0.1, seconds))
-        for name, share in ((EMPIRICAL, 0.2), (MODEL, 0.6)):
-            parts, seconds = partial(work.spectra, name), partial(work.seconds, name)
-            stages.append(Stage(name, parts, joined, share, seconds))
-        if not request.drawn:
-            stages[-2] = replace(stages[-2], notice=work.notice)
+        for name, share in ((EMPIRICAL, 0.5), (MODEL, 1.5)) if request.probe is not None else ():
+            stages.append(Stage(name, partial(spectra.parts, name), joined, share, partial(work.seconds, name)))
         return stages
 
     def report(self, run: Run) -> Report:
         """Numbers, findings and page, from the records."""
         has_samples = run.config["samples"] is not None or run.config["measured"]["draws"]
-        screened = "screened" in run.load("cost").attrs
-        records = run.load_all([*_RECORDS, *([_COPIES] if has_samples else []), *([SCREENED] if screened else [])])
-        numbers = numbers_of(records, int(run.config["seed"]))
+        probed = (EMPIRICAL, MODEL) if run.config["probe"] is not None else ()
+        records = run.load_all([*_RECORDS, *([_COPIES] if has_samples else []), *probed])
+        numbers = numbers_of(records, int(run.config["seed"]), run.metrics())
         findings = findings_of(numbers)
         page = page_of(run, records, numbers, findings)
         summary = {**numbers, "findings": findings.plain()}
-        if numbers["screening"] is not None:  # the whole ranking is in a table
-            screening = numbers["screening"]
-            summary["screening"] = {**screening, "ranking": screening["ranking"][:_RANKED]}
+        screening = numbers["screening"]  # its whole ranking is in a table
+        summary["screening"] = {**screening, "ranking": screening["ranking"][:_RANKED]}
         return Report(page.box.verdict, plain(summary), page, table=page.table)
 
 

@@ -11,7 +11,7 @@ from geomem.jobs.request import option, options
 __all__ = ["AuditRequest"]
 
 _MEASURING, _MODEL = "What is measured", "The model"
-# Seconds of screening where the user does not say how many, and with --quick.
+# Seconds of everything but whole spectra where the user does not say how many, and with --quick.
 _BUDGET = (600.0, 60.0)
 # Samples drawn where the user does not say how many, and with --quick.
 _DRAWS = (128, 32)
@@ -30,9 +30,11 @@ class AuditRequest(Reading):
     model: Any = option(  # noqa: RUF009 - a field like the others
         help="Diffusers folder or hub id, such as google/ddpm-cifar10-32.", positional=True, path=True
     )
-    trained_on: str = data_option("All training data of the model")
+    trained_on: str | None = data_option(
+        "All training data of the model; without them only its confidence at held-out data can be judged", None
+    )
     held_out: str | None = data_option(
-        "Held-out data of the same kind; without them no loss of dimensions can be measured", None
+        "Held-out data of the same kind; without them only copies among its samples can be found", None
     )
     samples: str | None = data_option("Samples of the model; by default the audit draws some", None)
     scheduler: str | None = option(
@@ -41,38 +43,41 @@ class AuditRequest(Reading):
     label: int | None = option(None, help="Class of a class-conditional model.", group=_MODEL)
     budget: float | None = option(
         None,
-        help="Time for screening images, such as 30s, 10m or 2h. [default: 10m; 1m with --quick]",
+        help="Time to spend, such as 30s, 10m or 2h; a larger one screens more images. [default: 10m; 1m with --quick]",
         read=parse_duration,
         write=duration_text,
         above=0,
         group=_MEASURING,
     )
     points: int = option(
-        32, help="Number of training images to measure at, and of held-out images.", least=2, group=_MEASURING
+        16,
+        help="Most training images to look at closely, and held-out images.",
+        least=2,
+        group=_MEASURING,
     )
     times: tuple[float, ...] = option(
         (),
-        help="Noise variances, such as 0.1,1; by default around the one where the empirical score condenses.",
+        help="Noise variances, such as 0.1,1; by default from where the empirical score condenses downward.",
         read=parse_times,
         write=times_text,
         above=0,
         group=_MEASURING,
     )
-    preset: str | None = option(
+    probe: str | None = option(
         None,
-        help="Use the paper's thresholds of Alg. 3 and noise level for mnist, cifar10 or celeba.",
-        choices="geomem.spectra.dimension:PRESETS",
+        help="Also measure whole spectra at --points images, with every reading, by this method; antithetic is the paper's Alg. 2.",
+        choices="geomem.spectra:PROBES",
         group=_MEASURING,
     )
-    probe: str = option(
-        "orthonormal",
-        help="Method that measures the Jacobian; antithetic is the paper's Alg. 2.",
-        choices="geomem.spectra:PROBES",
+    preset: str | None = option(
+        None,
+        help="With --probe: the paper's thresholds of Alg. 3 and noise level for mnist, cifar10 or celeba.",
+        choices="geomem.spectra.dimension:PRESETS",
         group=_MEASURING,
     )
     directions: int | None = option(
         None,
-        help="Number of random directions. Default: all, or 512 beyond 4,096 dimensions (64 beyond 256 with --quick).",
+        help="With --probe orthonormal: number of random directions. Default: all, or 512 beyond 4,096 dimensions (64 beyond 256 with --quick).",
         least=2,
         group=_MEASURING,
     )
@@ -95,22 +100,32 @@ class AuditRequest(Reading):
             raise InputError("--draws: 1 sample says nothing; draw a hundred or more, or none with 0.")
         if self.draws and self.samples is not None:
             raise InputError("--draws: samples were given with --samples; leave one of the two out.")
+        if self.trained_on is None and self.held_out is None:
+            raise InputError(
+                "--trained-on, --held-out: give the data that the model was trained on, and held-out data."
+            )
         if self.directions is not None and self.probe != "orthonormal":
-            raise InputError("--directions: random directions are orthonormal; leave --probe out.")
+            raise InputError("--directions: is for whole spectra along random directions; add --probe orthonormal.")
+        if self.preset is not None and self.probe is None:
+            raise InputError("--preset: is for whole spectra; add a --probe.")
+        if self.trained_on is None:
+            for given, named in ((self.probe, "--probe"), (self.samples, "--samples"), (self.draws, "--draws")):
+                if given:
+                    raise InputError(f"{named}: needs the training data; give them with --trained-on.")
         if self.device is not None and self.device.split(":")[0] not in ("cpu", "cuda"):
             raise InputError(f"--device: {self.device!r} cannot be used; spectra need float64: cpu, cuda or cuda:1.")
         if not isinstance(self.model, str) and (self.scheduler is not None or self.label is not None):
             raise InputError("scheduler, label: are for models that are opened from a folder; bind them in the score.")
 
     @property
-    def screening_seconds(self) -> float:
-        """The time for screening."""
+    def seconds(self) -> float:
+        """The time to spend."""
         return _BUDGET[self.quick] if self.budget is None else self.budget
 
     @property
     def drawn(self) -> int:
-        """Samples to draw; 0 where samples were given."""
-        if self.samples is not None:
+        """Most samples to draw; 0 where samples were given, or no training data."""
+        if self.samples is not None or self.trained_on is None:
             return 0
         return _DRAWS[self.quick] if self.draws is None else self.draws
 

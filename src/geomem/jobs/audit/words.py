@@ -5,10 +5,10 @@ from typing import Any
 
 from geomem.intervals import Interval
 from geomem.jobs.audit.numbers import Numbers
-from geomem.measure.verdict import LEAST_PAIRS
+from geomem.measure.verdict import LEAST_IMAGES
 from geomem.page import Box
 
-__all__ = ["box_of", "overfits", "percent"]
+__all__ = ["box_of", "percent"]
 
 
 def percent(interval: Interval) -> str:
@@ -23,25 +23,13 @@ def percent(interval: Interval) -> str:
     return f"{value}% [{low}, {high}]"
 
 
-def overfits(numbers: Numbers) -> bool:
-    """Whether the denoising error at held-out images is significantly above that at training images, at any noise level.
-
-    With a screening: whether the error tells training images from held-out ones, where the noise level was chosen on others.
-    """
-    if numbers["membership"] is not None:
-        return bool(numbers["membership"]["auc"].low > 0.5)
-    gaps = [row["denoising"]["gap"] for row in numbers["levels"]]
-    return any(gap is not None and gap.low > 0 for gap in gaps)
-
-
 def box_of(numbers: Numbers) -> Box:
     """Verdict, how sure it is, and what to do next."""
     return Box(_verdict(numbers), _sure(numbers), _next(numbers))
 
 
 def _verdict(numbers: Numbers) -> str:
-    word, reason = numbers["verdict"]["word"], numbers["verdict"]["reason"]
-    unit, share = numbers["unit"], numbers["lost"]["fraction"]
+    word, reason, unit = numbers["verdict"]["word"], numbers["verdict"]["reason"], numbers["unit"]
     if reason == "copies":
         copies = numbers["copies"]
         if copies["identical"]:
@@ -50,58 +38,78 @@ def _verdict(numbers: Numbers) -> str:
                 "exactly"
             )
         return f"This model is memorizing: {copies['generated']} of its samples are copies of training {unit}s"
+    if word == "undecided":
+        return f"Undecided whether this model memorizes: {_why(numbers)}"
+    share = numbers["lost"]["fraction"]
     if word == "generalizing":
         most = max(0.0, 100 * share.high)
-        return f"This model is generalizing: at most {most:.0f}% of its dimensions are lost at training {unit}s"
-    if word != "undecided":
-        return f"This model is {word}: at training {unit}s it has lost {percent(share)} of its dimensions"
-    return f"Undecided whether this model memorizes: {_why(numbers)}"
+        return f"This model is generalizing: at most {most:.0f}% of its degrees of freedom are lost at training {unit}s"
+    if word == "overfitting":
+        auc = numbers["membership"]["auc"]
+        return f"This model has begun to overfit: its error tells training {unit}s from held-out ones in {percent(auc)} of pairs"
+    return f"This model is {word}: at training {unit}s it has lost {percent(share)} of its degrees of freedom"
 
 
 def _why(numbers: Numbers) -> str:
-    unit, loss, t = numbers["unit"], numbers["lost"], f"noise variance {numbers['reference_t']:.2g}"
+    unit, t = numbers["unit"], f"noise variance {numbers['reference_t']:.2g}"
+    reason = numbers["verdict"]["reason"]
+    if reason == "open":
+        return f"at training {unit}s it has lost {percent(numbers['lost']['fraction'])} of its degrees of freedom"
+    if reason == "rare":
+        most = 100 * numbers["membership"]["rate"].high
+        return f"little is lost on average, but it may know up to {most:.0f}% of its training {unit}s"
+    if reason == "alone":
+        return _alone(numbers)
+    screening = numbers["screening"]
     return {
-        "few": f"{numbers['pairs']['count']} pairs of {unit}s are too few; {LEAST_PAIRS} are the least",
-        "open": f"at training {unit}s it has lost {percent(loss['fraction'])} of its dimensions",
-        "rare": f"little is lost on average, but up to {100 * loss['halved'].high:.0f}% of its training {unit}s may have lost half",
+        "few": f"{screening['training']} training and {screening['held_out']} held-out {unit}s are too few; {2 * LEAST_IMAGES} are the least",
         "likely": f"little is lost at its training {unit}s, but its samples are probably copies",
         "unseen": f"there are no held-out {unit}s to compare with",
         "other": f"the held-out {unit}s are of another kind than its training {unit}s",
         "unfit": f"it does not denoise its own training {unit}s better than a linear filter",
-        "flat": f"at {t} it has too few dimensions even at held-out {unit}s to lose any",
-    }[numbers["verdict"]["reason"]]
+        "flat": f"at {t} it has too few degrees of freedom even at held-out {unit}s to lose any",
+    }[reason]
+
+
+def _alone(numbers: Numbers) -> str:
+    """What held-out images say without the training images."""
+    unit, calibration = numbers["unit"], numbers["calibration"]
+    if calibration is None:
+        return f"there are too few held-out {unit}s; {LEAST_IMAGES} are the least"
+    ratio = f"{calibration['held_out']:.1f}"
+    if numbers["overconfident"]:
+        return f"but at held-out {unit}s its error is {ratio} times what it is sure of, as that of models that memorize"
+    return f"at held-out {unit}s its error is {ratio} times what it is sure of, as that of models that generalize"
 
 
 def _sure(numbers: Numbers) -> str:
-    unit, pairs = numbers["unit"], numbers["pairs"]
-    out = []
+    unit, word, reason = numbers["unit"], numbers["verdict"]["word"], numbers["verdict"]["reason"]
+    screening, out = numbers["screening"], []
     copies = numbers["copies"]
-    if numbers["verdict"]["reason"] == "copies":
+    if reason == "copies":
         control = f"held-out {unit}s" if copies["held_out"] else f"training {unit}s"
         out.append(f"By chance, {copies['control']} of {control} look like copies of another.")
-    if numbers["held_out"]:
-        agreement = numbers["agreement"]
-        levels = f"{numbers['pairs']['count']} pairs of a training and a held-out {unit}"
-        if numbers["verdict"]["word"] != "undecided" and numbers["verdict"]["reason"] != "copies":
+    if reason == "alone":
+        out.append(
+            f"{screening['held_out']:,} held-out {unit}s were screened. The ratio shows overconfidence, not its cause: a model that was "
+            f"trained on other data than these {unit}s is overconfident too. Nor does it say which {unit}s were memorized."
+        )
+    elif numbers["lost"] is None:
+        drawn = "none of its samples is a copy" if copies is not None else "no samples were compared"
+        if reason != "copies":
+            out.append(f"Only copies can be found without held-out {unit}s; {drawn}, which decides nothing.")
+    else:
+        fraction, agreement = numbers["lost"]["fraction"], numbers["agreement"]
+        if word not in ("losing dimensions", "generalizing") and math.isfinite(fraction.low):
+            out.append(f"Share of degrees of freedom lost: {percent(fraction)}, 95% interval.")
+        levels = f"{screening['training']:,} training and {screening['held_out']:,} held-out {unit}s"
+        if word != "undecided" and reason != "copies":
             levels += (
                 f"; {agreement['count']} of the {agreement['of']} noise levels that can show memorization agree"
                 if agreement["of"] > 1
                 else "; one noise level can show memorization"
             )
-        fraction = numbers["lost"]["fraction"]
-        told = (
-            ""
-            if numbers["verdict"]["word"] == "losing dimensions" or not math.isfinite(fraction.low)
-            else (f"Share of dimensions lost: {percent(fraction)}, 95% interval. ")
-        )
-        out.append(f"{told}{levels}.")
-        if not pairs["alike"]:
-            out.append("The pairs are badly matched, so the interval is wide.")
-        if numbers["verdict"]["word"] in ("generalizing", "undecided") and overfits(numbers):
-            out.append(f"But it denoises its training {unit}s significantly better than held-out ones.")
-    elif not out:
-        drawn = "none of its samples is a copy" if copies is not None else "no samples were compared"
-        out.append(f"Only copies can be found without held-out {unit}s; {drawn}, which decides nothing.")
+        out.append(f"{levels}.")
     return " ".join(out)
 
 
@@ -114,21 +122,25 @@ def _next(numbers: Numbers) -> str:
         )
     if word == "losing dimensions":
         return f"Train on more {unit}s or for fewer steps, or use an earlier checkpoint.{_more(numbers)}"
+    if word == "overfitting":
+        return (
+            f"You may use it, but do not train it longer on these {unit}s; an earlier checkpoint or more {unit}s generalize better."
+            f"{_more(numbers)}"
+        )
     if word == "generalizing":
-        if overfits(numbers):
-            return f"You may use it, but do not train it longer on these {unit}s: it has begun to overfit. Raise --points to look for rare cases."
-        return f"No action is needed. Single {unit}s that were not measured may still be memorized: raise --points to look for them."
+        return f"No action is needed. The ranking lists the {unit}s that it knows best; a larger --budget screens more."
     return _to_decide(numbers)
 
 
 def _to_decide(numbers: Numbers) -> str:
     unit = numbers["unit"]
     return {
-        "few": f"Measure at {LEAST_PAIRS} or more with --points, and give as many held-out {unit}s.",
-        "open": f"Measure at more {unit}s with --points.{_more(numbers)}",
-        "rare": f"Measure at more {unit}s with --points: a mean does not show a few memorized ones.{_more(numbers)}",
+        "few": f"Give {2 * LEAST_IMAGES} or more {unit}s of each kind.",
+        "open": f"Screen more {unit}s: raise --budget, or give more held-out {unit}s.{_more(numbers)}",
+        "rare": f"Look at the {unit}s that it knows best, in the ranking, and screen more.{_more(numbers)}",
         "likely": "Draw more samples with --draws.",
         "unseen": f"Give {unit}s that it was not trained on with --held-out.",
+        "alone": "Give its training data with --trained-on: they show what is memorized.",
         "other": f"Give held-out {unit}s that were taken and prepared like the training {unit}s.",
         "unfit": "Check that it was trained on these data, on their scale, to the end, and that its scheduler is the right one.",
         "flat": "Choose smaller noise variances with --times.",
@@ -136,10 +148,9 @@ def _to_decide(numbers: Numbers) -> str:
 
 
 def _more(numbers: Numbers) -> str:
-    """How many pairs would decide."""
-    needed: Any = numbers["verdict"]["pairs_needed"]
+    """How many images would decide."""
+    needed: Any = numbers["verdict"]["images_needed"]
     if not needed:
         return ""
-    available = numbers["pairs"]["available"]
-    few = f"; there are only {available:,}" if needed > available else ""
-    return f" About {needed:,} {numbers['unit']}s of each kind would probably decide{few}."
+    # A half of the images chooses the noise level, and the other one decides.
+    return f" About {2 * needed:,} {numbers['unit']}s of each kind would probably decide."

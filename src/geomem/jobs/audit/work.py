@@ -15,25 +15,26 @@ from geomem.data import DataSet
 from geomem.data.duplicates import distinct_rows
 from geomem.data.rows import divided, hold_out_count
 from geomem.errors import InputError
-from geomem.jobs.audit.cost import DRAWS, STEPS, cost_of, empirical_seconds
+from geomem.jobs.audit.cost import EVALUATIONS_DRAWN, STEPS, empirical_seconds, evaluations_at, planned_draws
 from geomem.jobs.audit.request import AuditRequest
-from geomem.jobs.audit.screening import LEAST_SCREENED, SCREENED, Screening
+from geomem.jobs.audit.screening import Screening
+from geomem.jobs.audit.spectra import Spectra
 from geomem.jobs.job import Part, Tell
 from geomem.jobs.progress import duration
 from geomem.measure.condensation import half_time_at
 from geomem.measure.copies import compared
 from geomem.measure.directions import Axes
-from geomem.measure.observe import TRAINING, Source, observe
+from geomem.measure.observe import HELD_OUT, TRAINING
+from geomem.measure.pairs import EMPIRICAL, MODEL
 from geomem.measure.points import Points, chosen_points, noise_levels, preset_level, screening_levels, some_images
-from geomem.measure.verdict import EMPIRICAL, LEFT_OUT, MODEL, most_telling, sides
 from geomem.models import Model, drawn
 from geomem.precision import full_precision, one_thread
 from geomem.records import Run
 from geomem.scores import EmpiricalScore
-from geomem.spectra import usual_batch
+from geomem.spectra import decomposition_seconds, measured_cost, usual_batch
 from geomem.spectra.dimension import PRESETS, readings_for
 
-__all__ = ["Inputs", "Work", "joined", "points_at_once"]
+__all__ = ["Inputs", "Work", "joined"]
 
 # Samples that are drawn and saved at once.
 _DRAWN = 16
@@ -41,8 +42,8 @@ _DRAWN = 16
 _CONDENSING = 64
 # Axes along which directions are kept or lost, at most, see `measure.directions`.
 _AXES = 384
-# Most points of a set in a part, and squared dimensions up to which there are several.
-_TOGETHER, _SMALL = 8, 2**15
+# Share of the budget that is left to screening and the closer look whatever samples take, and the closer look's part of it.
+_KEPT, _LOOKING = 0.4, 0.4
 # Seconds that are announced on a line of their own, which a progress bar does not replace.
 _ANNOUNCED = 60.0
 _T = {"units": "data units squared", "long_name": "noise variance"}
@@ -53,9 +54,16 @@ class Inputs:
     """What a request names, loaded: the model, its training data, held-out data, and samples."""
 
     model: Model
-    training: DataSet
+    training: DataSet | None
     held_out: DataSet | None
     samples: DataSet | None
+
+    @property
+    def base(self) -> DataSet:
+        """The training data; held-out data where they are alone."""
+        found = self.held_out if self.training is None else self.training
+        assert found is not None
+        return found
 
 
 class Work:
@@ -69,10 +77,14 @@ class Work:
             inputs.held_out,
             inputs.samples,
         )
+        self.base = inputs.base
+        self.sources = {TRAINING: inputs.training, HELD_OUT: inputs.held_out}
         self.memory = int(request.memory * 2**30)
+        self.probe = request.probe or ""
         self.directions = request.directions_of(math.prod(inputs.model.shape))
         # With few random directions, the Jacobian along principal axes would cost more than all else.
         self.shown = self.directions is None or not request.quick
+        self.most_axes = _AXES
         self.readings = readings_for(None if request.preset is None else PRESETS[request.preset])
 
     # --- what records are made from ---
@@ -80,7 +92,23 @@ class Work:
     @cached_property
     def distinct(self) -> NDArray[np.int64]:
         """Distinct training rows: a limit on the audit is none on what the model was trained on."""
-        return distinct_rows(self.training)[0]
+        return distinct_rows(self.base)[0]
+
+    @cached_property
+    def reference(self) -> NDArray[np.generic]:
+        """These rows (n, d), as numbers."""
+        return np.asarray(self.base.rows(self.distinct).numpy())
+
+    @property
+    def near(self) -> float:
+        """Distance below which an image is a near copy of another."""
+        return float(self.duplicates.attrs["threshold"])
+
+    def source(self, name: str) -> DataSet:
+        """The data of a set that is there."""
+        found = self.sources[name]
+        assert found is not None
+        return found
 
     @cached_property
     def duplicates(self) -> xr.Dataset:
@@ -93,35 +121,29 @@ class Work:
         return np.asarray(self.duplicates["row"].values)
 
     @cached_property
-    def chosen(self) -> xr.Dataset:
+    def points_record(self) -> xr.Dataset:
         """The record `points`."""
         return self.run.load("points")
 
     @cached_property
     def times(self) -> list[float]:
-        """Noise variances."""
-        return [float(t) for t in self.chosen["t"].values]
+        """Noise variances of whole spectra."""
+        return [float(t) for t in self.points_record["t"].values]
 
     @cached_property
     def screening_times(self) -> list[float]:
         """Noise variances of the screening."""
-        request, half = self.request, float(self.chosen.attrs["half"])
-        return [float(t) for t in screening_levels(self.model, half, times=request.times, quick=request.quick)]
+        return [float(t) for t in self.points_record["screening_t"].values]
 
     @cached_property
     def fresh(self) -> NDArray[np.int64]:
         """Distinct held-out rows."""
         return np.arange(0) if self.held_out is None else distinct_rows(self.held_out)[0]
 
-    @property
-    def screens(self) -> bool:
-        """Whether there are held-out images to compare screened ones with."""
-        return self.fresh.size >= LEAST_SCREENED
-
     @cached_property
     def some(self) -> Tensor:
         """Training images from which principal axes come."""
-        return some_images(self.model, self.training, self.keep, self.request.seed)
+        return some_images(self.model, self.base, self.keep, self.request.seed)
 
     @cached_property
     def axes(self) -> Axes:
@@ -137,32 +159,35 @@ class Work:
     @cached_property
     def empirical(self) -> EmpiricalScore:
         """The score of all distinct training rows."""
-        return self._without(-1)
+        return self.without(-1)
 
-    def _without(self, row: int) -> EmpiricalScore:
+    def without(self, row: int) -> EmpiricalScore:
         """The score of all distinct training rows but one."""
-        images = self.model.encode(self.training, self.distinct[self.distinct != row])
+        images = self.model.encode(self.source(TRAINING), self.distinct[self.distinct != row])
         return EmpiricalScore(images.to(torch.float64).to(self.model.device))
 
-    def _source(self, score: EmpiricalScore) -> Source:
-        return Source(score, self.request.probe, self.model.device, 4096)
-
-    def _points_at(self, name: str, places: list[int]) -> Tensor:
-        source = self.training if name == TRAINING else self.held_out
-        assert source is not None
-        return self.model.encode(source, self.chosen["row"].sel(set=name).values[places])
+    def points_at(self, name: str, places: list[int]) -> Tensor:
+        """Points of whole spectra, by their places."""
+        return self.model.encode(self.source(name), self.points_record["row"].sel(set=name).values[places])
 
     # --- records ---
 
     def points(self) -> xr.Dataset:
-        """Where and at which noise variances scores are measured, and how well a linear filter denoises there."""
+        """Noise variances, how well a linear filter denoises there, and random images in pairs, at which whole spectra are measured."""
         request, model = self.request, self.model
-        near, seed = float(self.duplicates.attrs["threshold"]), request.seed
         chosen = chosen_points(
-            model, self.training, self.distinct, self.keep, self.held_out, request.points, near=near, seed=seed
+            model,
+            self.training,
+            self.distinct,
+            self.keep,
+            self.held_out,
+            request.points,
+            near=self.near,
+            seed=request.seed,
         )
         half = self._half(chosen)
         times = noise_levels(model, half, times=request.times, preset=request.preset, quick=request.quick)
+        screened = screening_levels(model, half, times=request.times, quick=request.quick)
         preset = preset_level(model, request.preset)
         # A filter judged at the very images it was fitted to would look better than it is.
         middle = len(self.some) // 2
@@ -186,8 +211,13 @@ class Work:
                     {**units, "long_name": "distance from the mean training image"},
                 ),
                 "linear_error": ("t", [filter_.linear_error(rest, t) for t in times], {"units": _T["units"]}),
+                "screening_linear_error": (
+                    "screening_t",
+                    [filter_.linear_error(rest, t) for t in screened],
+                    {"units": _T["units"]},
+                ),
             },
-            coords={"set": names, "t": ("t", times, _T)},
+            coords={"set": names, "t": ("t", times, _T), "screening_t": ("screening_t", screened, _T)},
             attrs={
                 "half": half,
                 "near_copies": chosen.near_copies,
@@ -195,7 +225,7 @@ class Work:
                 **self._described(),
             },
         )
-        if self.held_out is None:
+        if self.held_out is None or self.training is None:
             return out
         within, between = chosen.distances()
         out["partner"] = ("point", chosen.partner, {"long_name": "held-out point paired with a training point"})
@@ -204,87 +234,117 @@ class Work:
 
     def _described(self) -> dict[str, object]:
         """What the page says of model and data."""
-        model, training = self.model, self.training
+        model, base = self.model, self.base
         available = self.keep.size if self.held_out is None else min(self.keep.size, len(self.held_out))
         return {
             "shape": np.asarray(model.shape),
             "name": model.name,
             "words": model.words,
             "parameters": model.parameters,
-            "source": training.name,
-            "n": len(training),
+            "source": base.name,
+            "trained_on": int(self.training is not None),
+            "n": len(base),
             "distinct": self.distinct.size,
-            "data_shape": np.asarray(training.shape),
-            "pictures": int(training.image_shape is not None),
-            "notes": [*training.notes, *(self.held_out.notes if self.held_out is not None else ())],
+            "data_shape": np.asarray(base.shape),
+            "pictures": int(base.image_shape is not None),
+            "notes": [*base.notes, *(self.held_out.notes if self.held_out not in (None, base) else ())],
             "available": available,
         }
 
     def _labels(self, name: str, chosen: Points) -> list[str]:
-        source = self.training if name == TRAINING else self.held_out
-        assert source is not None
-        return [source.label(int(row)) for row in chosen.rows[name]]
+        return [self.source(name).label(int(row)) for row in chosen.rows[name]]
 
     def _half(self, chosen: Points) -> float:
         """Noise variance at which half of the weights at held-out points fall on one training image.
 
-        Without held-out data, a fifth of the training data stands in for them.
+        Where data are alone, a fifth of them stands in for held-out data.
 
         Raises:
             InputError: If there is none.
         """
-        if self.held_out is not None:
+        if self.held_out is not None and self.training is not None:
             train, points = self.training.rows(self.distinct), self.held_out.rows(chosen.candidates[:_CONDENSING])
         else:
-            count = hold_out_count(self.training, self.keep.size, None)
-            split = divided(self.training, self.duplicates, count, seed=self.request.seed)
-            train = self.training.rows(self.keep[split.order])
-            points = self.training.rows(self.keep[split.held_out[:_CONDENSING]])
+            count = hold_out_count(self.base, self.keep.size, None)
+            split = divided(self.base, self.duplicates, count, seed=self.request.seed)
+            train = self.base.rows(self.keep[split.order])
+            points = self.base.rows(self.keep[split.held_out[:_CONDENSING]])
         half = half_time_at(train, points)
         if not math.isfinite(half):
             raise InputError(
-                f"{self.training.name}: at no noise level do half of the weights at held-out points fall on one sample; these data "
+                f"{self.base.name}: at no noise level do half of the weights at held-out points fall on one sample; these data "
                 "are so nearly alike that there is nothing to audit."
             )
         return half
 
     def cost(self) -> xr.Dataset:
-        """What the spectra will cost."""
-        middle = self.times[len(self.times) // 2]
-        source, x = self._source(self.empirical), self._points_at(TRAINING, [0])[0]
-        count = self.chosen["row"].size
-        found = cost_of(
-            self.model,
-            probe=self.request.probe,
-            points=count,
-            levels=len(self.times),
-            directions=self.directions,
-            axes=self.axes.above(0.0, _AXES).variances.size if self.shown else 0,
-            shown=self.shown,
-            draws=self.request.drawn,
+        """What will be evaluated, and what it will cost by a measured rate: the budget is shared among the stages here, once."""
+        request, dim = self.request, math.prod(self.model.shape)
+        one = measured_cost(
+            self.model.score,
+            self.model.nearest(1.0),
             memory=self.memory,
-            empirical=empirical_seconds(source, x, middle, directions=self.directions),
-            empirical_points=count if self.held_out is not None else 2 * count,
+            dtype=self.model.dtype,
+            device=self.model.device,
         )
-        if not self.screens:
-            return found
-        each = float(found.attrs["seconds_each"])
-        plan = Screening(self).planned(each)
-        made = plan["screened_evaluations"]
-        one = xr.Dataset(
-            {"evaluations": ("stage", [made]), "seconds": ("stage", [made * each])}, coords={"stage": [SCREENED]}
+        each, budget = one.seconds, request.seconds
+        drawn = planned_draws(request, each, budget)
+        sampling = drawn * EVALUATIONS_DRAWN
+        rest = max(budget - sampling * each, _KEPT * budget)
+        plan = Screening(self).planned((1 - _LOOKING) * rest, each)
+        planned = {"screened": plan.pop("screened_evaluations"), "drawn": sampling}
+        seconds = {name: count * each for name, count in planned.items()}
+        if request.probe is not None:
+            planned[MODEL], seconds[MODEL], seconds[EMPIRICAL] = self._of_probe(dim, each)
+            planned[EMPIRICAL] = 0
+        names = list(planned)
+        return xr.Dataset(
+            {
+                "evaluations": ("stage", [planned[k] for k in names], {"units": "evaluations of the model"}),
+                "seconds": (
+                    "stage",
+                    [seconds[k] for k in names],
+                    {"units": "s", "long_name": "estimated, on one core or GPU"},
+                ),
+            },
+            coords={"stage": names},
+            attrs={
+                "batch": one.batch,
+                "seconds_each": each,
+                "memory_each": one.memory,
+                "drawn": drawn,
+                "closer_seconds": _LOOKING * rest,
+                **plan,
+            },
         )
-        return xr.concat([found, one], "stage", combine_attrs="override").assign_attrs(plan)
+
+    def _of_probe(self, dim: int, each: float) -> tuple[int, float, float]:
+        """Evaluations and seconds of the model's whole spectra, and seconds of the empirical score's."""
+        levels, count = len(self.times), self.points_record["row"].size
+        axes = self.axes.above(0.0, _AXES).variances.size if self.shown else 0
+        here = evaluations_at(self.probe, dim, levels, directions=self.directions, axes=axes, shown=self.shown)
+        spectra = Spectra(self)
+        x = self.points_at(TRAINING, [0])[0]
+        one = empirical_seconds(spectra.source(self.empirical), x, self.times[levels // 2], directions=self.directions)
+        algebra = 0.0
+        if self.directions is None:
+            vectors = decomposition_seconds(dim, vectors=True) if self.shown else 0.0
+            algebra = levels * decomposition_seconds(dim) + vectors
+        points = count if self.held_out is not None else 2 * count
+        return count * here, count * (here * each + algebra), points * levels * one
 
     def notice(self) -> str | None:
-        """What the spectra will cost, where that is long."""
+        """What the audit will cost, where that is long."""
         cost = self.run.load("cost")
-        seconds = float(cost["seconds"].sum())
+        seconds = float(cost["seconds"].sum()) + float(cost.attrs["closer_seconds"])
         if seconds <= _ANNOUNCED:
             return None
+        evaluations = int(cost["evaluations"].sum()) + int(
+            cost.attrs["closer_seconds"] / max(float(cost.attrs["seconds_each"]), 1e-9)
+        )
         return (
-            f"{int(cost['evaluations'].sum()):,} evaluations of the model at {self.chosen['row'].size} images and {len(self.times)} noise "
-            f"levels: about {duration(seconds)} on one core or GPU. Interrupted, the same command resumes."
+            f"Up to {evaluations:,} evaluations of the model, {1e3 * float(cost.attrs['seconds_each']):.3g} ms each: about "
+            f"{duration(seconds)} on one core or GPU. Interrupted, the same command resumes."
         )
 
     def seconds(self, stage: str) -> float:
@@ -293,7 +353,7 @@ class Work:
 
     def draws(self) -> Sequence[Part]:
         """Samples of the model, sixteen a part."""
-        count, seed = self.request.drawn, self.request.seed
+        count, seed = int(self.run.load("cost").attrs["drawn"]), self.request.seed
 
         def make(numbers: range, tell: Tell) -> xr.Dataset:
             parts = [numbers[i : i + self.batch] for i in range(0, len(numbers), self.batch)]
@@ -311,81 +371,13 @@ class Work:
     def copies(self) -> xr.Dataset:
         """Copies of training images among samples."""
         made = self.samples or self._drawn()
-        return compared(self.training, made, self.held_out, self.duplicates, seed=self.request.seed)
+        return compared(self.source(TRAINING), made, self.held_out, self.duplicates, seed=self.request.seed)
 
     def _drawn(self) -> DataSet:
         images = self.run.load("drawn")["image"].values
         note = f"They were drawn from {self.model.name} by its probability-flow ODE, in {STEPS} steps, and not clipped."
         made = DataSet("samples of the model", "drawn", images.reshape(-1, *self.model.shape), notes=(note,))
-        return made.arranged(self.training)
-
-    def spectra(self, stage: str) -> Sequence[Part]:
-        """Spectra of one of the two scores, one part for a training image and its held-out one; several where they are small."""
-        count, step = self.chosen.sizes["point"], points_at_once(math.prod(self.model.shape))
-        make = self._of_model if stage == MODEL else self._of_empirical
-        what = (
-            f"spectra of the {'model' if stage == MODEL else 'empirical score'}, about {duration(self.seconds(stage))}"
-        )
-        parts = []
-        for first in range(0, count, step):
-            places = list(range(first, min(first + step, count)))
-            label = f"{what} · {places[-1] + 1} of {count}"
-            parts.append(Part(f"{stage}_{first}", label, partial(make, places), len(places)))
-        return parts
-
-    def _of_empirical(self, places: list[int], tell: Tell) -> xr.Dataset:
-        if self.held_out is not None:
-            return self._observed({EMPIRICAL: self._source(self.empirical)}, places, tell)
-        # Each image has a score of its own, of all others.
-        parts = []
-        for k, i in enumerate(places):
-            row = int(self.chosen["row"].sel(set=TRAINING).values[i])
-            sources = {EMPIRICAL: self._source(self.empirical), LEFT_OUT: self._source(self._without(row))}
-            parts.append(self._observed(sources, [i], lambda share, label: None))
-            tell((k + 1) / len(places), "")
-        return xr.concat(parts, "point")
-
-    def _of_model(self, places: list[int], tell: Tell) -> xr.Dataset:
-        model = Source(self.model.score, self.request.probe, self.model.device, self.batch)
-        shown = (self.focus, self.axes) if self.shown else None
-        return self._observed({MODEL: model}, places, tell, shown=shown).assign_attrs(focus=self.focus)
-
-    def _observed(
-        self,
-        sources: dict[str, Source],
-        places: list[int],
-        tell: Tell,
-        *,
-        shown: tuple[float, Axes] | None = None,
-    ) -> xr.Dataset:
-        found = observe(
-            sources,
-            {str(name): self._points_at(str(name), places) for name in self.chosen["set"].values},
-            self.times,
-            readings=self.readings,
-            directions=self.directions,
-            draws=DRAWS,
-            shown=shown,
-            seed=self.request.seed,
-            memory=self.memory,
-            tell=lambda share: tell(share, ""),
-        )
-        return found.assign_coords(point=places)
-
-    @cached_property
-    def focus(self) -> float:
-        """The reference t: where the empirical score loses most at its training images."""
-        partner = self.chosen["partner"].values if self.held_out is not None else np.arange(self.chosen.sizes["point"])
-        return self.times[most_telling(*sides(self.run.load(EMPIRICAL), partner))]
-
-
-def points_at_once(dim: int) -> int:
-    """Points of each set in a part: one, or some where they take less time than saving them.
-
-    >>> points_at_once(16), points_at_once(64), points_at_once(784)
-    (8, 8, 1)
-    """
-    return min(_TOGETHER, max(1, _SMALL // dim**2))
+        return made.arranged(self.base)
 
 
 def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
