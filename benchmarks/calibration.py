@@ -2,10 +2,12 @@
 
     python benchmarks/calibration.py train OUT --mnist TRAIN-IMAGES --emoji EMOJI.npy
     python benchmarks/calibration.py audit OUT
+    python benchmarks/calibration.py record OUT docs/gallery/calibration
 
 `train` trains U-Nets on digits (8x8), MNIST (14x14) and colour emoji (16x16, see docs/emoji.py), on 16 to 4,000 images and for 200 to
-6,000 steps, draws 1,000 samples of each and counts the copies among them; `audit` audits each with `geomem audit`'s defaults. Both
-take up their work where it stopped; several processes may share one OUT.
+6,000 steps, draws 1,000 samples of each and counts the copies among them; `audit` audits each with `geomem audit`'s defaults, but
+for a budget of 20 seconds and no look at samples. Both take up their work where it stopped. `record` joins what was found in one record,
+from which `docs/calibration.py` makes the page and the figure.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import nn
@@ -210,10 +213,22 @@ def flipd_gap(folder: Path, data: DataSet, known: NDArray[Any], other: NDArray[A
     return means[1] - means[0]
 
 
+def recorded(out: Path, gallery: Path) -> None:
+    """All rows as one record, in a random order, of which the even ones choose thresholds and the odd ones try them."""
+    rows = [json.loads(path.read_text()) for path in sorted((out / "rows").glob("*.json"))]
+    order = np.random.default_rng(0).permutation(len(rows))
+    rows = [rows[i] for i in order]
+    with Run.open(gallery, "calibration", {"steps": STEPS, "sizes": SIZES, "budget": BUDGET}).alone():
+        Run.existing(gallery).save(
+            "calibration", xr.Dataset({key: ("model", [row[key] for row in rows]) for key in rows[0]})
+        )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "audit"))
+    parser.add_argument("what", choices=("train", "audit", "record"))
     parser.add_argument("out", type=Path)
+    parser.add_argument("gallery", type=Path, nargs="?")
     parser.add_argument("--mnist", type=Path)
     parser.add_argument("--emoji", type=Path)
     asked = parser.parse_args()
@@ -226,6 +241,8 @@ if __name__ == "__main__":
                 trained(asked.out / "models" / name, settings, data[settings.data[0]])
             except Timeout:
                 continue
+    elif asked.what == "record":
+        recorded(asked.out, asked.gallery)
     else:
         (asked.out / "rows").mkdir(exist_ok=True)
         for samples in sorted((asked.out / "models").glob("*/samples.npy")):

@@ -24,14 +24,9 @@ def probed(audited):
     return made
 
 
-def screened(found):
-    """Evaluations of the screening."""
-    return 2 * len(found["screening"]["levels"]) * (found["screening"]["training"] + found["screening"]["held_out"])
-
-
-def evaluations(found, out):
+def evaluations(out):
     """Evaluations of the whole spectra."""
-    return found["cost"]["evaluations"] - screened(found) - int(record(out, "closer")["evaluations"].sum())
+    return int(record(out, "cost")["evaluations"].sel(stage="model"))
 
 
 def test_the_empirical_score_has_its_own_spectra(empirical, probed):
@@ -109,7 +104,7 @@ def test_every_probe_measures_the_same_dimensions_of_the_population(probe, probe
     assert found["probed"]["lost"]["training"]["value"] == 10
     each = {"orthonormal": 2, "smoothed": 1, "score-matrix": 4, "antithetic": 8, "regression": 8, "exact": 2}[probe] * D
     again = 2 * 16 if probe in ("score-matrix", "antithetic") else 0
-    assert evaluations(found, out) == 4 * (each + 17 + again + 1)
+    assert evaluations(out) == 4 * (each + 17 + again + 1)
 
 
 def test_few_directions_give_degrees_of_freedom_with_an_error(probed):
@@ -125,7 +120,7 @@ def test_few_directions_give_degrees_of_freedom_with_an_error(probed):
     assert np.all(abs(dof - exact) < 4 * error)
     # Quickly, directions are not shown where that costs more than the spectra.
     assert "kept" not in found
-    assert evaluations(some, few) == 20 * 3 * (14 + 17)
+    assert evaluations(few) == 20 * 3 * (14 + 17)
 
 
 @pytest.mark.parametrize("options", [{}, {"directions": 7, "quick": False}])

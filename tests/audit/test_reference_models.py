@@ -10,35 +10,49 @@ from geomem.jobs.engine import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # whichever runs first trains both models
 
-# With as many points as decide: few dimensions lost take more to tell from none than most of them.
-WORDS = {"memorizing": 20, "generalizing": 32}
+WORDS = ("memorizing", "generalizing")
 
 
 def audited(reference: Path, name: str, out: Path, **options):
     request = AuditRequest(
         model=reference / name / "model",
-        trained_on=reference / name / "training.npy",
         held_out=reference / "unseen.npy",
         quick=True,
-        **options,
+        **({"trained_on": reference / name / "training.npy"} | options),
     )
     return run(request, out=out).summary
 
 
 @pytest.mark.parametrize(("name", "seed"), [*itertools.product(WORDS, range(2))])
 def test_reference_models_are_what_they_were_made_to_be(reference, no_pages, name, seed, tmp_path):
-    found = audited(reference, name, tmp_path / "run", points=WORDS[name], draws=24, times=(0.2,), seed=seed)
+    """By what they have lost, and by the error and the confidence at held-out images; samples are not looked at."""
+    found = audited(reference, name, tmp_path / "run", draws=0, seed=seed)
     assert found["verdict"]["word"] == name
     assert found["title"].startswith(f"This model is {name}")
-    dimensions = [row["word"] for row in found["levels"]]
-    assert dimensions == [name]
+    lost, auc, ratio = found["lost"]["fraction"], found["membership"]["auc"], found["calibration"]["held_out"]
+    closer = found["closer"]["lost"]
+    if name == "memorizing":
+        assert lost["low"] > 0.6
+        assert auc["low"] > 0.8
+        assert ratio["low"] > 3
+        assert closer["dimensions"]["low"] > 5
+    else:
+        assert lost["high"] < 0.1
+        assert auc["low"] < 0.52
+        assert abs(ratio["value"] - 1) < 0.1
+        assert closer["dimensions"]["low"] < 0
+
+
+def test_copies_are_found_among_the_samples_of_the_memorizing_model(reference, no_pages, tmp_path):
+    found = audited(reference, "memorizing", tmp_path / "run", draws=24)
+    assert (found["verdict"]["word"], found["verdict"]["reason"]) == ("memorizing", "copies")
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_four_points_say_nothing_of_the_reference_models(reference, no_pages, name, tmp_path):
-    found = audited(reference, name, tmp_path / "run", points=4, draws=0)
-    assert found["verdict"] == {"word": "undecided", "reason": "few", "pairs_needed": 8}
-    assert len(found["levels"]) == 3
+def test_held_out_images_alone_show_which_is_overconfident(reference, no_pages, name, tmp_path):
+    found = audited(reference, name, tmp_path / "run", trained_on=None)
+    assert found["verdict"]["reason"] == "alone"
+    assert found["overconfident"] == (name == "memorizing")
 
 
 def test_the_reference_models_were_opened_as_diffusers_saved_them(reference):

@@ -26,8 +26,9 @@ CASES = {
     "half": (of(0.8, 0.5, 0.99), ("losing dimensions", "lost")),
     "more than a quarter": (of(0.4, 0.251, 0.45), ("losing dimensions", "lost")),
     "a quarter": (of(0.4, 0.25, 0.45), ("overfitting", "lost")),
-    "a little": (of(0.12, 0.01, 0.2), ("overfitting", "lost")),
-    "nothing": (of(0.12, 0.0, 0.2), ("undecided", "open")),
+    "a little": (of(0.12, 0.051, 0.2), ("overfitting", "lost")),
+    "a twentieth": (of(0.12, 0.05, 0.2), ("undecided", "open")),
+    "little, but surely": (of(0.05, 0.02, 0.08), ("generalizing", "lost")),
     "nothing, but its images are told": (of(0.0, -0.05, 0.05, told=TELLING + 0.001), ("overfitting", "lost")),
     "nothing, and its images are hardly told": (of(0.0, -0.05, 0.05, told=TELLING), ("generalizing", "lost")),
     "below a tenth": (of(0.02, -0.05, 0.099), ("generalizing", "lost")),
@@ -77,11 +78,11 @@ def test_copies_settle_it_where_they_are_certain(copies):
 @pytest.mark.parametrize(
     ("share", "images"),
     [
-        ((0.3, -0.3, 0.6), 330),  # twice as narrow takes four times as many; 2.04 times that for four audits in five
+        ((0.3, -0.3, 0.6), 480),  # twice as narrow takes four times as many; 2.04 times that for four audits in five
         ((0.05, -0.05, 0.15), 330),  # to 0 and to a tenth it is as far
         ((0.75, 0.3, 0.9), 270),
         ((0.35, 0.26, 0.45), None),  # final: not more than half
-        ((0.15, 0.05, 0.35), 330),
+        ((0.15, 0.06, 0.35), 330),
         ((0.6, 0.51, 0.7), None),
         ((0.01, -0.01, 0.05), None),
     ],

@@ -43,7 +43,9 @@ def freedom_against_time(rows: Sequence[Mapping[str, Any]], t: float, compared: 
             if rows[0]["empirical"] is not None:
                 _band(left, times, [row["empirical"][other] for row in rows], "--", where, f"empirical score, {where}")
         left.set(ylabel="degrees of freedom", title="degrees of freedom")
-        left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
+        # Between training images the empirical score jumps; its squares would leave no room for the model's.
+        tops = [row[key].high for row in rows for key in ("training", "compared") if row[key] is not None]
+        left.set_ylim(-0.03 * max(tops), 1.5 * max(tops))
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, handlelength=3, loc="outside upper center", ncols=4, fontsize=7.5)
         if compared:
@@ -152,7 +154,7 @@ def closer_images(found: xr.Dataset, rows: Sequence[Mapping[str, Any]], shape: t
             ]
             if "compared" in row:
                 partner = pictures[row["place"] + half]
-                tiles.append(Tile(image(partner), limits, f"held out: dim {row['compared']:.0f}"))
+                tiles.append(Tile(image(partner), limits, f"held out: {row['compared']:.0f}"))
             for kind in ("kept", "lost"):
                 for vector, kappa in zip(at[kind].values, at[f"{kind}_survival"].values, strict=True):
                     there = bool(np.isfinite(vector).all())

@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 _SHOWN = 3
 # Principal axes that span the directions: those with a variance above this share of t, at most this number.
 _SMALL, _AXES = 0.02, 384
+# Share of the largest variance below which a direction is a rounding error.
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,11 @@ def lost_axes(kept: Array, axes: Axes, count: int) -> Array:
     """
     spread = axes.columns * np.sqrt(np.maximum(axes.variances, 0))
     rest = spread - kept.T @ (kept @ spread)
-    vectors, lengths, _ = np.linalg.svd(rest, full_matrices=False)
-    there = lengths > 1e-9 * max(float(np.sqrt(axes.variances.max(initial=0.0))), 1e-300)
-    return np.ascontiguousarray(vectors.T[there][:count])
+    # LAPACK's divide and conquer of `rest` itself does not converge where many of its singular values are rounding errors.
+    squares, inner = np.linalg.eigh(rest.T @ rest)
+    there = squares[::-1][:count] > _TINY * max(float(axes.variances.max(initial=0.0)), np.finfo(float).tiny)
+    vectors = rest @ inner[:, ::-1][:, :count][:, there]
+    return np.ascontiguousarray((vectors / np.linalg.norm(vectors, axis=0)).T)
 
 
 def example(name: str, picture: Array, mean: Array, found: Directions) -> xr.Dataset:

@@ -10,8 +10,8 @@ is stated of the other half (`measure.membership`), so that the choice flatters 
 
     memorizing          samples are copies, or the whole interval of the fraction lost is above a half
     losing dimensions   the whole interval of the fraction lost is above a quarter
-    overfitting         the whole interval of the fraction lost is above 0, or that of the AUC above .55: the model knows its training
-                        images, but has not lost much there
+    overfitting         the whole interval of the fraction lost is above a twentieth, or that of the AUC above .55: the model knows its
+                        training images, but has not lost much there
     generalizing        the whole interval of the fraction lost is below a tenth; and fewer than a tenth of the training images have a
                         smaller error than all but the first 1% of held-out images, by the upper end of an exact interval. The
                         second condition is needed because a mean hides a few memorized images
@@ -29,10 +29,10 @@ from scipy.stats import beta
 
 from geomem.intervals import Interval, Rate
 
-__all__ = ["LEAST_IMAGES", "LITTLE", "MUCH", "SOME", "TELLING", "Evidence", "Judgement", "judged"]
+__all__ = ["BEGUN", "LEAST_IMAGES", "LITTLE", "MUCH", "SOME", "TELLING", "Evidence", "Judgement", "judged"]
 
 # Fewest images of each kind for a decision; thresholds of the fraction lost, and of the AUC; most images that are ever recommended.
-LEAST_IMAGES, MUCH, SOME, LITTLE, TELLING, _MOST = 8, 0.5, 0.25, 0.1, 0.55, 1_000_000
+LEAST_IMAGES, MUCH, SOME, LITTLE, BEGUN, TELLING, _MOST = 8, 0.5, 0.25, 0.1, 0.05, 0.55, 1_000_000
 # Images are planned for a power of 80%: the half-width of the interval, 1.96 standard errors, becomes 1.96 + 0.84.
 _POWER = ((1.96 + 0.84) / 1.96) ** 2
 
@@ -54,7 +54,7 @@ class Evidence:
     @property
     def overfits(self) -> bool:
         """Whether the model is known to know its training images."""
-        return self.share.low > 0 or self.auc.low > TELLING
+        return self.share.low > BEGUN or self.auc.low > TELLING
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def judged(found: Evidence | None, *, copies: str | None, fits: bool, alike: boo
         if found.rate.high >= LITTLE:
             return Judgement("undecided", "rare", _ruling_out(found.rate))
         return Judgement("undecided", "likely") if copies == "likely" else Judgement("generalizing", "lost")
-    return Judgement("undecided", "open", _planned(share, max(share.value, LITTLE - share.value)))
+    return Judgement("undecided", "open", _planned(share, max(share.value - BEGUN, LITTLE - share.value)))
 
 
 def _needed(share: Interval, level: float) -> int | None:

@@ -90,7 +90,7 @@ def _screening(numbers: Numbers, add: Any) -> None:
         add(
             "calibration",
             SCREENING,
-            f"Its error at held-out {unit}s is {ratio:.2f} times its degrees of freedom there; a model that generalizes has 1.",
+            f"Its calibration ratio, error over trace at held-out {unit}s, is {ratio:.2f}; a model that generalizes has 1.",
             ratio,
         )
     agreement = numbers["agreement"]

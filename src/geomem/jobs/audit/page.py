@@ -35,8 +35,8 @@ _HOW = (
     "The verdict is taken at the reference t, the noise level at which most is lost, by the lower end of its interval. One half of the "
     "images chooses it, and everything is stated of the other half.",
     "Memorizing: samples copy training images, or more than half of the degrees of freedom is lost, by the whole 95% interval. Losing "
-    "dimensions: more than a quarter. Overfitting: something is lost, or the error tells training images (AUC above .55), by the whole "
-    "interval. Generalizing: less than a tenth is lost, and a tenth of the images at most are known. Undecided: anything else.",
+    "dimensions: more than a quarter. Overfitting: more than a twentieth, or the error tells training images (AUC above .55), by the "
+    "whole interval. Generalizing: less than a tenth is lost, and a tenth of the images at most are known. Undecided: anything else.",
     "Intervals are 95% over images, not over trainings. The thresholds are conventions, tried on small models whose copies were counted "
     "(docs/audit.md). The degrees of freedom of single images are noisy; trust their mean more than their order.",
 )
@@ -76,7 +76,7 @@ def _levels_table(numbers: Numbers) -> Table:
         Column("lost (%)", "z.0f"),
         Column("empirical score (%)", "z.0f"),
         Column("AUC", ".2f"),
-        Column("error over freedom, held-out", ".2f"),
+        Column("calibration ratio", ".2f"),
     ]
     rows: list[list[Cell]] = []
     for row in numbers["levels"]:
@@ -91,8 +91,9 @@ def _levels_table(numbers: Numbers) -> Table:
     else:
         caption = (
             f"Mean degrees of freedom of the model at training and held-out {unit}s by noise variance, and the share lost; then what perfect "
-            f"memorization (the empirical score) would lose. AUC: how often the training {unit} of a pair has the smaller error. The verdict "
-            f"is taken at t = {numbers['reference_t']:.3g}, on half of the {unit}s; these are all."
+            f"memorization (the empirical score) would lose. AUC: how often the training {unit} of a pair has the smaller error. Calibration "
+            f"ratio: error over trace at held-out {unit}s, 1 for a model that generalizes. The verdict is taken at t = "
+            f"{numbers['reference_t']:.3g}, on half of the {unit}s; these are all."
         )
     return Table("levels", columns, rows, caption)
 

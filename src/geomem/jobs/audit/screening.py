@@ -1,8 +1,8 @@
 """The screening of an audit: every training image beside held-out images, by one evaluation a draw, as far as the budget goes."""
 
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -24,6 +24,8 @@ __all__ = ["EMPIRICAL_SCREENED", "SCREENED", "Screening"]
 SCREENED = "screened"
 # Seconds that a part takes, at most about, and images of a set in it.
 _PART_SECONDS, _STEP, _FEWEST = 20.0, 256, 8
+# Mirrored pairs of draws, at most: beyond, images differ more than draws do.
+_PAIRS = 4
 # What stands for images that are not there.
 _MISSING = {"error": np.nan, "freedom": np.nan, "squares": np.nan, "row": np.nan, "nearest": np.nan, "label": ""}
 # Images of a set at which the empirical score is screened too.
@@ -37,7 +39,8 @@ class Screening:
         self.work = work
 
     def planned(self, seconds: float, seconds_each: float) -> dict[str, int]:
-        """How many images of a set some seconds allow, how many a part, and the evaluations, where one takes `seconds_each`.
+        """How many images of a set some seconds allow, how many pairs of draws each, how many a part, and the evaluations, where one
+        takes `seconds_each`. More images come before more draws.
 
         The numbers are saved with the cost, so a resumed run screens the same images.
         """
@@ -46,16 +49,21 @@ class Screening:
         allowed = seconds / max(seconds_each, 1e-9) / each
         # Where one set is small, the other gets what it leaves.
         count = min(sizes[-1], max(_FEWEST, int(max(allowed / len(sizes), allowed - sum(sizes[:-1])))))
+        images = sum(min(count, size) for size in sizes)
+        pairs = int(np.clip(allowed / images, 1, _PAIRS))
         # Whole batches, so that their bits do not depend on the speed of the machine.
-        batch = max(1, self.work.batch // 2)
-        step = batch * max(1, int(min(_STEP, _PART_SECONDS / max(seconds_each, 1e-9) / each / 2)) // batch)
-        evaluations = each * sum(min(count, size) for size in sizes)
-        return {"screened": count, "screened_step": step, "screened_evaluations": evaluations}
+        batch = max(1, self.work.batch // (2 * pairs))
+        step = batch * max(1, int(min(_STEP, _PART_SECONDS / max(seconds_each, 1e-9) / each / 2 / pairs)) // batch)
+        return {
+            "screened": count,
+            "screened_pairs": pairs,
+            "screened_step": step,
+            "screened_evaluations": pairs * each * images,
+        }
 
     def parts(self) -> Sequence[Part]:
         """Some places of every set a part."""
-        plan = self.work.run.load("cost").attrs
-        count, step = int(plan["screened"]), int(plan["screened_step"])
+        count, step = int(self._plan["screened"]), int(self._plan["screened_step"])
         what = f"screening images, about {duration(self.work.seconds(SCREENED))}"
         return [
             Part(
@@ -66,6 +74,10 @@ class Screening:
             )
             for first in range(0, count, step)
         ]
+
+    @cached_property
+    def _plan(self) -> dict[str, Any]:
+        return dict(self.work.run.load("cost").attrs)
 
     @property
     def rows(self) -> dict[str, NDArray[np.int64]]:
@@ -100,6 +112,7 @@ class Screening:
                 work.model.score if score == MODEL else work.empirical,
                 some,
                 work.screening_times,
+                pairs=int(self._plan["screened_pairs"]),
                 first=places.start,
                 seed=work.request.seed,
                 batch_size=work.batch if score == MODEL else 4096,
