@@ -48,7 +48,7 @@ def test_figures_are_drawn_from_any_record(arrays: xr.Dataset) -> None:
         figures.spectra_figure(arrays, "note"),
         figures.copies_figure([row for row in table if row["t"] == t], t, "note"),
         figures.kink_figure(arrays, "note"),
-        figures.image_figure({"one": arrays}, {"one": table}, {"one": t}, "note"),
+        figures.image_figure({"one": arrays}, {"one": table}, {"one": t}, {"one": READING}, "note"),
     ):
         drawn(figure)
 

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from geomem.data import load
-from geomem.jobs.sweep.measure import measured
+from geomem.jobs.sweep.measure import NOISY, measured
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.jobs.sweep.settings import SweepSettings, settings_for
 from geomem.manifolds import random_rotation
@@ -68,6 +68,34 @@ def test_dimensions_of_a_linear_manifold_are_its_closed_forms(exact: xr.Dataset)
     # At t = 0.01 both gap rules see the eight directions that the manifold does not have.
     for name in ("largest_gap", "second_difference"):
         assert dimension.sel(t=0.01, reading=name).sel(set="held-out").values.tolist() == [8, 8, 8]
+
+
+def test_leading_survivals_at_noisy_points_are_counted_for_both_scores(exact: xr.Dataset) -> None:
+    counts = exact["dimension"].sel(reading=NOISY)
+    for t in (0.01, 0.3, 2.0):
+        at = counts.sel(score="network", t=t)
+        assert int(at.notnull().sum()) == 2 + 3
+        assert np.unique(at.values[at.notnull().values]).tolist() == [np.sum(VARIANCES.numpy() > t)]
+    # Two images: at little noise one holds all weight, at much noise one direction is left between them at most.
+    empirical = counts.sel(score="empirical")
+    assert np.nanmax(empirical.sel(t=0.01, set="training")) == 0
+    assert set(np.unique(empirical.values[empirical.notnull().values])) <= {0.0, 1.0}
+
+
+def test_screened_images_of_the_ideal_denoiser_have_its_degrees_of_freedom(gaussian: GaussianScore) -> None:
+    generator = torch.Generator().manual_seed(5)
+    drawn = torch.randn(900, DIM, generator=generator, dtype=torch.float64) * VARIANCES.sqrt() @ gaussian.basis.T
+    law = drawn.reshape(-1, *SHAPE).float()
+    seen = measured(model(gaussian), law[:300], law[300:], settings(), seed=0)
+    assert dict(seen["squares"].sizes) == {"set": 2, "image": 500, "t": 3}
+    assert int(seen["squares"].sel(set="training", t=0.3).notnull().sum()) == 300
+    for t in (0.01, 0.3, 2.0):
+        survival = VARIANCES.numpy() / (VARIANCES.numpy() + t)
+        truth = {"error": survival.sum(), "freedom": survival.sum(), "squares": np.square(survival).sum()}
+        for name, value in truth.items():
+            values = seen[name].sel(t=t).values
+            values = values[np.isfinite(values)]
+            assert abs(values.mean() - value) < 4 * values.std() / math.sqrt(values.size), (name, t)
 
 
 def test_the_constants_of_alg_3_are_the_sweep_s(gaussian: GaussianScore) -> None:
@@ -160,7 +188,7 @@ def test_times_are_brought_into_the_model_s_reach(gaussian: GaussianScore) -> No
 
 
 def test_every_reading_of_the_registry_is_recorded(exact: xr.Dataset) -> None:
-    assert exact["reading"].values.tolist() == [*READINGS, "flipd"]
+    assert exact["reading"].values.tolist() == [*READINGS, "flipd", NOISY]
     assert set(exact["pull"].dims) == {"score", "set", "point", "t"}
     # A training point at small t holds all weight of the empirical score.
     active = exact["effective_samples"].sel(score="empirical", set="training", t=0.01, point=[0, 1])

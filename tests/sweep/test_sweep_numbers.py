@@ -5,7 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from geomem.jobs.sweep.numbers import blind_times, copies, copying, dimension, gap, reference_time, rows
+from geomem.intervals import quotient
+from geomem.jobs.sweep.numbers import (
+    blind_times,
+    copies,
+    copying,
+    dimension,
+    gap,
+    reference_time,
+    rows,
+    screened,
+    values_of,
+)
 from geomem.jobs.sweep.sections import short_table, size_table
 from geomem.page import cell_text
 from sweep.records import NEAR, made
@@ -95,6 +106,28 @@ def test_the_gap_is_of_held_out_images_with_welch_s_interval() -> None:
     arrays["dimension"].loc[{"set": "training", "size": 64, "seed": 1}] = np.nan
     arrays["dimension"].loc[{"set": "training", "size": 64, "point": 0}] = np.nan
     assert gap(arrays, 64, 0.1) is None
+
+
+def test_screened_images_say_what_is_lost_over_all_trainings() -> None:
+    arrays = made()
+    assert screened(arrays, 64, 0.1) is None
+    axes, shape = ("size", "seed", "set", "image", "t"), (3, 2, 2, 5, 3)
+    rng = np.random.default_rng(0)
+    values = np.array([3.0, 12.0])[:, None, None] + rng.normal(size=shape)
+    values[:, :, 0, 3:] = np.nan  # fewer training images
+    more = arrays.assign(squares=(axes, values), error=(axes, 2 * values), freedom=(axes, values))
+    found = screened(more, 64, 0.1)
+    known, other = values[1, :, 0, :3, 1].ravel(), values[1, :, 1, :, 1].ravel()
+    kept = quotient(known, other)
+    assert (found["lost"].value, found["lost"].low) == pytest.approx((1 - kept.value, 1 - kept.high))
+    assert found["training"].value == pytest.approx(known.mean())
+    assert found["auc"].value == 1
+    assert found["calibration"].value == pytest.approx(2)
+    at = [row for row in rows(more) if row["t"] == 0.1]
+    table = size_table(at, 0.1)
+    assert [column.title for column in table.columns][1:4] == ["lost (%)", "AUC", "calibration ratio"]
+    assert table.rows[1][1].value == pytest.approx(100 * found["lost"].value)
+    np.testing.assert_array_equal(values_of(more, 64, 0.1, "held-out", "network", "squares"), other)
 
 
 def test_copying_is_told_from_chance_or_not() -> None:

@@ -94,7 +94,11 @@ def kink_figure(arrays: xr.Dataset, note: str) -> Figure:
 
 
 def image_figure(
-    records: Mapping[str, xr.Dataset], tables: Mapping[str, Sequence[_Row]], times: Mapping[str, float], note: str
+    records: Mapping[str, xr.Dataset],
+    tables: Mapping[str, Sequence[_Row]],
+    times: Mapping[str, float],
+    readings: Mapping[str, str],
+    note: str,
 ) -> Figure:
     """Figs. 6 and 7, a row for each data set: spectra, resolved dimension, Alg. 3's dimension, and its second differences.
 
@@ -102,6 +106,7 @@ def image_figure(
         records: The joined record of each sweep.
         tables: Its rows, see `sweep.numbers.rows`.
         times: Its reference t.
+        readings: Its reading of the resolved dimension.
         note: Small print.
     """
     with style():
@@ -109,12 +114,13 @@ def image_figure(
         grid = figure.subplots(len(records), 5, squeeze=False)
         for line, (name, arrays) in zip(grid, records.items(), strict=True):
             rows, smallest, middle = tables[name], float(arrays["t"].values[0]), times[name]
+            reading = readings[name]
             for axis, t in zip(line[:2], (smallest, middle), strict=True):
                 bar = _spectra(axis, arrays, t)
                 axis.set_title(f"spectra, t = {t:.2g}")
             line[0].set_ylabel(f"{name}\nt × singular value")
             figure.colorbar(bar, ax=line[1], label="N")
-            _dimension(line[2], [row for row in rows if row["t"] == middle], "resolved")
+            _dimension(line[2], [row for row in rows if row["t"] == middle], reading)
             line[2].set(title=f"resolved dimension, t = {middle:.2g}")
             _dimension(line[3], [row for row in rows if row["t"] == smallest], "second_difference", scores=("network",))
             line[3].set(title=f"Alg. 3, t = {smallest:.2g}")

@@ -7,7 +7,7 @@ import xarray as xr
 
 from geomem.intervals import Interval, difference
 from geomem.jobs.sweep.cells import current
-from geomem.jobs.sweep.numbers import blind_times, copies, dimension, reference_time, values_of
+from geomem.jobs.sweep.numbers import blind_times, copies, dimension, reading_of, reference_time, values_of
 from geomem.measure.observe import SETS
 from geomem.paper.verdict import Claim, Evidence, Runs, Table, graded
 
@@ -31,10 +31,16 @@ def _listed(runs: Runs) -> str:
 
 
 def _readings(arrays: xr.Dataset) -> tuple[tuple[str, str, float], ...]:
-    """The two readings that claims rest on: ours at the middle t, and the paper's at the smallest."""
+    """The readings that claims rest on: ours at the middle t, and the paper's at the smallest.
+
+    Where images were screened, also degrees of freedom at the second smallest t: at the smallest, noise is too weak for a network.
+    """
+    smallest, second = (float(t) for t in arrays["t"].values[:2])
+    screened = (("degrees of freedom", "squares", second),) if "squares" in arrays else ()
     return (
-        ("resolved", "resolved", reference_time(arrays)),
-        ("Alg. 3", "second_difference", float(arrays["t"].values[0])),
+        ("resolved", reading_of(arrays), reference_time(arrays)),
+        *screened,
+        ("Alg. 3", "second_difference", smallest),
     )
 
 
@@ -201,7 +207,7 @@ def _alike(runs: Runs) -> Evidence:
         sizes = arrays["size"].values.tolist()
         by_words: dict[str, list[str]] = {"alike": [], "different": [], "not decided": []}
         for n in sizes:
-            a, b = (values_of(arrays, n, t, where, "network", "resolved") for where in reversed(SETS))
+            a, b = (values_of(arrays, n, t, where, "network", reading_of(arrays)) for where in reversed(SETS))
             a, b = a[np.isfinite(a)], b[np.isfinite(b)]
             if min(a.size, b.size) < _FEW:
                 continue

@@ -9,7 +9,7 @@ import xarray as xr
 from geomem.findings.finding import Finding, Findings
 from geomem.intervals import Interval
 from geomem.jobs.sweep.measure import NETWORK
-from geomem.jobs.sweep.numbers import READING, blind_times, reference_time, values_of
+from geomem.jobs.sweep.numbers import blind_times, reading_of, reference_time, values_of
 from geomem.measure.observe import SETS, TRAINING
 from geomem.page import Box
 
@@ -24,7 +24,7 @@ _Row = Mapping[str, Any]
 def findings(arrays: xr.Dataset, rows: Sequence[_Row]) -> Findings:
     """Sentences with their numbers, most important first.
 
-    Keys: "gap", "copies.last" where samples are copies, "copies.unclear" where too few were compared, "copies.none" where there are
+    Keys: "lost" where images were screened, "gap", "copies.last" where samples are copies, "copies.unclear" where too few were compared, "copies.none" where there are
     no more copies than by chance; "dimension.first", "dimension.last"; "blind" where models leave weak noise alone; "alg3".
     """
     t, d = reference_time(arrays), arrays.sizes["direction"]
@@ -33,10 +33,19 @@ def findings(arrays: xr.Dataset, rows: Sequence[_Row]) -> Findings:
     found = Findings()
     for finding in _copied(at):
         found.add(finding)
+    lost = [row for row in at if row["screened"] is not None and row["screened"]["lost"] is not None]
+    if lost:
+        worst = max(lost, key=lambda row: row["screened"]["lost"].low)
+        share = worst["screened"]["lost"]
+        text = (
+            f"At N = {worst['size']:,}, models have lost {100 * share.value:z.0f}% [{100 * share.low:z.0f}, {100 * share.high:z.0f}] of their "
+            f"degrees of freedom at training images (t = {t:.3g}), the most of all sizes."
+        )
+        found.add(Finding("lost", DIMENSIONS, text, share))
     if last["gap"] is not None:
         found.add(Finding("gap", DIMENSIONS, _gap(last), last["gap"]))
     for key, row in (("first", first), ("last", last)) if first is not last else (("last", last),):
-        resolved = row["dimension"][READING][NETWORK][TRAINING]
+        resolved = row["dimension"][reading_of(arrays)][NETWORK][TRAINING]
         text = f"At N = {row['size']:,}, models resolve {_said(resolved)} of {d} dimensions at their training images (t = {t:.3g})."
         found.add(Finding(f"dimension.{key}", DIMENSIONS, text, resolved))
     blind = blind_times(arrays)

@@ -10,7 +10,7 @@ from geomem.findings.plain import plain
 from geomem.jobs.job import Job, Report, Stage
 from geomem.jobs.sweep.cells import Sweep, joined, open_sweep, sweep_stage
 from geomem.jobs.sweep.findings import findings
-from geomem.jobs.sweep.numbers import reference_time, rows
+from geomem.jobs.sweep.numbers import reading_of, reference_time, rows
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.jobs.sweep.sections import page, short_table
 from geomem.jobs.sweep.settings import SweepSettings, cell_name
@@ -61,4 +61,4 @@ class SweepJob(Job[SweepRequest, Sweep]):
         made = page(arrays, table, found, missing, f"geomem {where['geomem']} sweep{commit}, seeds {seeds}")
         summary = {"t": t, "missing": missing, "findings": found.plain(), "rows": plain(table)}
         at = [row for row in table if row["t"] == t]
-        return Report(made.box.verdict, summary, page=made, table=short_table(at))
+        return Report(made.box.verdict, summary, page=made, table=short_table(at, reading_of(arrays)))

@@ -1,5 +1,6 @@
-"""What is measured of a trained cell: spectra at training and held-out images, their readings, and copies among its samples."""
+"""What is measured of a trained cell: screened images, leading survivals at few, whole spectra, and copies among its samples."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,18 +11,27 @@ from torch import Tensor
 from geomem.jobs.sweep.settings import SweepSettings
 from geomem.measure.copies import neighbour_distances
 from geomem.measure.observe import HELD_OUT, TRAINING, Source, observe
+from geomem.measure.screening import STATISTICS, screen
 from geomem.models import Model, drawn
-from geomem.scores import EmpiricalScore
+from geomem.scores import EmpiricalScore, Score
+from geomem.scores.network import dtype_of
+from geomem.seeds import derived_generator
+from geomem.spectra import leading
 from geomem.spectra.cost import MEMORY, batch_within
 from geomem.spectra.dimension import readings_for
 
-__all__ = ["EMPIRICAL", "NETWORK", "SCORES", "measured"]
+__all__ = ["EMPIRICAL", "NETWORK", "NOISY", "SCORES", "measured"]
+
+# The reading of leading survivals at images plus noise; those of whole spectra are read around the clean image.
+NOISY = "resolved_noisy"
+# Most images of a set that are screened, and mirrored pairs of draws.
+_SCREENED, _PAIRS = 500, 2
 
 NETWORK, EMPIRICAL = SCORES = ("network", "empirical")
 # Draws of noise behind a denoising error.
 _NOISE = 8
-# Share of the time that spectra take; the rest draws samples.
-_SPECTRA = 0.9
+# Shares of the time that whole spectra take, and then leading survivals and screening; the rest draws samples.
+_SPECTRA, _TIERS = 0.7, 0.9
 
 
 def measured(
@@ -44,8 +54,9 @@ def measured(
         tell: Called with the share that is done.
 
     Returns:
-        Over (score, set, point, t) what `measure.observe` records of points: `dimension` by reading, `pull`,
-        `effective_samples`; over (score, set, t, direction) `scaled_value` (t times the singular values, mean over points);
+        Over (score, set, point, t) what `measure.observe` records of points: `dimension` by reading, with `NOISY` that of leading
+        survivals at noisy points, `pull`, `effective_samples`; over (set, image, t) `error`, `freedom` and `squares` of the network,
+        see `measure.screening`; over (score, set, t, direction) `scaled_value` (t times the singular values, mean over points);
         over (t, direction) `example`, those of the network at the first training image; over (set, point, t) `denoising`
         of the network; over (sample, neighbour) `sample_distance`, over (control, neighbour) `control_distance`: of samples,
         and of held-out images, to the two nearest training images.
@@ -62,11 +73,58 @@ def measured(
     )
     scaled = found["singular_value"] * found["t"]
     out = found[["dimension", "pull", "effective_samples"]]
+    sets = {TRAINING: training, HELD_OUT: held_out}
+    some = {name: images[: settings.points] for name, images in sets.items()}
+    noisy = [
+        _noisy(score, some, times.tolist(), seed).expand_dims({"score": [name], "reading": [NOISY]})
+        for name, score in ((NETWORK, model.score), (EMPIRICAL, EmpiricalScore(training)))
+    ]
+    more = xr.concat(noisy, "score").reindex_like(out["point"])
+    out = out.drop_dims("reading").assign(dimension=xr.concat([out["dimension"], more], "reading"))
+    out = out.merge(_screened(model, sets, times.tolist(), seed))
+    tell(_TIERS)
     out["scaled_value"] = scaled.mean("point").astype(np.float32).assign_attrs(units="1")
     example = scaled.sel(score=NETWORK, set=TRAINING, point=0, drop=True)
     out["example"] = example.astype(np.float32).assign_attrs(units="1")
     out["denoising"] = found["denoising"].sel(score=NETWORK, drop=True).transpose("set", "point", "t")
     return out.merge(_copies(model, training, held_out, settings, seed))
+
+
+def _noisy(score: Score, sets: dict[str, Tensor], times: list[float], seed: int) -> xr.DataArray:
+    """Number of survivals above 1/2 at images plus noise, over (set, point, t), NaN where a set has fewer images than the other.
+
+    The two sets share their noise.
+    """
+    out = np.full((len(sets), max(map(len, sets.values())), len(times)), np.nan)
+    for i, images in enumerate(sets.values()):
+        noise = torch.stack(
+            [torch.randn(images.shape[1:], generator=derived_generator(seed, "noisy", k)) for k in range(len(images))]
+        )
+        for j, t in enumerate(times):
+            x = (images + math.sqrt(t) * noise).to(dtype_of(score))
+            out[i, : len(images), j] = leading(score, x, t, seed=seed).count.numpy()
+    coords = {"set": list(sets), "point": np.arange(out.shape[1]), "t": times}
+    return xr.DataArray(out, dims=("set", "point", "t"), coords=coords)
+
+
+def _screened(model: Model, sets: dict[str, Tensor], times: list[float], seed: int) -> xr.Dataset:
+    """What screening measures of the network at images of both sets, over (set, image, t), NaN where a set has fewer."""
+    batch = batch_within(model.score, MEMORY, dtype=model.dtype, device=model.device)
+    found = [
+        screen(
+            model.score,
+            images[:_SCREENED],
+            times,
+            pairs=_PAIRS,
+            seed=seed,
+            batch_size=min(batch, 64),
+            device=model.device,
+        )[list(STATISTICS)]
+        .rename(point="image")
+        .expand_dims({"set": [name]})
+        for name, images in sets.items()
+    ]
+    return xr.concat(found, "set", join="outer").drop_attrs(deep=False)
 
 
 def _copies(model: Model, training: Tensor, held_out: Tensor, settings: SweepSettings, seed: int) -> xr.Dataset:

@@ -12,7 +12,7 @@ from geomem.findings.readings import readings_table
 from geomem.intervals import Interval
 from geomem.jobs.sweep.findings import ALG3, COPIES, DIMENSIONS, box
 from geomem.jobs.sweep.measure import EMPIRICAL, NETWORK
-from geomem.jobs.sweep.numbers import READING, reference_time
+from geomem.jobs.sweep.numbers import READING, reading_of, reference_time
 from geomem.measure.observe import HELD_OUT, TRAINING
 from geomem.page import Cell, Column, Page, Picture, Section, Table
 
@@ -42,6 +42,7 @@ def page(arrays: xr.Dataset, rows: Sequence[_Row], found: Findings, missing: int
         box(arrays, at, missing),
         short,
         [
+            _screening(rows),
             _dimensions(arrays, rows, found, note),
             _copies(at, t, found, note),
             _readings(arrays),
@@ -49,10 +50,10 @@ def page(arrays: xr.Dataset, rows: Sequence[_Row], found: Findings, missing: int
             _trainings(at, arrays["seed"].values.tolist(), t),
             Section("How to read this page", _READING),
         ],
-        table=size_table(at, t),
+        table=size_table(at, t, reading_of(arrays)),
         picture=Picture(
             "dimension",
-            figures.dimension_figure(rows, READING, note),
+            figures.dimension_figure(rows, reading_of(arrays), note),
             f"Directions with survival above ½ against N at {arrays.sizes['t']} noise variances t, mean over images with 95% bands. Solid: the "
             "networks; dotted: the empirical score of the same training images.",
             "Resolved dimension against the number of training images at each t.",
@@ -61,13 +62,13 @@ def page(arrays: xr.Dataset, rows: Sequence[_Row], found: Findings, missing: int
     )
 
 
-def short_table(at: Sequence[_Row]) -> Table:
+def short_table(at: Sequence[_Row], reading: str = READING) -> Table:
     """Dimensions and copies by N, as a terminal has room for them."""
     columns = [Column("N", ",d"), Column("training"), Column("held-out"), Column("copies")]
-    return Table("sizes", columns, [[row["size"], *_dimensions_of(row, NETWORK), row["copies"]] for row in at])
+    return Table("sizes", columns, [[row["size"], *_dimensions_of(row, NETWORK, reading), row["copies"]] for row in at])
 
 
-def size_table(at: Sequence[_Row], t: float) -> Table:
+def size_table(at: Sequence[_Row], t: float, reading: str = READING) -> Table:
     """All that the reference t says of each N."""
     columns = [
         Column("N", ",d"),
@@ -81,8 +82,8 @@ def size_table(at: Sequence[_Row], t: float) -> Table:
     cells: list[list[Cell]] = [
         [
             row["size"],
-            *_dimensions_of(row, NETWORK),
-            _known(row["dimension"][READING][EMPIRICAL][HELD_OUT]),
+            *_dimensions_of(row, NETWORK, reading),
+            _known(row["dimension"][reading][EMPIRICAL][HELD_OUT]),
             row["copies"],
             row["control"],
             row["loss"],
@@ -90,11 +91,42 @@ def size_table(at: Sequence[_Row], t: float) -> Table:
         for row in at
     ]
     caption = f"Resolved dimension at t = {t:.3g}, and copies, by number of training images N; 95% intervals."
+    if any(row["screened"] is not None for row in at):
+        columns[1:1] = [Column("lost (%)", "z.0f"), Column("AUC", ".2f"), Column("calibration ratio", ".2f")]
+        cells = [[line[0], *_screened(row), *line[1:]] for line, row in zip(cells, at, strict=True)]
+        caption += " Lost: share of the degrees of freedom at held-out images that training images lack."
     return Table("sizes", columns, cells, caption)
 
 
-def _dimensions_of(row: _Row, score: str) -> list[Cell]:
-    return [_known(row["dimension"][READING][score][where]) for where in (TRAINING, HELD_OUT)]
+def _screened(row: _Row) -> list[Cell]:
+    """Share lost in percent, AUC and calibration ratio."""
+    found = row["screened"] or {"lost": None, "auc": None, "calibration": None}
+    lost = found["lost"]
+    if lost is not None:
+        fine = lost.low > float("-inf")
+        lost = Interval(100 * lost.value, 100 * lost.low, 100 * lost.high, lost.n) if fine else None
+    return [lost, found["auc"], found["calibration"]]
+
+
+def _screening(rows: Sequence[_Row]) -> Section:
+    """Screened images by N and t."""
+    if all(row["screened"] is None for row in rows):
+        return Section("Every image screened")
+    columns = [Column("N", ",d"), Column("t", ".3g"), Column("degrees of freedom, training"), Column("held-out")]
+    columns += [Column("lost (%)", "z.0f"), Column("AUC", ".2f"), Column("calibration ratio", ".2f")]
+    cells: list[list[Cell]] = []
+    for row in rows:
+        found = row["screened"] or {"training": None, "held_out": None}
+        cells.append([row["size"], row["t"], found["training"], found["held_out"], *_screened(row)])
+    caption = (
+        "Degrees of freedom of the networks, the share lost at training images, how often the denoising error tells a training image from a "
+        "held-out one, and error over trace at held-out images, which is 1 for a model that generalizes."
+    )
+    return Section("Every image screened", tables=[Table("screening", columns, cells, caption, shown=_SHOWN)])
+
+
+def _dimensions_of(row: _Row, score: str, reading: str) -> list[Cell]:
+    return [_known(row["dimension"][reading][score][where]) for where in (TRAINING, HELD_OUT)]
 
 
 def _known(found: Interval) -> Cell:
@@ -120,8 +152,15 @@ def _dimensions(arrays: xr.Dataset, rows: Sequence[_Row], found: Findings, note:
         *(Column("N", ",d"), Column("t", ".3g"), Column("network, training"), Column("network, held-out")),
         *(Column("held-out less training"), Column("empirical, training"), Column("empirical, held-out")),
     ]
+    reading = reading_of(arrays)
     cells: list[list[Cell]] = [
-        [row["size"], row["t"], *_dimensions_of(row, NETWORK), row["gap"], *_dimensions_of(row, EMPIRICAL)]
+        [
+            row["size"],
+            row["t"],
+            *_dimensions_of(row, NETWORK, reading),
+            row["gap"],
+            *_dimensions_of(row, EMPIRICAL, reading),
+        ]
         for row in rows
     ]
     table = Table("dimensions", columns, cells, "Resolved dimension by N and t.", shown=_SHOWN)
