@@ -11,7 +11,7 @@ from geomem.intervals import Interval
 from geomem.jobs.audit.numbers import numbers_of, spent
 from geomem.jobs.audit.words import box_of
 from geomem.records import Run
-from geomem.scores import GaussianScore
+from geomem.scores import EmpiricalScore, GaussianScore
 
 NAMES = ["duplicates", "points", "cost", "screened", "chosen", "closer"]
 
@@ -55,6 +55,22 @@ def test_the_score_of_the_population_is_generalizing(audited, modes):
     assert "of its degrees of freedom are lost" in found["title"]
     assert found["calibration"]["held_out"]["low"] < 1.05
     assert not found["overfits"]
+
+
+def test_a_model_of_other_images_loses_nothing_and_its_pairs_have_no_bias(audited, folder):
+    """The empirical score of a third set of images: its dimension differs from place to place, but not between the two sets."""
+    other = EmpiricalScore(torch.from_numpy(population(7, 200)).double())
+    shares, values = [], []
+    for seed in range(6):
+        found, _ = audited(other, times=(0.3, 1.0), points=60, seed=seed)
+        lost = found["closer"]["lost"]["dimensions"]
+        shares.append(lost["value"])
+        values.append((lost["high"] - lost["low"]) / 4)
+        assert found["membership"]["auc"]["low"] < 0.55
+        assert found["lost"]["fraction"]["low"] < 0.05
+    assert found["closer"]["pairs"] == 30
+    assert np.std(shares) > 0
+    assert abs(np.mean(shares)) < 4 * np.mean(values) / np.sqrt(len(shares))
 
 
 def test_the_exact_score_of_a_gaussian_is_no_better_than_a_linear_filter(audited):
