@@ -131,6 +131,16 @@ def test_held_out_images_of_another_kind_decide_nothing(factor, empirical, folde
     assert "50% if alike" in found["findings"]["kinds"]["text"]
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_where_no_image_can_be_looked_at_closely_the_verdict_is_given_all_the_same(empirical, audited, held_out):
+    found, out = audited(empirical, budget=1e-7, held_out=held_out)
+    assert found["closer"]["images"] == []
+    assert found["closer"]["lost"] is None
+    assert "Raise --budget" in found["findings"]["closer.none"]["text"]
+    assert record(out, "closer").sizes["point"] == 0
+    assert found["screening"]["training"] >= 8
+
+
 # --- held-out images alone ---
 
 

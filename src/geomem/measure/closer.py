@@ -17,7 +17,7 @@ from geomem.seeds import derived_generator
 from geomem.spectra import leading
 from geomem.spectra.products import products
 
-__all__ = ["expected_evaluations", "look"]
+__all__ = ["expected_evaluations", "expected_memory", "look"]
 
 # Survivals that are recorded, and directions of each kind.
 _RANKS, _SHOWN = 64, 3
@@ -26,6 +26,12 @@ _RANKS, _SHOWN = 64, 3
 def expected_evaluations(survivals: float, dim: int) -> float:
     """About how many evaluations a point with so many survivals takes: 6 for each and 60, or a complete basis."""
     return min(6 * survivals + 60, 1.2 * dim) + _SHOWN + 3
+
+
+def expected_memory(survivals: float, dim: int) -> float:
+    """About how many bytes the basis of such a point takes, with its images under the Jacobian and their products."""
+    columns = 4 * survivals + 60
+    return 24.0 * dim * (dim if 3 * columns > dim else columns)
 
 
 def look(

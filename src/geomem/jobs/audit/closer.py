@@ -16,7 +16,7 @@ from geomem.jobs.audit.screened import Screened, screening_numbers
 from geomem.jobs.audit.screening import SCREENED
 from geomem.jobs.job import Part, Tell
 from geomem.jobs.progress import duration
-from geomem.measure.closer import expected_evaluations, look
+from geomem.measure.closer import expected_evaluations, expected_memory, look
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 from geomem.scores.distances import nearest
 from geomem.seeds import derived_seed
@@ -58,8 +58,9 @@ class Closer:
         return self.work.run.load(CHOSEN)
 
     def chosen(self) -> xr.Dataset:
-        """Which images are looked at, at which noise variance: as many pairs as the budget allows, a noise level further up where it
-        allows too few.
+        """Which images are looked at, at which noise variance.
+
+        As many pairs as the budget allows, a noise level further up where it allows too few, and none where it allows none at all.
         """
         work, screened = self.work, self._screened
         cost = work.run.load("cost")
@@ -67,11 +68,11 @@ class Closer:
         dim, sets = math.prod(work.model.shape), sum(len(screened.values(name)["error"]) > 0 for name in SETS)
         for i in range(reference_level(screened, seed=work.request.seed), len(screened.times)):
             alive = max(float(np.mean(v)) for name in SETS if len(v := screened.values(name)["squares"][:, i]))
-            evaluations = expected_evaluations(alive, dim)
-            pairs = int(seconds / (sets * evaluations * each))
+            evaluations, basis = expected_evaluations(alive, dim), expected_memory(alive, dim)
+            pairs = int(seconds / (sets * evaluations * each)) if basis < work.memory else 0
             if pairs >= _FEWEST:
                 break
-        pairs = int(np.clip(pairs, _FEWEST, max(1, work.request.points)))
+        pairs = min(pairs, work.request.points)
         rows, why, draw = self._rows(pairs, i)
         names = list(rows)
         labels = [work.source(name).label(int(row)) for name in names for row in rows[name]]
@@ -84,7 +85,7 @@ class Closer:
                 "why": ("point", np.array(why * len(names), dtype=object), {"long_name": "why it was chosen"}),
                 "draw": ("point", np.array(draw * len(names)), {"long_name": "draw of noise, shared within a pair"}),
             },
-            attrs={"t": screened.times[i], "seconds": count * evaluations * each},
+            attrs={"t": screened.times[i], "seconds": count * evaluations * each, "basis": basis},
         )
 
     def _rows(self, pairs: int, i: int) -> tuple[dict[str, NDArray[np.int64]], list[str], list[int]]:
@@ -95,6 +96,8 @@ class Closer:
             name = TRAINING if len(screened.values(TRAINING)["error"]) else HELD_OUT
             some = rng.permutation(screened.rows(name)[0])[:pairs]
             return {name: some}, [RANDOM] * len(some), list(range(len(some)))
+        if not pairs:
+            return {name: np.empty(0, dtype=np.int64) for name in SETS}, [], []
         training, held_out = (screened.rows(name)[0] for name in SETS)
         order = np.argsort(screened.values(TRAINING)["error"][:, i], kind="stable")
         pairs = min(pairs, len(training), len(held_out))
@@ -131,13 +134,19 @@ class Closer:
             for first in range(0, count, step)
         ]
 
+    def joined(self, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+        """The parts as one record; without points where there were none to look at."""
+        none = xr.Dataset({name: ("point", np.empty(0)) for name in ("dimension", "evaluations")})
+        return xr.concat(parts, "point") if parts else none
+
     def seconds(self) -> float:
         """Estimated seconds."""
         return float(self._plan.attrs["seconds"])
 
     @property
     def _together(self) -> int:
-        each = _GRAPH * max(1.0, float(self.work.run.load("cost").attrs["memory_each"]))
+        graph = _GRAPH * max(1.0, float(self.work.run.load("cost").attrs["memory_each"]))
+        each = graph + float(self._plan.attrs["basis"])
         return int(np.clip(self.work.memory / each, 1, _TOGETHER))
 
     def _part(self, places: slice, tell: Tell) -> xr.Dataset:

@@ -137,6 +137,10 @@ def _denoising(numbers: Numbers, add: Any) -> None:
 def _closer(numbers: Numbers, add: Any) -> None:
     unit, closer = numbers["unit"], numbers["closer"]
     t, loss = f"noise variance {closer['t']:.3g}", closer["lost"]
+    if not closer["images"]:
+        text = f"No {unit} was looked at closely: the time, or the memory, did not suffice. Raise --budget or --memory."
+        add("closer.none", CLOSER, text)
+        return
     if loss is None:
         values = [row["dimension"] for row in closer["images"]]
         add(

@@ -97,7 +97,7 @@ class AuditJob(Job[AuditRequest, Inputs]):
             Stage.single("cost", "measuring the cost", work.cost, share=0.01),
             Stage(SCREENED, screening.parts, joined, 0.4, partial(work.seconds, SCREENED), notice=work.notice),
             Stage.single(CHOSEN, "choosing images for a closer look", closer.chosen, share=0.01),
-            Stage(CLOSER, closer.parts, joined, 0.3, closer.seconds),
+            Stage(CLOSER, closer.parts, closer.joined, 0.3, closer.seconds),
         ]
         if request.drawn:
             stages.append(Stage(_DRAWN, work.draws, _samples, 0.2, partial(work.seconds, _DRAWN)))

@@ -180,7 +180,7 @@ def _closer(records: Mapping[str, xr.Dataset], numbers: Numbers, findings: Findi
     unit, closer, shape = numbers["unit"], numbers["closer"], tuple(numbers["model"]["shape"])
     paired = bool(closer["pairs"])
     pictures = []
-    if image_shape(shape) is not None:
+    if image_shape(shape) is not None and closer["images"]:
         partner = f", its held-out {unit}" if paired else ""
         pictures.append(
             Picture(
