@@ -53,9 +53,9 @@ def test_the_ranking_holds_images_once_the_best_known_first(empirical, audited):
 
 def test_a_small_budget_screens_few_images_of_each_kind_at_random(audited):
     found, out = audited(TRUTH, budget=1e-6)
-    assert (found["screening"]["training"], found["screening"]["held_out"]) == (8, 8)
+    assert (found["screening"]["training"], found["screening"]["held_out"]) == (16, 16)
     rows = record(out, "screened")["row"].sel(set="training").values
-    assert sorted(rows) != list(range(8))
+    assert sorted(rows) != list(range(16))
     other, _ = audited(TRUTH, budget=1e-6, seed=1)
     assert {r["row"] for r in other["screening"]["ranking"]} != {r["row"] for r in found["screening"]["ranking"]}
 

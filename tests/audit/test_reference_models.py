@@ -52,7 +52,7 @@ def test_copies_are_found_among_the_samples_of_the_memorizing_model(reference, n
 def test_held_out_images_alone_show_which_is_overconfident(reference, no_pages, name, tmp_path):
     found = audited(reference, name, tmp_path / "run", trained_on=None)
     assert found["verdict"]["reason"] == "alone"
-    assert found["overconfident"] == (name == "memorizing")
+    assert found["confidence"] == ("too sure" if name == "memorizing" else "right")
 
 
 def test_the_reference_models_were_opened_as_diffusers_saved_them(reference):

@@ -55,8 +55,9 @@ def like(
         return load(source, size=side, mode=mode, array=held, background=background if files else "white")
 
     other = read(mode if files else None)
-    if not files and size is not None and other.image_shape is not None and other.image_shape[:2] != (size, size):
-        other = read(None, size)
+    asked = (mode is not None or size is not None) and other.pixels and other.image_shape != target
+    if not files and asked and other.image_shape is not None:
+        other = read(mode, size)
     if files and target is not None and other.image_shape is not None and len(other.image_shape) != len(target):
         other = _of_channels(other, len(target), read)
     if target is not None and other.image_shape == target:

@@ -39,14 +39,12 @@ class Membership:
         rate: Share of training images whose value is no larger than that of the first held-out images: 1% of them, or one of fewer
             than 100. Its interval is that of a share of training images; it takes the held-out images as given.
         false_positives: That share of the held-out images.
-        stated: Places of the training and of the held-out images that it is stated on, which did not choose it.
     """
 
     column: int
     auc: Interval
     rate: Rate
     false_positives: float
-    stated: tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def auc(training: Array, held_out: Array, *, confidence: float = 0.95) -> Interval:
@@ -99,7 +97,7 @@ def membership(training: Array, held_out: Array, *, seed: int = 0) -> Membership
     found = [auc(training[choosing[0], j], held_out[choosing[1], j]).value for j in range(training.shape[1])]
     column = int(np.argmax(found))
     x, y = training[stating[0], column], held_out[stating[1], column]
-    return Membership(column, auc(x, y), *known(x, y), (stating[0], stating[1]))
+    return Membership(column, auc(x, y), *known(x, y))
 
 
 def known(training: Array, held_out: Array) -> tuple[Rate, float]:

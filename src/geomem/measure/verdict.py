@@ -25,11 +25,23 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import beta
 
-from geomem.intervals import Interval, Rate
+from geomem.intervals import Interval, Rate, quotient
 
-__all__ = ["BEGUN", "LEAST_IMAGES", "LITTLE", "MUCH", "SOME", "TELLING", "Evidence", "Judgement", "judged"]
+__all__ = [
+    "BEGUN",
+    "LEAST_IMAGES",
+    "LITTLE",
+    "MUCH",
+    "SOME",
+    "TELLING",
+    "Evidence",
+    "Judgement",
+    "judged",
+    "share_lost",
+]
 
 # Fewest images of each kind for a decision; thresholds of the fraction lost, and of the AUC; most images that are ever recommended.
 LEAST_IMAGES, MUCH, SOME, LITTLE, BEGUN, TELLING, _MOST = 8, 0.5, 0.25, 0.1, 0.05, 0.55, 1_000_000
@@ -55,6 +67,16 @@ class Evidence:
     def overfits(self) -> bool:
         """Whether the model is known to know its training images."""
         return self.share.low > BEGUN or self.auc.low > TELLING
+
+
+def share_lost(training: NDArray[np.float64], held_out: NDArray[np.float64]) -> Interval:
+    """Fraction lost at training images, from the degrees of freedom at single images; Fieller's interval for two groups.
+
+    >>> print(f"{share_lost(np.array([1.0, 1.2, 0.8, 1.0]), np.array([2.0, 2.1, 1.9, 2.0])):.2f}")
+    0.50 [0.36, 0.63]
+    """
+    kept = quotient(training, held_out)
+    return Interval(1 - kept.value, 1 - kept.high, 1 - kept.low, kept.n)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,11 @@ class Closer:
                 "why": ("point", np.array(why * len(names), dtype=object), {"long_name": "why it was chosen"}),
                 "draw": ("point", np.array(draw * len(names)), {"long_name": "draw of noise, shared within a pair"}),
             },
-            attrs={"t": screened.times[i], "seconds": count * evaluations * each, "basis": basis},
+            attrs={
+                "t": screened.times[i],
+                "seconds": count * evaluations * each,
+                "together": self._together(basis, float(cost.attrs["memory_each"])),
+            },
         )
 
     def _rows(self, pairs: int, i: int) -> tuple[dict[str, NDArray[np.int64]], list[str], list[int]]:
@@ -103,8 +107,9 @@ class Closer:
         pairs = min(pairs, len(training), len(held_out))
         ends = min(pairs // 4, len(training) // 3)
         most, least = order[:ends], order[len(order) - ends :]
-        rest = rng.permutation(order[ends : len(order) - ends])[: pairs - 2 * ends]
-        # Random pairs are assigned within equal random sets: partners from a larger pool would be easier than the rest.
+        # Random pairs are assigned within equal random sets: partners from a larger pool would be easier than the rest. So random images
+        # may be among those known best and least, too.
+        rest = rng.permutation(order)[: pairs - 2 * ends]
         others = rng.permutation(held_out)[: len(rest)]
         distance = torch.cdist(self._flat(TRAINING, training[rest]), self._flat(HELD_OUT, others)).square()
         partner = others[linear_sum_assignment(distance.numpy())[1]]
@@ -122,7 +127,7 @@ class Closer:
 
     def parts(self) -> Sequence[Part]:
         """Some points a part, in lockstep."""
-        count, step = self._plan.sizes["point"], self._together
+        count, step = self._plan.sizes["point"], int(self._plan.attrs["together"])
         what = f"looking closely at few images, about {duration(self.seconds())}"
         return [
             Part(
@@ -143,11 +148,9 @@ class Closer:
         """Estimated seconds."""
         return float(self._plan.attrs["seconds"])
 
-    @property
-    def _together(self) -> int:
-        graph = _GRAPH * max(1.0, float(self.work.run.load("cost").attrs["memory_each"]))
-        each = graph + float(self._plan.attrs["basis"])
-        return int(np.clip(self.work.memory / each, 1, _TOGETHER))
+    def _together(self, basis: float, memory_each: float) -> int:
+        """Points in lockstep; saved with the plan, so that a resumed run has the same parts."""
+        return int(np.clip(self.work.memory / (_GRAPH * max(1.0, memory_each) + basis), 1, _TOGETHER))
 
     def _part(self, places: slice, tell: Tell) -> xr.Dataset:
         work, plan = self.work, self._plan
@@ -165,6 +168,6 @@ class Closer:
             work.axes.above(0.0, work.most_axes),
             draws=at["draw"].values.tolist(),
             seed=work.request.seed,
-            together=self._together,
+            together=int(plan.attrs["together"]),
             device=work.model.device,
         )

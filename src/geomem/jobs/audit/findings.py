@@ -46,8 +46,8 @@ def _screening(numbers: Numbers, add: Any) -> None:
     add(
         "screened",
         SCREENING,
-        f"{found['training']:,} training and {found['held_out']:,} held-out {unit}s were screened, each at {len(found['levels'])} noise "
-        "levels.",
+        f"{_of(found['training'], found['all']['training'])} training and {_of(found['held_out'], found['all']['held_out'])} held-out "
+        f"{unit}s were screened, each at {_many(len(found['levels']), 'noise level')}.",
         float(found["training"]),
     )
     here = next(row for row in numbers["levels"] if row["t"] == numbers["reference_t"])
@@ -94,7 +94,7 @@ def _screening(numbers: Numbers, add: Any) -> None:
             ratio,
         )
     agreement = numbers["agreement"]
-    if agreement["of"] > 1 and loss is not None:
+    if agreement is not None and agreement["of"] > 1:
         add(
             "agreement",
             SCREENING,
@@ -105,7 +105,7 @@ def _screening(numbers: Numbers, add: Any) -> None:
         add(
             "near_copies",
             SCREENING,
-            f"{found['near_copies']:,} held-out {unit}s were left out: a training {unit} is a near duplicate of each.",
+            f"{_many(found['near_copies'], f'held-out {unit}')} left out: near a training {unit}, as a near duplicate is.",
             float(found["near_copies"]),
         )
     if numbers["verdict"]["reason"] == "other" and numbers["kinds"] is not None:
@@ -117,6 +117,20 @@ def _screening(numbers: Numbers, add: Any) -> None:
                 f"Held-out {unit}s lie farther {words[name]} than training {unit}s do in {percent(share)} of pairs; 50% if alike.",
                 share,
             )
+
+
+def _of(count: int, whole: int) -> str:
+    """How many of how many."""
+    return f"{count:,}" if count == whole else f"{count:,} of {whole:,}"
+
+
+def _many(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> _many(1, "image"), _many(2000, "image")
+    ('1 image', '2,000 images')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _denoising(numbers: Numbers, add: Any) -> None:
@@ -131,7 +145,8 @@ def _denoising(numbers: Numbers, add: Any) -> None:
         own,
     )
     if fit["gap"] is not None:
-        add("denoising", SCREENING, f"At held-out {unit}s it is {fit['gap']:z.3g} higher.", fit["gap"])
+        text = f"At held-out {unit}s it differs by {fit['gap']:z.3g}; above 0, it is higher there."
+        add("denoising", SCREENING, text, fit["gap"])
 
 
 def _closer(numbers: Numbers, add: Any) -> None:
@@ -158,16 +173,15 @@ def _closer(numbers: Numbers, add: Any) -> None:
         "ones.",
         loss["dimensions"],
     )
-    for why, words in (("most", "knows best"), ("least", "knows least")):
-        rows = [row for row in closer["images"] if row["why"] == why]
-        if rows:
-            own, other = (sum(row[key] for row in rows) / len(rows) for key in ("dimension", "compared"))
-            add(
-                f"resolved.{why}",
-                CLOSER,
-                f"At the {len(rows)} training {unit}s that it {words} it resolves {own:.1f}, at their nearest held-out ones {other:.1f}.",
-                own,
-            )
+    ends = [[row["dimension"] for row in closer["images"] if row["why"] == why] for why in ("most", "least")]
+    if all(ends):
+        best, worst = (sum(values) / len(values) for values in ends)
+        add(
+            "resolved.ends",
+            CLOSER,
+            f"At the {len(ends[0])} training {unit}s that it knows best it resolves {best:.1f}, at those that it knows least {worst:.1f}.",
+            best,
+        )
 
 
 def _probed(numbers: Numbers, add: Any) -> None:

@@ -16,7 +16,7 @@ from geomem.jobs.audit.screening import SCREENED
 from geomem.measure.copies import superiority
 from geomem.measure.observe import HELD_OUT, TRAINING
 from geomem.measure.pairs import MODEL, lost
-from geomem.measure.verdict import MUCH, Judgement, judged
+from geomem.measure.verdict import LEAST_IMAGES, MUCH, Judgement, judged
 
 __all__ = ["Numbers", "numbers_of"]
 
@@ -39,7 +39,7 @@ def numbers_of(records: Records, seed: int, metrics: Sequence[Mapping[str, Any]]
     Returns:
         "verdict" (word, reason, images_needed), "reference_t" at which it is judged, "lost" there (training, compared, fraction; None
         without images of both sets), "empirical" (the same of perfect memorization), "levels" (rows by t), "agreement" (of the noise
-        levels at which memorization would show, those with the same verdict), "kinds" (how held-out images lie to the training
+        levels at which memorization would show, those with the same verdict; None for a verdict that rests on something else), "kinds" (how held-out images lie to the training
         images), "denoising" (squared errors at the reference t, and a linear filter's), "closer" (see `_closer`), "copies",
         "screening" (see `screening_numbers`), "membership" and "calibration" (of it), "probed" (see `probed_numbers`; None without
         a probe), "model", "data", "cost".
@@ -54,13 +54,20 @@ def numbers_of(records: Records, seed: int, metrics: Sequence[Mapping[str, Any]]
     alike = kinds is None or all(_EVEN[0] <= k.high and k.low <= _EVEN[1] for k in kinds.values())
     fits = [_fit(row, float(linear)) for row, linear in zip(screening["levels"], _linear(points), strict=True)]
 
-    def judge(found: Any, i: int, word: str | None) -> Judgement:
-        return judged(found, copies=word, fits=fits[i]["fits"], alike=alike)
-
     trained_on = bool(points.attrs["trained_on"])
+    held_out = bool(screening["held_out"] + screening["near_copies"]) and trained_on
+
+    confidence = _confidence(screening["calibration"])
+
+    def judge(found: Any, i: int, word: str | None) -> Judgement:
+        # A model that memorizes is wrong at images that it was not trained on, and sure of it; an untrained one is not sure.
+        fit = fits[i]["fits"] or (not trained_on and confidence == "too sure")
+        verdict = judged(found, copies=word, fits=fit, alike=alike)
+        if verdict.reason == "unseen" and not trained_on:
+            return Judgement("undecided", "alone")
+        return Judgement("undecided", "few", LEAST_IMAGES) if verdict.reason == "unseen" and held_out else verdict
+
     verdict = judge(screening["evidence"], j, None if copies is None else copies["verdict"])
-    if not trained_on:
-        verdict = Judgement("undecided", "alone")
     levels = [
         {
             "t": row["t"],
@@ -80,9 +87,15 @@ def numbers_of(records: Records, seed: int, metrics: Sequence[Mapping[str, Any]]
         i for i, row in enumerate(levels) if i == j or (row["empirical"] and row["empirical"]["lost"].value > MUCH)
     ]
     evidence = screening.pop("evidence")
+    # One half of the images chooses the noise level, and the other one decides.
+    needed = None if verdict.images is None else 2 * verdict.images
+    screening["all"] = {
+        "training": int(records["duplicates"].sizes["kept"]) if trained_on else 0,
+        "held_out": int(points.attrs["held_out"]),
+    }
     screening["levels"] = [{k: v for k, v in row.items() if k != "evidence"} for row in screening["levels"]]
     return {
-        "verdict": {"word": verdict.word, "reason": verdict.reason, "images_needed": verdict.images},
+        "verdict": {"word": verdict.word, "reason": verdict.reason, "images_needed": needed},
         "reference_t": screened.times[j],
         "lost": None
         if evidence is None
@@ -91,14 +104,14 @@ def numbers_of(records: Records, seed: int, metrics: Sequence[Mapping[str, Any]]
             "compared": screening["lost"]["held_out"],
             "fraction": evidence.share,
         },
-        "overfits": evidence is not None and evidence.overfits,
         "empirical": here["empirical"],
         "levels": levels,
-        "agreement": {"count": sum(levels[i]["word"] == here["word"] for i in telling), "of": len(telling)},
-        "held_out": bool(screening["held_out"]) and trained_on,
+        "agreement": {"count": sum(levels[i]["word"] == verdict.word for i in telling), "of": len(telling)}
+        if verdict.reason == "lost"
+        else None,
+        "held_out": held_out,
         "trained_on": trained_on,
-        "overconfident": screening["calibration"] is not None
-        and screening["calibration"]["held_out"].low > _OVERCONFIDENT,
+        "confidence": confidence,
         "kinds": kinds,
         "denoising": fits[j],
         "closer": _closer(records[CHOSEN], records[CLOSER]),
@@ -127,6 +140,16 @@ def numbers_of(records: Records, seed: int, metrics: Sequence[Mapping[str, Any]]
             "seconds": spent(metrics),
         },
     }
+
+
+def _confidence(calibration: Mapping[str, Any] | None) -> str:
+    """What the calibration ratio says: "too sure", "right" or "open", by its whole interval."""
+    if calibration is None:
+        return "open"
+    found = calibration["held_out"]
+    if found.low > _OVERCONFIDENT:
+        return "too sure"
+    return "right" if found.low > 1 / _OVERCONFIDENT and found.high < _OVERCONFIDENT else "open"
 
 
 def spent(metrics: Sequence[Mapping[str, Any]]) -> float:
@@ -173,7 +196,7 @@ def _kinds(points: xr.Dataset) -> dict[str, Interval]:
     """
     out = {}
     for name in ("nearest", "centre"):
-        training, held_out = points[name].transpose("set", "point").values
+        training, held_out = points[name].transpose("set", "compared").values
         out[name] = superiority(held_out, training)
     return out
 

@@ -172,7 +172,7 @@ def _screening(numbers: Numbers, findings: Findings) -> Section:
         "the trace: how much the model's answer moves with the noise. For an ideal model both have the same mean. One that has "
         "memorized is surer at held-out images than it is right, so its error there is several times its trace."
     ]
-    return Section(f"Every {unit} screened", text, [f.text for f in findings.section(SCREENING)], tables=tables)
+    return Section(f"{unit.capitalize()}s screened", text, [f.text for f in findings.section(SCREENING)], tables=tables)
 
 
 def _closer(records: Mapping[str, xr.Dataset], numbers: Numbers, findings: Findings, note: str) -> Section:

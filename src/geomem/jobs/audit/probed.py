@@ -21,8 +21,8 @@ def probed_numbers(records: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """Numbers of the records `model` and `empirical`.
 
     Returns:
-        "t" (the noise variance nearest to the reference t), "lost" there (training, compared, dimensions, fraction, halved),
-        "levels" (rows by t: `model` and `empirical`), "pairs" (count, available, distance_ratio, alike), "images" (by training image,
+        "t" (the noise variance nearest to the reference t), "lost" there (training, compared, dimensions, fraction),
+        "levels" (rows by t: `model` and `empirical`), "pairs" (count, distance_ratio, alike), "images" (by training image,
         most lost first), "flagged" (how many have lost more than chance explains), "reading" and "reading_error", "preset_t".
     """
     points, model = records["points"], records[MODEL]
@@ -57,13 +57,12 @@ def _plain(loss: Loss) -> dict[str, Any]:
         "compared": loss.held_out,
         "dimensions": loss.dimensions,
         "fraction": loss.share,
-        "halved": loss.halved,
     }
 
 
 def _pairs(points: xr.Dataset) -> dict[str, Any]:
     """How many pairs there are, and how alike they are against random ones."""
-    out: dict[str, Any] = {"count": points.sizes["point"], "available": int(points.attrs["available"])}
+    out: dict[str, Any] = {"count": points.sizes["point"]}
     if "pair_distance" in points.attrs:
         ratio = float(points.attrs["pair_distance"]) / float(points.attrs["random_distance"])
         out |= {"distance_ratio": ratio, "alike": ratio < _BADLY}

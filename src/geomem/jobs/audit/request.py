@@ -23,8 +23,8 @@ _DIRECTIONS = {False: (4096, 512), True: (256, 64)}
 class AuditRequest(Reading):
     """Is this model memorizing its training data?
 
-    Compares the dimensions of the model at images that it was trained on with those at held-out images, and its samples with its
-    training data. In Python MODEL may be any score.
+    Compares the degrees of freedom of the model at images that it was trained on with those at held-out images, and its samples with
+    its training data. In Python MODEL may be any score.
     """
 
     model: Any = option(  # noqa: RUF009 - a field like the others
@@ -82,7 +82,10 @@ class AuditRequest(Reading):
         group=_MEASURING,
     )
     draws: int | None = option(
-        None, help="Samples to draw and compare; 0 for none. [default: 128; 32 with --quick]", least=0, group=_MEASURING
+        None,
+        help="Samples to draw and compare; 0 for none. [default: 128, or as many as the budget allows; 32 with --quick]",
+        least=0,
+        group=_MEASURING,
     )
     seed: int = option(0, help="Random seed.", least=0, group=_MEASURING)
     quick: bool = option(False, help="Rough results: fewer noise levels, samples and directions.", group=_MEASURING)

@@ -7,12 +7,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geomem.intervals import Interval, difference, mean, quotient, ratio
+from geomem.intervals import Interval, difference, mean, ratio
 from geomem.measure.membership import auc, halves, known, membership
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 from geomem.measure.pairs import EMPIRICAL, MODEL
 from geomem.measure.screening import STATISTICS
-from geomem.measure.verdict import Evidence
+from geomem.measure.verdict import Evidence, share_lost
 
 __all__ = ["LEAST_SCREENED", "Screened", "evidence", "screening_numbers"]
 
@@ -72,16 +72,10 @@ class Screened:
 def evidence(training: Values, held_out: Values, i: int) -> Evidence:
     """What the values of two groups of images at the i-th noise variance say."""
     return Evidence(
-        lost(training["squares"][:, i], held_out["squares"][:, i]),
+        share_lost(training["squares"][:, i], held_out["squares"][:, i]),
         auc(training["error"][:, i], held_out["error"][:, i]),
         known(training["error"][:, i], held_out["error"][:, i])[0],
     )
-
-
-def lost(training: NDArray[np.float64], held_out: NDArray[np.float64]) -> Interval:
-    """Fraction lost at training images."""
-    kept = quotient(training, held_out)
-    return Interval(1 - kept.value, 1 - kept.high, 1 - kept.low, kept.n)
 
 
 def screening_numbers(screened: Screened, *, seed: int) -> dict[str, Any]:
@@ -93,7 +87,7 @@ def screening_numbers(screened: Screened, *, seed: int) -> dict[str, Any]:
         fraction, and its means training and held_out) where most is lost, by the lower end of its interval, which is the reference
         t; "membership" (t, auc, rate, false_positives) where the AUC is largest; "evidence" (both, for the verdict). At the reference
         t, "ranking" (rows of training images, those known best first). With held-out images "calibration" (t, held_out: error over
-        degrees of freedom), at the reference t, or where it is largest.
+        trace), at the reference t; of held-out images alone at the t where it is surely largest, chosen on one half, too.
     """
     training, held_out = (screened.values(name) for name in SETS)
     levels = [_level(screened, i) for i in range(len(screened.times))]
@@ -115,10 +109,10 @@ def screening_numbers(screened: Screened, *, seed: int) -> dict[str, Any]:
             [{k: v[some] for k, v in side.items()} for side, some in zip((training, held_out), places, strict=True)]
             for places in (choosing, stating)
         )
-        surely = [lost(own["squares"][:, i], other["squares"][:, i]).low for i in range(len(levels))]
+        surely = [share_lost(own["squares"][:, i], other["squares"][:, i]).low for i in range(len(levels))]
         j = int(np.argmax(surely))
         t = screened.times[j]
-        found = Evidence(lost(known_at["squares"][:, j], seen_at["squares"][:, j]), best.auc, best.rate)
+        found = Evidence(share_lost(known_at["squares"][:, j], seen_at["squares"][:, j]), best.auc, best.rate)
         out["membership"] = {
             "t": screened.times[best.column],
             "auc": best.auc,
@@ -131,8 +125,13 @@ def screening_numbers(screened: Screened, *, seed: int) -> dict[str, Any]:
         out["calibration"] = {"t": t, "held_out": ratio(seen_at["error"][:, j], seen_at["freedom"][:, j])}
         out["ranking"] = _ranking(screened, j)
     elif out["held_out"] >= LEAST_SCREENED:
-        j = int(np.argmax([row["calibration"].value for row in levels]))
-        out["calibration"] = {"t": screened.times[j], "held_out": levels[j]["calibration"]}
+        (_, first), (_, second) = halves(out["held_out"], out["held_out"], seed=seed)
+
+        def calibrated(places: NDArray[np.int64], i: int) -> Interval:
+            return ratio(held_out["error"][places, i], held_out["freedom"][places, i])
+
+        j = int(np.argmax([calibrated(first, i).low for i in range(len(levels))]))
+        out["calibration"] = {"t": screened.times[j], "held_out": calibrated(second, j)}
     return out
 
 
@@ -151,7 +150,7 @@ def _level(screened: Screened, i: int) -> dict[str, Any]:
         out["calibration"] = ratio(held_out["error"], held_out["freedom"])
     if screened.compares:
         out["evidence"] = evidence(screened.values(TRAINING), screened.values(HELD_OUT), i)
-        out["freedom"]["lost"] = lost(training["freedom"], held_out["freedom"])
+        out["freedom"]["lost"] = share_lost(training["freedom"], held_out["freedom"])
         out["squares"]["lost"] = out["evidence"].share
         out["error"]["gap"] = difference(held_out["error"], training["error"])
     if screened.has_empirical:
@@ -159,7 +158,7 @@ def _level(screened: Screened, i: int) -> dict[str, Any]:
         out["empirical"] = {
             "training": mean(own["squares"], bounds=_BOUNDS),
             "held_out": mean(other["squares"], bounds=_BOUNDS),
-            "lost": lost(own["squares"], other["squares"]),
+            "lost": share_lost(own["squares"], other["squares"]),
             "auc": auc(own["error"], other["error"]).value,
         }
     return out

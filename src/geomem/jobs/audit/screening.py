@@ -14,6 +14,7 @@ from geomem.measure.copies import neighbour_distances
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 from geomem.measure.pairs import EMPIRICAL, MODEL
 from geomem.measure.screening import screen
+from geomem.measure.verdict import LEAST_IMAGES
 from geomem.seeds import derived_seed
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ __all__ = ["EMPIRICAL_SCREENED", "SCREENED", "Screening"]
 
 SCREENED = "screened"
 # Seconds that a part takes, at most about, and images of a set in it.
-_PART_SECONDS, _STEP, _FEWEST = 20.0, 256, 8
+_PART_SECONDS, _STEP, _FEWEST = 20.0, 256, 2 * LEAST_IMAGES
 # Mirrored pairs of draws, at most: beyond, images differ more than draws do.
 _PAIRS = 4
 # What stands for images that are not there.
@@ -83,7 +84,8 @@ class Screening:
     def rows(self) -> dict[str, NDArray[np.int64]]:
         """Rows of each set in the order in which they are screened."""
         work, out = self.work, {}
-        for name, rows in ((TRAINING, work.keep), (HELD_OUT, work.fresh)):
+        fresh = work.fresh if work.training is not None else work.keep
+        for name, rows in ((TRAINING, work.keep), (HELD_OUT, fresh)):
             if work.sources[name] is not None:
                 order = np.random.default_rng(derived_seed(work.request.seed, f"screening, {name}")).permutation(
                     rows.size
@@ -105,7 +107,7 @@ class Screening:
         assert source is not None
         images = work.model.encode(source, rows)
         by_score = {MODEL: images}
-        if work.training is not None:
+        if work.training is not None and work.held_out is not None:
             by_score[EMPIRICAL] = images[: max(0, min(len(rows), EMPIRICAL_SCREENED - places.start))]
         found = [
             screen(

@@ -62,7 +62,7 @@ def _why(numbers: Numbers) -> str:
         return _alone(numbers)
     screening = numbers["screening"]
     return {
-        "few": f"{screening['training']} training and {screening['held_out']} held-out {unit}s are too few; {2 * LEAST_IMAGES} are the least",
+        "few": f"{screening['training']} training and {screening['held_out']} held-out {unit}s are too few; {2 * LEAST_IMAGES} of each are the least",
         "likely": f"little is lost at its training {unit}s, but its samples are probably copies",
         "unseen": f"there are no held-out {unit}s to compare with",
         "other": f"the held-out {unit}s are of another kind than its training {unit}s",
@@ -76,10 +76,12 @@ def _alone(numbers: Numbers) -> str:
     unit, calibration = numbers["unit"], numbers["calibration"]
     if calibration is None:
         return f"there are too few held-out {unit}s; {LEAST_IMAGES} are the least"
-    ratio = f"{calibration['held_out']:.1f}"
-    if numbers["overconfident"]:
-        return f"but at held-out {unit}s its error is {ratio} times what it is sure of, as that of models that memorize"
-    return f"at held-out {unit}s its error is {ratio} times what it is sure of, as that of models that generalize"
+    found = f"its calibration ratio at held-out {unit}s is {calibration['held_out']:.1f}"
+    return {
+        "too sure": f"but {found}, as that of models that memorize",
+        "right": f"{found}, as that of models that generalize",
+        "open": f"{found}; 1 would be that of a model that generalizes",
+    }[numbers["confidence"]]
 
 
 def _sure(numbers: Numbers) -> str:
@@ -95,15 +97,19 @@ def _sure(numbers: Numbers) -> str:
             f"trained on other data than these {unit}s is overconfident too. Nor does it say which {unit}s were memorized."
         )
     elif numbers["lost"] is None:
-        drawn = "none of its samples is a copy" if copies is not None else "no samples were compared"
+        drawn = f"{copies['generated']} of its samples are copies" if copies is not None else "no samples were compared"
         if reason != "copies":
             out.append(f"Only copies can be found without held-out {unit}s; {drawn}, which decides nothing.")
     else:
         fraction, agreement = numbers["lost"]["fraction"], numbers["agreement"]
-        if word not in ("losing dimensions", "generalizing") and math.isfinite(fraction.low):
+        said = word in ("losing dimensions", "generalizing") or (word, reason) in (
+            ("memorizing", "lost"),
+            ("undecided", "open"),
+        )
+        if not said and math.isfinite(fraction.low):
             out.append(f"Share of degrees of freedom lost: {percent(fraction)}, 95% interval.")
         levels = f"{screening['training']:,} training and {screening['held_out']:,} held-out {unit}s"
-        if word != "undecided" and reason != "copies":
+        if agreement is not None:
             levels += (
                 f"; {agreement['count']} of the {agreement['of']} noise levels that can show memorization agree"
                 if agreement["of"] > 1
@@ -128,15 +134,20 @@ def _next(numbers: Numbers) -> str:
             f"{_more(numbers)}"
         )
     if word == "generalizing":
-        return f"No action is needed. The ranking lists the {unit}s that it knows best; a larger --budget screens more."
+        more = "; a larger --budget screens more" if _unscreened(numbers) else ""
+        return f"No action is needed. The ranking lists the {unit}s that it knows best{more}."
     return _to_decide(numbers)
 
 
 def _to_decide(numbers: Numbers) -> str:
     unit = numbers["unit"]
     return {
-        "few": f"Give {2 * LEAST_IMAGES} or more {unit}s of each kind.",
-        "open": f"Screen more {unit}s: raise --budget, or give more held-out {unit}s.{_more(numbers)}",
+        "few": f"Give {2 * LEAST_IMAGES} or more {unit}s of each kind that are no near copies of each other.",
+        "open": (
+            f"Screen more {unit}s: raise --budget.{_more(numbers)}"
+            if _unscreened(numbers)
+            else f"Give more held-out {unit}s.{_more(numbers)}"
+        ),
         "rare": f"Look at the {unit}s that it knows best, in the ranking, and screen more.{_more(numbers)}",
         "likely": "Draw more samples with --draws.",
         "unseen": f"Give {unit}s that it was not trained on with --held-out.",
@@ -152,5 +163,13 @@ def _more(numbers: Numbers) -> str:
     needed: Any = numbers["verdict"]["images_needed"]
     if not needed:
         return ""
-    # A half of the images chooses the noise level, and the other one decides.
-    return f" About {2 * needed:,} {numbers['unit']}s of each kind would probably decide."
+    return f" About {needed:,} {numbers['unit']}s of each kind would probably decide."
+
+
+def _unscreened(numbers: Numbers) -> bool:
+    """Whether the budget left images out."""
+    found = numbers["screening"]
+    return bool(
+        found["training"] < found["all"]["training"]
+        or found["held_out"] + found["near_copies"] < found["all"]["held_out"]
+    )

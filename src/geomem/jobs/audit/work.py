@@ -40,6 +40,8 @@ __all__ = ["Inputs", "Work", "joined"]
 _DRAWN = 16
 # Held-out images at which the condensation of the training data is measured.
 _CONDENSING = 64
+# Images of each set by which it is judged whether they are of the same kind.
+_COMPARED = 64
 # Axes along which directions are kept or lost, at most, see `measure.directions`.
 _AXES = 384
 # Share of the budget that is left to screening and the closer look whatever samples take, and the closer look's part of it.
@@ -175,15 +177,18 @@ class Work:
     def points(self) -> xr.Dataset:
         """Noise variances, how well a linear filter denoises there, and random images in pairs, at which whole spectra are measured."""
         request, model = self.request, self.model
-        chosen = chosen_points(
-            model,
-            self.training,
-            self.distinct,
-            self.keep,
-            self.held_out,
-            request.points,
-            near=self.near,
-            seed=request.seed,
+        chosen, many = (
+            chosen_points(
+                model,
+                self.training,
+                self.distinct,
+                self.keep,
+                self.held_out,
+                count,
+                near=self.near,
+                seed=request.seed,
+            )
+            for count in (request.points, _COMPARED)
         )
         half = self._half(chosen)
         times = noise_levels(model, half, times=request.times, preset=request.preset, quick=request.quick)
@@ -201,13 +206,13 @@ class Work:
                 "label": (("set", "point"), np.array([self._labels(name, chosen) for name in names])),
                 "picture": (("set", "point", "value"), np.stack([flat[name] for name in names]), units),
                 "nearest": (
-                    ("set", "point"),
-                    np.stack([chosen.nearest[name] for name in names]),
+                    ("set", "compared"),
+                    np.stack([many.nearest[name] for name in names]),
                     {**units, "long_name": "distance to the nearest other training image"},
                 ),
                 "centre": (
-                    ("set", "point"),
-                    np.stack([np.linalg.norm(flat[name] - mean, axis=1) for name in names]),
+                    ("set", "compared"),
+                    np.stack([np.linalg.norm(many.flat[name] - mean, axis=1) for name in names]),
                     {**units, "long_name": "distance from the mean training image"},
                 ),
                 "linear_error": ("t", [filter_.linear_error(rest, t) for t in times], {"units": _T["units"]}),
@@ -235,7 +240,6 @@ class Work:
     def _described(self) -> dict[str, object]:
         """What the page says of model and data."""
         model, base = self.model, self.base
-        available = self.keep.size if self.held_out is None else min(self.keep.size, len(self.held_out))
         return {
             "shape": np.asarray(model.shape),
             "name": model.name,
@@ -243,12 +247,12 @@ class Work:
             "parameters": model.parameters,
             "source": base.name,
             "trained_on": int(self.training is not None),
+            "held_out": int(self.keep.size if self.training is None else self.fresh.size),
             "n": len(base),
             "distinct": self.distinct.size,
             "data_shape": np.asarray(base.shape),
             "pictures": int(base.image_shape is not None),
             "notes": [*base.notes, *(self.held_out.notes if self.held_out not in (None, base) else ())],
-            "available": available,
         }
 
     def _labels(self, name: str, chosen: Points) -> list[str]:
@@ -309,7 +313,6 @@ class Work:
             },
             coords={"stage": names},
             attrs={
-                "batch": one.batch,
                 "seconds_each": each,
                 "memory_each": one.memory,
                 "drawn": drawn,

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geomem.intervals import Interval, Rate, difference, mean, quotient, ratio
+from geomem.intervals import Interval, Rate, difference, mean, ratio
 from geomem.jobs.sweep.measure import NETWORK, NOISY
 from geomem.measure.copies import rate_of_copies
 from geomem.measure.membership import auc
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 from geomem.measure.screening import STATISTICS
+from geomem.measure.verdict import share_lost
 
 __all__ = [
     "READING",
@@ -101,11 +102,10 @@ def screened(arrays: xr.Dataset, size: int, t: float) -> dict[str, Interval | No
 
     known, other = values("squares", TRAINING), values("squares", HELD_OUT)
     enough = min(known.size, other.size) >= _FEWEST
-    kept = quotient(known, other) if enough else None
     return {
         "training": mean(known, bounds=(0.0, math.inf)) if known.size > 1 else None,
         "held_out": mean(other, bounds=(0.0, math.inf)) if other.size > 1 else None,
-        "lost": None if kept is None else Interval(1 - kept.value, 1 - kept.high, 1 - kept.low, kept.n),
+        "lost": share_lost(known, other) if enough else None,
         "auc": auc(values("error", TRAINING), values("error", HELD_OUT)) if enough else None,
         "calibration": ratio(values("error", HELD_OUT), values("freedom", HELD_OUT)) if other.size > 1 else None,
     }

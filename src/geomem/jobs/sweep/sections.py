@@ -111,7 +111,7 @@ def _screened(row: _Row) -> list[Cell]:
 def _screening(rows: Sequence[_Row]) -> Section:
     """Screened images by N and t."""
     if all(row["screened"] is None for row in rows):
-        return Section("Every image screened")
+        return Section("Images screened")
     columns = [Column("N", ",d"), Column("t", ".3g"), Column("degrees of freedom, training"), Column("held-out")]
     columns += [Column("lost (%)", "z.0f"), Column("AUC", ".2f"), Column("calibration ratio", ".2f")]
     cells: list[list[Cell]] = []
@@ -122,7 +122,7 @@ def _screening(rows: Sequence[_Row]) -> Section:
         "Degrees of freedom of the networks, the share lost at training images, how often the denoising error tells a training image from a "
         "held-out one, and error over trace at held-out images, which is 1 for a model that generalizes."
     )
-    return Section("Every image screened", tables=[Table("screening", columns, cells, caption, shown=_SHOWN)])
+    return Section("Images screened", tables=[Table("screening", columns, cells, caption, shown=_SHOWN)])
 
 
 def _dimensions_of(row: _Row, score: str, reading: str) -> list[Cell]:
