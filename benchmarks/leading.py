@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from timed import Timed
 from torch import Tensor
 
 from geomem.data import DataSet, load
@@ -80,19 +81,6 @@ def train(name: str, data: DataSet, out: Path) -> None:
     with run.writing("points.npy") as temporary, temporary.open("wb") as stream:
         np.save(stream, images.numpy())
     print(f"{name}: trained", flush=True)
-
-
-class Timed:
-    """A score that adds up the time spent in it and in its gradients."""
-
-    def __init__(self, score: Any) -> None:
-        self.score, self.shape, self.seconds = score, score.shape, 0.0
-
-    def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
-        start = time.perf_counter()
-        out: Tensor = self.score(x, t)
-        self.seconds += time.perf_counter() - start
-        return out
 
 
 def dense(score: Any, x: Tensor, t: float) -> Tensor:

@@ -10,12 +10,11 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from timed import Timed
 
 from geomem.data import load
 from geomem.measure.observe import observe
@@ -24,19 +23,6 @@ from geomem.models import opened
 
 TIMES = (0.01, 0.1, 0.3)
 PAIRS = 40
-
-
-class Timed:
-    """A score that adds up the time spent in it."""
-
-    def __init__(self, score: Any) -> None:
-        self.score, self.shape, self.seconds = score, score.shape, 0.0
-
-    def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
-        start = time.perf_counter()
-        out: Tensor = self.score(x, t)
-        self.seconds += time.perf_counter() - start
-        return out
 
 
 def bought(difference: np.ndarray, evaluations: int) -> float:

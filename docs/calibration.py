@@ -25,7 +25,7 @@ STATISTICS = {
     "auc": "membership AUC",
     "calibration": "calibration ratio at held-out images (no training images)",
     "flipd": "FLIPD, held-out less training",
-    "count_lost": "resolved dimensions lost, 8 random pairs",
+    "count_lost": "resolved dimensions lost, at most 8 random pairs",
 }
 WORDS = ("memorizing", "losing dimensions", "overfitting", "generalizing", "undecided")
 
@@ -83,7 +83,8 @@ def lines(found: xr.Dataset) -> Iterator[str]:
     yield ""
     yield (
         "ROC: how often a model that copies has the larger value than one that does not, with DeLong's interval. The threshold was chosen on "
-        f"{halves.sum()} models drawn at random, and tried on the {(~halves).sum()} others. Each statistic is read at the audit's reference t."
+        f"{halves.sum()} models drawn at random, and tried on the {(~halves).sum()} others. The first three and the calibration ratio are read at the audit's reference t, the AUC at its own best level, both "
+        "chosen on one half of the images; FLIPD at t = 0.01 around clean images; resolved dimensions where the closer look was taken."
     )
     yield ""
     yield "| statistic | ROC, all models | threshold | copying models found, others | false alarms, others |"
