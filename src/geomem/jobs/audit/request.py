@@ -12,7 +12,7 @@ __all__ = ["AuditRequest"]
 
 _MEASURING, _MODEL = "What is measured", "The model"
 # Seconds of everything but whole spectra where the user does not say how many, and with --quick.
-_BUDGET = (600.0, 60.0)
+_BUDGET = (480.0, 60.0)
 # Samples drawn where the user does not say how many, and with --quick.
 _DRAWS = (128, 32)
 # Most dimensions in which all directions are measured by default, and how many random directions beyond; and with --quick.
@@ -43,7 +43,7 @@ class AuditRequest(Reading):
     label: int | None = option(None, help="Class of a class-conditional model.", group=_MODEL)
     budget: float | None = option(
         None,
-        help="Time to spend, such as 30s, 10m or 2h; a larger one screens more images. [default: 10m; 1m with --quick]",
+        help="Time to spend, such as 30s, 10m or 2h; a larger one screens more images. [default: 8m; 1m with --quick]",
         read=parse_duration,
         write=duration_text,
         above=0,
