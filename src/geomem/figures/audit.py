@@ -61,7 +61,9 @@ def freedom_against_time(rows: Sequence[Mapping[str, Any]], t: float, compared: 
 
 def _band(axis: Axes, times: Sequence[float], parts: Sequence[Any], line: str, where: str, label: str) -> None:
     axis.plot(times, [p.value for p in parts], line, marker="o", ms=3, color=_COLOURS[where], label=label)
-    axis.fill_between(times, [p.low for p in parts], [p.high for p in parts], color=_COLOURS[where], alpha=0.13, lw=0)
+    if line == "-":  # the empirical score's would hide the model's
+        low, high = [p.low for p in parts], [p.high for p in parts]
+        axis.fill_between(times, low, high, color=_COLOURS[where], alpha=0.13, lw=0)
 
 
 def _shares(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -111,7 +111,7 @@ def _dimension_picture(numbers: Numbers, findings: Findings, note: str) -> Pictu
     return Picture(
         "dimension",
         figures.freedom_against_time(numbers["levels"], numbers["reference_t"], compared, note),
-        f"{left} of freedom of the model (solid){empirical}, with 95% bands. {right}The vertical line is the reference t.",
+        f"{left} of freedom of the model (solid, with 95% bands){empirical}. {right}The vertical line is the reference t.",
         "Degrees of freedom and share lost against noise variance. " + findings["screened"].text,
     )
 
