@@ -235,7 +235,7 @@ CLAIMS = (
         "The dimension of networks trained on images grows with the number of training images.",
         "Sec. 6.3, Fig. 6",
         "dimension at the largest N less that at the smallest above 0, and no significant fall between neighboring sizes (level divided by their "
-        f"number), at training and at held-out points, on each data set, by the resolved dimension at the middle t and by Alg. 3 at the smallest; {_POINTS}",
+        f"number), at training and at held-out points, on each data set, by the resolved dimension at the middle t (at noisy points where they were measured), by Alg. 3 at the smallest, and where images were screened by degrees of freedom at the second smallest; {_POINTS}",
         _grows,
     ),
     Claim(
