@@ -196,7 +196,7 @@ def test_the_sweep_of_another_job_has_names_of_its_own_and_one_record(straight: 
 
 def test_records_of_older_versions_are_read_under_today_s_names() -> None:
     folder = Path(__file__).parents[2] / "docs" / "gallery" / "fig6"
-    old = Run.existing(folder).load("mnist")
+    old = Run.existing(folder).load("fashion-mnist")
     new = current(old)
     assert "estimator" in old.dims
     assert "reading" in new.dims
