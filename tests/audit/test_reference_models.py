@@ -35,7 +35,7 @@ def test_reference_models_are_what_they_were_made_to_be(reference, no_pages, nam
         assert lost["low"] > 0.6
         assert auc["low"] > 0.8
         assert ratio["low"] > 3
-        assert closer["dimensions"]["low"] > 5
+        assert closer["dimensions"]["low"] > 0.5
     else:
         assert lost["high"] < 0.1
         assert auc["low"] < 0.52
