@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,7 @@ from geomem.jobs.request import Request
 from geomem.page import Page, Picture, Table
 from geomem.records import Run
 
-__all__ = ["Job", "Join", "Part", "Report", "Result", "Stage", "Tell"]
+__all__ = ["Job", "Join", "Part", "Report", "Result", "Stage", "Tell", "split"]
 
 # Called with the share of a part that is done, and what is being done.
 Tell = Callable[[float, str], None]
@@ -38,6 +39,23 @@ class Part:
     label: str
     make: Callable[[Tell], xr.Dataset]
     cost: float = 1.0
+
+
+def split(name: str, what: str, count: int, step: int, make: Callable[[range, Tell], xr.Dataset]) -> list[Part]:
+    """Parts that make some of `count` pieces each.
+
+    Args:
+        name: Of the stage; a part's is that and its first piece.
+        what: What is being done.
+        count: Number of pieces.
+        step: Pieces of a part.
+        make: Makes the record of some pieces.
+    """
+    pieces = [range(first, min(first + step, count)) for first in range(0, count, step)]
+    return [
+        Part(f"{name}_{some.start}", f"{what} · {some.stop:,} of {count:,}", partial(make, some), len(some))
+        for some in pieces
+    ]
 
 
 @dataclass(frozen=True)

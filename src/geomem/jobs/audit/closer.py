@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geomem.jobs.audit.screened import Screened, screening_numbers
 from geomem.jobs.audit.screening import SCREENED
-from geomem.jobs.job import Part, Tell
+from geomem.jobs.job import Part, Tell, split
 from geomem.jobs.progress import duration
 from geomem.measure.closer import expected_evaluations, expected_memory, look
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
@@ -128,16 +128,9 @@ class Closer:
     def parts(self) -> Sequence[Part]:
         """Some points a part, in lockstep."""
         count, step = self._plan.sizes["point"], int(self._plan.attrs["together"])
-        what = f"looking closely at few images, about {duration(self.seconds())}"
-        return [
-            Part(
-                f"{CLOSER}_{first}",
-                f"{what} · {min(first + step, count)} of {count}",
-                partial(self._part, slice(first, min(first + step, count))),
-                min(step, count - first),
-            )
-            for first in range(0, count, step)
-        ]
+        return split(
+            CLOSER, f"looking closely at few images, about {duration(self.seconds())}", count, step, self._part
+        )
 
     def joined(self, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """The parts as one record; without points where there were none to look at."""
@@ -152,9 +145,9 @@ class Closer:
         """Points in lockstep; saved with the plan, so that a resumed run has the same parts."""
         return int(np.clip(self.work.memory / (_GRAPH * max(1.0, memory_each) + basis), 1, _TOGETHER))
 
-    def _part(self, places: slice, tell: Tell) -> xr.Dataset:
+    def _part(self, places: range, tell: Tell) -> xr.Dataset:
         work, plan = self.work, self._plan
-        at = plan.isel(point=places)
+        at = plan.isel(point=list(places))
         images = torch.cat(
             [
                 work.model.encode(work.source(str(name)), np.array([row]))

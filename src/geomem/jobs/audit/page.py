@@ -12,7 +12,7 @@ from geomem.jobs.audit import findings as findings_module
 from geomem.jobs.audit.closer import CLOSER
 from geomem.jobs.audit.findings import SCREENING, SETTING, short_of
 from geomem.jobs.audit.numbers import Numbers
-from geomem.jobs.audit.probed_page import hundred, probed_sections
+from geomem.jobs.audit.probed_page import LISTED, hundred, probed_sections
 from geomem.jobs.audit.words import box_of
 from geomem.jobs.data.request import DataRequest
 from geomem.jobs.reading import Reading
@@ -22,8 +22,6 @@ from geomem.records import Run
 
 __all__ = ["page_of"]
 
-# Training images that the page lists; the CSV file has all.
-_LISTED = 10
 _HOW = (
     "Noise of variance t is added to an image, and a diffusion model estimates where the image came from. Survival, the eigenvalues of "
     "I + tJ with J the Jacobian of its score, is the variance of what the model still finds possible, over that of the noise. It is 0 "
@@ -164,7 +162,7 @@ def _screening(numbers: Numbers, findings: Findings) -> Section:
                 [[r["image"], r["error"], r["freedom"], 100 * r["held_out_as_small"]] for r in found["ranking"]],
                 f"Every training {unit} that was screened, by its error at t = {numbers['reference_t']:.3g}, the smallest first: these the model "
                 f"knows best, or they are the simplest. Last, the share of held-out {unit}s with an error as small.",
-                shown=_LISTED,
+                shown=LISTED,
             )
         )
     text = [
@@ -203,7 +201,7 @@ def _closer(records: Mapping[str, xr.Dataset], numbers: Numbers, findings: Findi
         rows,
         f"Resolved dimension, the number of survivals above ½, with one draw of noise. Random {unit}s are paired within equal random sets, the "
         f"{unit}s known best and least with the nearest held-out one.",
-        shown=_LISTED,
+        shown=LISTED,
     )
     return Section(
         f"Few {unit}s, closely", (), [f.text for f in findings.section(findings_module.CLOSER)], pictures, [table]

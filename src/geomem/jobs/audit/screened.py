@@ -1,4 +1,4 @@
-"""What the screening of an audit says, as numbers: what is lost at each noise level, how well training images are told, and which."""
+"""What the screening of an audit says, as numbers: what is lost at each noise level, how well training images are recognized, and which."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,14 +1,14 @@
 """The screening of an audit: every training image beside held-out images, by one evaluation a draw, as far as the budget goes."""
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from geomem.jobs.job import Part, Tell
+from geomem.jobs.job import Part, Tell, split
 from geomem.jobs.progress import duration
 from geomem.measure.copies import neighbour_distances
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
@@ -66,15 +66,7 @@ class Screening:
         """Some places of every set a part."""
         count, step = int(self._plan["screened"]), int(self._plan["screened_step"])
         what = f"screening images, about {duration(self.work.seconds(SCREENED))}"
-        return [
-            Part(
-                f"{SCREENED}_{first}",
-                f"{what} · {min(first + step, count):,} of {count:,}",
-                partial(self._part, range(first, min(first + step, count))),
-                min(step, count - first),
-            )
-            for first in range(0, count, step)
-        ]
+        return split(SCREENED, what, count, step, self._part)
 
     @cached_property
     def _plan(self) -> dict[str, Any]:

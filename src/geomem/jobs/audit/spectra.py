@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from geomem.jobs.audit.closer import reference_level
 from geomem.jobs.audit.cost import DRAWS
 from geomem.jobs.audit.screened import Screened
 from geomem.jobs.audit.screening import SCREENED
-from geomem.jobs.job import Part, Tell
+from geomem.jobs.job import Part, Tell, split
 from geomem.jobs.progress import duration
 from geomem.measure.directions import Axes
 from geomem.measure.observe import TRAINING, Source, observe
@@ -42,12 +42,7 @@ class Spectra:
         what = (
             f"spectra of the {'model' if stage == MODEL else 'empirical score'}, about {duration(work.seconds(stage))}"
         )
-        parts = []
-        for first in range(0, count, step):
-            places = list(range(first, min(first + step, count)))
-            label = f"{what} · {places[-1] + 1} of {count}"
-            parts.append(Part(f"{stage}_{first}", label, partial(make, places), len(places)))
-        return parts
+        return split(stage, what, count, step, lambda places, tell: make(list(places), tell))
 
     def source(self, score: EmpiricalScore) -> Source:
         """An empirical score as it is measured."""

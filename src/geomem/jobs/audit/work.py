@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from geomem.jobs.audit.cost import EVALUATIONS_DRAWN, STEPS, empirical_seconds, 
 from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.audit.screening import Screening
 from geomem.jobs.audit.spectra import Spectra
-from geomem.jobs.job import Part, Tell
+from geomem.jobs.job import Part, Tell, split
 from geomem.jobs.progress import duration
 from geomem.measure.condensation import half_time_at
 from geomem.measure.copies import compared
@@ -364,12 +364,7 @@ class Work:
                 images = torch.cat([drawn(self.model, self.axes.mean, STEPS, part, seed=seed) for part in parts])
             return xr.Dataset({"image": (("sample", "value"), images.flatten(1).numpy(), {"units": "data units"})})
 
-        out = []
-        for first in range(0, count, _DRAWN):
-            numbers = range(first, min(first + _DRAWN, count))
-            label = f"drawing samples · {numbers[-1] + 1} of {count}"
-            out.append(Part(f"drawn_{first}", label, partial(make, numbers), len(numbers)))
-        return out
+        return split("drawn", "drawing samples", count, _DRAWN, make)
 
     def copies(self) -> xr.Dataset:
         """Copies of training images among samples."""
