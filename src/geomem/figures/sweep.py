@@ -50,7 +50,7 @@ def dimension_figure(rows: Sequence[_Row], reading: str, note: str) -> Figure:
         for axis, t in zip(axes, times, strict=True):
             _dimension(axis, [row for row in rows if row["t"] == t], reading)
             axis.set_title(f"t = {t:.2g}")
-        axes[0].set_ylabel(f"{reading.replace('_', ' ')} dimension")
+        axes[0].set_ylabel(f"{reading.removesuffix('_noisy').replace('_', ' ')} dimension")
         figure.legend(*_scores(), loc="outside upper center", ncols=2, fontsize=7.5)
         caption(figure, note)
     return figure
