@@ -79,7 +79,8 @@ if __name__ == "__main__":
             json.dumps(audited("mnist", model("mnist", asked.out / "mnist"), asked.mnist, asked.mnist_test)), flush=True
         )
     if asked.faces and asked.only in (None, "celeba"):
-        images = np.random.default_rng(0).permutation(np.asarray(load(asked.faces).values))
+        images = np.unique(np.asarray(load(asked.faces).values), axis=0)  # an image once, so that none is on both sides
+        images = np.random.default_rng(0).permutation(images)
         parts = {"training": images[: len(images) * 3 // 4], "held-out": images[len(images) * 3 // 4 :]}
         for name, rows in parts.items():
             np.save(asked.out / f"faces-{name}.npy", rows)

@@ -9,9 +9,10 @@ Its eigenvalues (Ritz values) lie below those of sym(A) one by one (Cauchy), wha
 basis of backward products alone is as good as any other; it finds all but the last few eigenvalues in about 3 products each.
 
 Stopping. The count above the threshold is the same at three checks, and none of the next four Ritz values would reach the
-threshold if it grew four times as much again as since the last check. Then *polish*: the residuals sym(A) y - theta y of the eight
-Ritz vectors y next to the threshold join the basis, and twelve vectors from another random start, without which a multiple eigenvalue
-would be found once; until a round changes nothing. A basis that grows beyond d/3 is completed to d vectors, which makes the count exact.
+threshold if it grew four times as much again as since the last check. Then *polish*: the residuals sym(A) y - theta y of four Ritz
+vectors y, the last above the threshold and the next below, join the basis, and eight vectors from another random start, without which
+a multiple eigenvalue would be found once; until a round changes nothing. A basis that grows beyond d/3 is completed to d vectors, which
+makes the count exact; below 96 dimensions it is completed at once.
 
 Certificate. With Y the Ritz vectors above the threshold, the largest eigenvalue of sym(A) on the complement of Y bounds all
 eigenvalues after the last one counted (Courant and Fischer). Lanczos with k steps from one random vector in n dimensions bounds it:

@@ -2,6 +2,7 @@ r"""Products of A = I + t J with vectors, one vector a point, many points at onc
 
     transposed   A^T v    of a torch module: backward mode with the graph kept, about 1.1 evaluations a vector
     plain        A v      of any score: central differences along v, two evaluations; in closed form where J is known
+    rough        A v      of a torch module: a one-sided difference, one evaluation; enough to choose a direction
 
 J need not be symmetric: that of a trained network is not. Where J is symmetric by its form, both products are the same.
 """
@@ -42,6 +43,10 @@ class Products(Protocol):
 
     def plain(self, v: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """A v, float64."""
+        ...
+
+    def rough(self, v: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """A v at the least cost, with an error of first order in the step of differences."""
         ...
 
     def kept(self, points: Tensor) -> "Products":
@@ -112,7 +117,7 @@ class _Closed:
         self.evaluations += 1
         return torch.stack([product(row) for product, row in zip(self._each, v, strict=True)])
 
-    plain = transposed
+    plain = rough = transposed
 
     def kept(self, points: Tensor) -> "_Closed":
         return _Closed([self._each[i] for i in points.tolist()])
@@ -130,23 +135,32 @@ class _Differences:
     @torch.no_grad()
     def plain(self, v: Tensor) -> Tensor:
         self.evaluations += 2
-        here, dtype = self._x.to(torch.float64), self._x.dtype
-        reach = self._step / v.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-        with full_precision():
-            plus, minus = (self._at((here + sign * reach * v).to(dtype)) for sign in (1, -1))
-        rise: Tensor = (plus - minus) / (2 * reach)
-        return v + self._t[:, None] * rise
+        reach = self._reach(v)
+        return self._moved(v, (self._at(reach * v) - self._at(-reach * v)) / (2 * reach))
 
     def transposed(self, v: Tensor) -> Tensor:
+        return self.plain(v)
+
+    def rough(self, v: Tensor) -> Tensor:
         return self.plain(v)
 
     def kept(self, points: Tensor) -> "_Differences":
         return _Differences(self._score, self._x[points], self._t[points])
 
-    def _at(self, rows: Tensor) -> Tensor:
-        out = self._score(rows.reshape(rows.shape[0], *self._score.shape), self._t).reshape(rows.shape)
+    def _reach(self, v: Tensor) -> Tensor:
+        reach: Tensor = self._step / v.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+        return reach
+
+    def _at(self, step: Tensor) -> Tensor:
+        rows = (self._x.to(torch.float64) + step).to(self._x.dtype)
+        with full_precision():
+            out = self._score(rows.reshape(rows.shape[0], *self._score.shape), self._t).reshape(rows.shape)
         finite(out, self._t)
         return out.to(torch.float64)
+
+    def _moved(self, v: Tensor, rise: Tensor) -> Tensor:
+        moved: Tensor = v + self._t[:, None] * rise
+        return moved
 
 
 class _Backward(_Differences):
@@ -166,7 +180,13 @@ class _Backward(_Differences):
         with full_precision():
             (out,) = torch.autograd.grad(self._out, self._leaf, cotangent, retain_graph=True)
         finite(out, self._t)
-        return v + self._t[:, None] * out.reshape(v.shape).to(torch.float64)
+        return self._moved(v, out.reshape(v.shape).to(torch.float64))
+
+    @torch.no_grad()
+    def rough(self, v: Tensor) -> Tensor:
+        self.evaluations += 1
+        reach, here = self._reach(v), self._out.detach().reshape(v.shape).to(torch.float64)
+        return self._moved(v, (self._at(reach * v) - here) / reach)
 
     def kept(self, points: Tensor) -> "_Backward":
         x, t = self._x[points], self._t[points]

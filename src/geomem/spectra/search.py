@@ -17,7 +17,9 @@ _LEAST, _SHARE = 4, 0.05
 # Checks without a change, Ritz values below the threshold that are watched, and the growth that is allowed for.
 _QUIET, _WATCHED, _GROWTH = 3, 4, 4.0
 # Ritz vectors whose residuals are added in a round of polishing, and vectors from another random start.
-_POLISHED, _AGAIN = 8, 12
+_POLISHED, _AGAIN = 4, 8
+# Below so many dimensions the least basis, with one round of polishing, would exceed a third of them.
+_SMALL = 96
 # Values above the threshold by less than this are at it.
 _TIE = 1e-9
 # Probability that the certificate's bound does not hold.
@@ -39,7 +41,7 @@ class Point:
 
     def large(self, more: int = 0) -> bool:
         """Whether the basis, with so many vectors more, is so large that completing it costs little more."""
-        return 3 * (self.basis.k + more) > self.basis.d
+        return self.basis.d < _SMALL or 3 * (self.basis.k + more) > self.basis.d
 
     @property
     def quiet(self) -> bool:
@@ -74,11 +76,12 @@ class Point:
         return int((values > self.above + _TIE).sum())
 
     def next_to(self, count: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Ritz values next to the threshold, with their vectors y and A^T y."""
+        """The last Ritz value above the threshold and the next below, with their vectors y and A^T y."""
         values, z = self.basis.ritz()
-        nearest = (values - self.above).abs().argsort()[:count]
-        y, w = z[:, nearest].T @ self.basis.q, z[:, nearest].T @ self.basis.w
-        return list(zip(values[nearest], y, w, strict=True))
+        first = max(self._count(values) - 1, 0)
+        near = slice(first, first + count)
+        y, w = z[:, near].T @ self.basis.q, z[:, near].T @ self.basis.w
+        return list(zip(values[near], y, w, strict=True))
 
 
 class Search:
@@ -169,7 +172,7 @@ class Search:
             if not some:
                 break
             rows = [near[i][j] for i in some]
-            moved = self._plain(some, torch.stack([row[1] for row in rows]))
+            moved = self._counted(some, self._on(some).rough, torch.stack([row[1] for row in rows]))
             new = [
                 self._new(i, self.points[i].basis, (a + w) / 2 - theta * y)
                 for i, a, (theta, y, w) in zip(some, moved, rows, strict=True)
