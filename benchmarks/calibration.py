@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import nn
 
 from geomem.data import DataSet, load
 from geomem.data.layout import channels_first
+from geomem.errors import OutputError
 from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.engine import run
 from geomem.jobs.train.model import MODEL, accelerator_in, train_model
@@ -123,8 +123,7 @@ def apart(rows: torch.Tensor) -> NDArray[np.int64]:
 
 def trained(folder: Path, settings: SmallSettings, data: DataSet) -> None:
     """Train a model, draw its samples, and save distances of samples and held-out images to the training images."""
-    with FileLock(folder.with_suffix(".lock"), timeout=0):
-        run = Run.open(folder, "calibration", settings)
+    with Run.open(folder, "calibration", settings) as run:
         if (folder / "samples.npy").exists():
             return
         train_model(run, data, settings, accelerator_in(folder), lambda share, words: None)
@@ -218,10 +217,8 @@ def recorded(out: Path, gallery: Path) -> None:
     rows = [json.loads(path.read_text()) for path in sorted((out / "rows").glob("*.json"))]
     order = np.random.default_rng(0).permutation(len(rows))
     rows = [rows[i] for i in order]
-    with Run.open(gallery, "calibration", {"steps": STEPS, "sizes": SIZES, "budget": BUDGET}).alone():
-        Run.existing(gallery).save(
-            "calibration", xr.Dataset({key: ("model", [row[key] for row in rows]) for key in rows[0]})
-        )
+    with Run.open(gallery, "calibration", {"steps": STEPS, "sizes": SIZES, "budget": BUDGET}) as run:
+        run.save("calibration", xr.Dataset({key: ("model", [row[key] for row in rows]) for key in rows[0]}))
 
 
 if __name__ == "__main__":
@@ -239,7 +236,7 @@ if __name__ == "__main__":
         for name, settings in plan(data):
             try:
                 trained(asked.out / "models" / name, settings, data[settings.data[0]])
-            except Timeout:
+            except OutputError:  # another process trains it
                 continue
     elif asked.what == "record":
         recorded(asked.out, asked.gallery)

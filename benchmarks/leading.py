@@ -71,15 +71,15 @@ def settings_of(name: str, data: DataSet) -> TrainSettings:
 def train(name: str, data: DataSet, out: Path) -> None:
     """Train a case's network, and save the points at which it is measured."""
     settings = settings_of(name, data)
-    run = Run.open(out / name, "leading", settings)
-    if (out / name / "points.npy").exists():
-        return
-    train_model(run, data, settings, accelerator_in(out / name), lambda share, words: None)
-    rows, apart = divided(data, settings.size, settings.held_out, 0)
-    half = CASES[name][4] // 2
-    images = torch.cat([tensor_of(data, some[:half], settings.shape) for some in (rows, apart)])
-    with run.writing("points.npy") as temporary, temporary.open("wb") as stream:
-        np.save(stream, images.numpy())
+    with Run.open(out / name, "leading", settings) as run:
+        if (out / name / "points.npy").exists():
+            return
+        train_model(run, data, settings, accelerator_in(out / name), lambda share, words: None)
+        rows, apart = divided(data, settings.size, settings.held_out, 0)
+        half = CASES[name][4] // 2
+        images = torch.cat([tensor_of(data, some[:half], settings.shape) for some in (rows, apart)])
+        with run.writing("points.npy") as temporary, temporary.open("wb") as stream:
+            np.save(stream, images.numpy())
     print(f"{name}: trained", flush=True)
 
 

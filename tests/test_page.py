@@ -22,6 +22,7 @@ from geomem.errors import OutputError
 from geomem.intervals import Interval, Rate
 from geomem.page import Box, Column, Page, Picture, Section, Table, cell_text, csv_rows, write_page, write_tables
 from geomem.records import Run
+from runs import begun
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -75,7 +76,7 @@ PAGE = Page(
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.open(tmp_path / "run", "audit", Settings())
+    return begun(tmp_path / "run", "audit", Settings())
 
 
 def written(run: Run, page: Page, **more: str) -> str:

@@ -1,7 +1,7 @@
 """The command line, made from the requests' fields; what a command needs is imported when it runs.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 bad input, 3 the output
-cannot be written, 130 interrupted.
+cannot be written, 130 interrupted, 143 ended by SIGTERM.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from geomem import __version__
 from geomem.errors import GeomemError, InputError, Interrupted
 from geomem.jobs.registry import COMMANDS, request_named
 from geomem.jobs.request import EXECUTION, RUN, Execution, Option, Request, flag, options
-from geomem.terminal import interruptible, print_results, print_table, progress_bar, say
+from geomem.terminal import interruptible, print_results, print_table, printing, progress_bar, say
 
 __all__ = ["app", "main"]
 
@@ -141,7 +141,7 @@ def _carry_out(request: Request, how: Execution) -> None:
         print_table(answer)
         return
     results = []
-    with interruptible(), progress_bar() as progress:
+    with progress_bar() as progress:
         for name, one in job.expanded(request).items():
             out = Path(how.out) / name if how.out and name else how.out
             results.append(
@@ -156,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     named = next((word for word in words if not word.startswith("-")), None)
     try:
-        app(named)(words, exit_on_error=False, print_error=False)
+        with interruptible(), printing():
+            app(named)(words, exit_on_error=False, print_error=False)
     except Interrupted as error:
         say(str(error))
         sys.exit(error.exit_code)
@@ -166,6 +167,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CycloptsError as error:
         say(f"error: {error.__cause__ if isinstance(error.__cause__, InputError) else _of_usage(error)}")
         sys.exit(InputError.exit_code)
+    except Exception as error:
+        from geomem.jobs.boundary import unexpected
+
+        say(f"error: {unexpected(error, f'running geomem {named}')}")
+        sys.exit(GeomemError.exit_code)
 
 
 def _of_usage(error: CycloptsError) -> str:

@@ -4,7 +4,16 @@ The message of an error states what is wrong, where, and what to do. The command
 traceback, and exits with the error's `exit_code`.
 """
 
-__all__ = ["GeomemError", "InputError", "Interrupted", "NumericalWarning", "OutputError", "TrainingError", "reason_of"]
+__all__ = [
+    "GeomemError",
+    "InputError",
+    "Interrupted",
+    "NumericalWarning",
+    "OutputError",
+    "Terminated",
+    "TrainingError",
+    "reason_of",
+]
 
 
 class GeomemError(Exception):
@@ -26,9 +35,17 @@ class OutputError(GeomemError):
 
 
 class Interrupted(GeomemError):
-    """The user stopped a run."""
+    """A signal stopped a run: 130 for Ctrl-C, 143 where the process was asked to end."""
 
     exit_code = 130
+
+    def __init__(self, message: str, exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which stops a run as Ctrl-C does."""
 
 
 class TrainingError(GeomemError, ArithmeticError):

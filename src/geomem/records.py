@@ -5,19 +5,15 @@
     metrics.jsonl      one JSON object per line, in the order of writing
     <name>.nc          labelled arrays (xarray) with units in their attributes
 
-Files are written under a temporary name in the same folder and then renamed.
+The folder is locked while a command uses it, and holds a list of what was written; see `geomem.folder`.
 """
 
-import errno
 import hashlib
 import json
-import os
 import platform
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from filelock import FileLock, Timeout
 
+from geomem import netcdf
 from geomem.errors import InputError, OutputError
+from geomem.folder import Folder, append_line, atomic_path, reason
 
-__all__ = ["Run", "atomic_path", "digest", "environment"]
+__all__ = ["Run", "digest", "environment"]
 
-_CONFIG, _ENVIRONMENT, _LOCK = "config.json", "environment.json", ".lock"
+_CONFIG, _ENVIRONMENT = "config.json", "environment.json"
 _FORMAT = "geomem run 1"
 
 
@@ -46,61 +43,57 @@ class Run:
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path = path
         self.config = config
+        self._folder = Folder(path, always=(_ENVIRONMENT, _CONFIG))
 
     @classmethod
-    def open(cls, path: Path | str, command: str, settings: Any, *, force: bool = False) -> "Run":
-        """Create the folder, or resume in one that the same command made with the same settings.
+    @contextmanager
+    def open(cls, path: Path | str, command: str, settings: Any, *, force: bool = False) -> Iterator["Run"]:
+        """Lock a folder for the block, and create a run in it, or resume one that the same command made with the same settings.
 
         Args:
             path: The folder; missing parents are created.
             command: Name of the command.
             settings: A mapping or dataclass instance that JSON can represent.
-            force: Delete a run with other settings and start again. A folder that is not a run is never deleted.
+            force: Delete another run and start again. A folder that is not a run is never deleted, nor one that holds anything
+                that geomem did not write.
 
         Raises:
-            OutputError: If the path is a file, cannot be written, or holds something else.
+            OutputError: If the path is a file, cannot be written, is used by another process, or holds something else.
         """
         folder = Path(path).expanduser().resolve()
         identity = {"format": _FORMAT, "geomem": version("geomem"), "command": command}
-        config = json.loads(
-            json.dumps(
-                {
-                    **identity,
-                    **(asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings),
-                }
-            )
-        )
+        plain = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
+        run = cls(folder, json.loads(json.dumps({**identity, **plain})))
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: is a file; choose a folder for the results with --out.")
-        try:
-            # Files of a start that was killed before it wrote its configuration may be overwritten.
-            occupied = folder.exists() and any(not _of_a_start(p.name) for p in folder.iterdir())
-            if occupied:
-                held = _read_config(folder)
-                if held is None:
-                    raise OutputError(
-                        f"{folder}: holds files that are not a geomem run and are kept; choose another folder with --out."
-                    )
-                if held == config and not force:
-                    return cls(folder, config)
-                if not force:
-                    raise OutputError(
-                        f"{folder}: holds another run ({_difference(held, config)}); it is kept. Choose another folder "
-                        "with --out, or replace it with --force."
-                    )
-                with _held(folder):
-                    # Delete the configuration last, so that a half-deleted run is still recognized as a run.
-                    for path in sorted(folder.iterdir(), key=lambda path: path.name == _CONFIG):
-                        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        with _writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            run = cls(folder, config)
-            run._write_json(_ENVIRONMENT, environment())
-            run._write_json(_CONFIG, config)
-        except OSError as error:
-            raise OutputError(
-                f"{folder}: cannot be written ({_reason(error)}); choose another folder with --out."
-            ) from error
-        return run
+        with run._folder.alone():  # before anything in the folder is looked at
+            with _writable(folder):
+                run._begin(force)
+            yield run
+
+    def _begin(self, force: bool) -> None:
+        """Resume in the locked folder, or write the configuration of a new run."""
+        # Files of a start that was killed before it wrote its configuration may be overwritten.
+        if any(not _of_a_start(path.name) for path in self.path.iterdir()):
+            held = _read_config(self.path)
+            if held is None:
+                raise OutputError(
+                    f"{self.path}: holds files that are not a geomem run and are kept; choose another folder with --out."
+                )
+            if held == self.config and not force:
+                self._folder.sweep()
+                return
+            if not force:
+                raise OutputError(
+                    f"{self.path}: holds another run ({_difference(held, self.config)}); it is kept. Choose another folder "
+                    "with --out, or replace it with --force."
+                )
+            self._folder.clear()
+        self._write_json(_ENVIRONMENT, environment())
+        self._write_json(_CONFIG, self.config)
+        self._folder.sweep()
 
     @classmethod
     def existing(cls, path: Path | str) -> "Run":
@@ -127,25 +120,15 @@ class Run:
             OutputError: If the disk refuses.
         """
         with self.writing(f"{name}.nc") as temporary:
-            try:
-                arrays.to_netcdf(temporary, engine="netcdf4")
-            except RuntimeError as error:  # netCDF has no words for a full disk
-                full = shutil.disk_usage(self.path).free < arrays.nbytes
-                raise (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(str(error))) from error
+            netcdf.write(temporary, arrays)
 
     def load(self, name: str) -> xr.Dataset:
         """Labelled arrays saved under `name`, read into memory.
 
         Raises:
-            InputError: If the file is damaged.
+            InputError: If the file is damaged, or geomem cannot have written it.
         """
-        path = self.path / f"{name}.nc"
-        try:
-            return xr.load_dataset(path, engine="netcdf4")
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise InputError(
-                f"{path}: is damaged ({error}); delete it and rerun the command that made it, which then resumes."
-            ) from error
+        return netcdf.read(self.path / f"{name}.nc")
 
     def load_all(self, names: Sequence[str]) -> dict[str, xr.Dataset]:
         """The arrays of all names.
@@ -169,39 +152,45 @@ class Run:
         """The lines of metrics.jsonl, in order."""
         log = self.path / "metrics.jsonl"
         lines = []
-        for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else ():
             try:
-                lines.append(json.loads(line))
-            except ValueError:
+                held = json.loads(line)
+            except (ValueError, RecursionError):
                 continue  # a killed process can leave a partial line
+            if isinstance(held, dict) and isinstance(held.get("time"), str):
+                lines.append(held)
         return lines
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the folder for this process, and remove what a killed process left half-written.
+        """Lock the folder of an existing run for this process, and remove what a killed process left half-written.
 
         Raises:
             OutputError: If another process is using it.
         """
-        with _held(self.path):
-            try:
-                for left in self.path.glob(".*.part"):
-                    shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(f"{self.path}: cannot be written ({_reason(error)}).") from error
+        with self._folder.alone():
+            with _writable(self.path):
+                self._folder.sweep()
             yield
+
+    @contextmanager
+    def within(self, name: str, command: str, settings: Any) -> Iterator["Run"]:
+        """A run in a folder below, opened as by `Run.open`; it belongs to this one."""
+        self.owns(f"{name}/")
+        with Run.open(self.path / name, command, settings) as run:
+            yield run
+
+    def owns(self, *names: str) -> None:
+        """Note files that are written by other means than this class, before they are; see `Folder.add`."""
+        with _writable(self.path):
+            self._folder.add(*names)
 
     def log(self, **metrics: float | str | Sequence[float]) -> None:
         """Append one line to metrics.jsonl."""
-        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **metrics}) + "\n"
-        try:
-            with (self.path / "metrics.jsonl").open("ab+") as stream:
-                end = stream.seek(0, os.SEEK_END)
-                stream.seek(max(0, end - 1))
-                # A killed process can leave a line without a newline.
-                stream.write((b"\n" if stream.read(1) not in (b"", b"\n") else b"") + line.encode())
-        except OSError as error:
-            raise OutputError(f"{self.path / 'metrics.jsonl'}: cannot be written ({_reason(error)}).") from error
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **metrics})
+        with _writable(self.path / "metrics.jsonl"):
+            self._folder.add("metrics.jsonl")
+            append_line(self.path / "metrics.jsonl", line)
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text file into the folder, all or nothing, and return its path."""
@@ -232,56 +221,30 @@ class Run:
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A temporary path, renamed to `name` in the folder if the block succeeds, and deleted otherwise."""
-        try:
-            with atomic_path(self.path / name) as temporary:
-                yield temporary
-        except OSError as error:
-            raise OutputError(
-                f"{self.path / name}: cannot be written ({_reason(error)}). Earlier results are saved; free some space "
-                "or choose another folder, and run the same command again."
-            ) from error
+        with _writable(self.path / name, _KEPT), self._folder.writing(name) as temporary:
+            yield temporary
+
+    @contextmanager
+    def writing_folder(self, name: str) -> Iterator[Path]:
+        """A temporary folder, renamed to `name` in this one if the block succeeds, and deleted otherwise."""
+        with _writable(self.path / name, _KEPT), self._folder.writing_folder(name) as temporary:
+            yield temporary
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         with atomic_path(self.path / name) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
+_KEPT = ". Earlier results are saved; free some space or choose another folder, and run the same command again."
+
+
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Lock a folder; the lock is released when the process ends, for whatever reason."""
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise OutputError(
-            f"{folder}: another run is using this folder; wait until it ends, or choose another folder with --out."
-        ) from None
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be locked ({_reason(error)}); choose another folder with --out."
-        ) from error
+def _writable(path: Path, advice: str = "; choose another folder with --out.") -> Iterator[None]:
+    """The operating system's refusals to write, as errors for people."""
     try:
         yield
-    finally:
-        with suppress(OSError):  # some systems do not delete open files
-            (folder / _LOCK).unlink()
-        lock.release()
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder, renamed to `path` if the block succeeds and deleted otherwise."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({reason(error)}){advice}") from error
 
 
 def digest(settings: Any) -> str:
@@ -329,7 +292,7 @@ def _commit() -> str | None:
 def _read_config(folder: Path) -> dict[str, Any] | None:
     try:
         config = json.loads((folder / _CONFIG).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return config if isinstance(config, dict) and config.get("format") == _FORMAT else None
 
@@ -337,7 +300,7 @@ def _read_config(folder: Path) -> dict[str, Any] | None:
 def _of_a_start(name: str) -> bool:
     """Whether a file is one that `Run.open` writes before the configuration, or its temporary form."""
     temporary = name.startswith((f".{_CONFIG}.", f".{_ENVIRONMENT}.")) and name.endswith(".part")
-    return name == _ENVIRONMENT or temporary
+    return name in (_ENVIRONMENT, ".lock") or temporary
 
 
 def _difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
@@ -358,7 +321,3 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in settings.items():
         out |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
     return out
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -1,23 +1,72 @@
 """What commands print: findings and tables on standard output, progress and messages on standard error."""
 
+import io
 import json
+import os
+import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from geomem.errors import Interrupted
+from geomem.errors import Interrupted, OutputError, Terminated
 
 if TYPE_CHECKING:
     from geomem.jobs.job import Result
     from geomem.jobs.progress import Progress
     from geomem.page import Table
 
-__all__ = ["interruptible", "print_result", "print_results", "print_table", "progress_bar", "say"]
+__all__ = ["interruptible", "print_result", "print_results", "print_table", "printing", "progress_bar", "say"]
 
 # Between two lines of a stage that goes on, where there is no terminal.
 _QUIET_SECONDS, _NEWS = 10.0, 0.05
+
+
+# Characters that move the cursor, change colors or the direction of text: in a name they could show something else than it is.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_GONE = 141  # what a shell says of a program whose reader went away
+
+
+def escaped(text: str) -> str:
+    r"""Text with control characters written as Python writes them.
+
+    >>> print(escaped("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Standard output that takes any text in any encoding, and whose failure is an error of its own.
+
+    Raises:
+        OutputError: If it cannot be written, as on a full disk.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(_GONE)
+    except OSError as error:
+        _drop_output()
+        raise OutputError(
+            f"standard output cannot be written ({(error.strerror or str(error)).lower()}). Results that were to be saved are saved: "
+            "run the same command again to see them."
+        ) from error
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, so that Python does not fail again when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_results(results: "Sequence[Result]", json_: bool) -> None:
@@ -37,11 +86,11 @@ def print_result(result: "Result") -> None:
 
     summary = result.summary
     console = Console()
-    console.print(f"\n{summary['title']}", style="bold", markup=False, highlight=False)
+    console.print(f"\n{escaped(summary['title'])}", style="bold", markup=False, highlight=False)
     for name in ("sure", "next"):
         if summary.get(name):
             console.print()
-            for line in summary[name].split("\n"):
+            for line in escaped(summary[name]).split("\n"):
                 # A command that is broken into lines cannot be pasted.
                 console.print(line, markup=False, highlight=False, soft_wrap=line.startswith("geomem "))
     if result.report.table is not None:
@@ -49,8 +98,8 @@ def print_result(result: "Result") -> None:
     if summary.get("short"):
         console.print()
     for sentence in summary.get("short", ()):
-        console.print(f"• {sentence}", markup=False, highlight=False)
-    console.print(f"\n{result.page}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"• {escaped(sentence)}", markup=False, highlight=False)
+    console.print(f"\n{escaped(str(result.page))}", soft_wrap=True, markup=False, highlight=False)
 
 
 def print_table(table: "Table") -> None:
@@ -66,22 +115,33 @@ def print_table(table: "Table") -> None:
     for column in table.columns:
         grid.add_column(Text(column.title), justify="right" if column.spec else "left")
     for row in table.rows[: table.shown]:
-        grid.add_row(*(Text(cell_text(cell, c.spec)) for cell, c in zip(row, table.columns, strict=True)))
+        grid.add_row(*(Text(escaped(cell_text(cell, c.spec))) for cell, c in zip(row, table.columns, strict=True)))
     Console().print(grid)
 
 
 def say(text: str) -> None:
-    """A line on standard error."""
-    print(f"geomem: {text}", file=sys.stderr)
+    """A line on standard error; where that cannot be written, the work goes on."""
+    with suppress(OSError):
+        print(f"geomem: {escaped(text)}", file=sys.stderr)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C as an error with its own words and exit code."""
+    """Ctrl-C, and SIGTERM alike, as an error with its own words and exit code."""
+
+    def terminated(number: int, frame: object) -> None:
+        raise Terminated
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, terminated) if main else None
     try:
         yield
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; progress is saved. Run the same command again to resume.") from None
+    except KeyboardInterrupt as stopped:
+        code, word = (143, "ended by SIGTERM") if isinstance(stopped, Terminated) else (130, "interrupted")
+        raise Interrupted(f"{word}; progress is saved. Run the same command again to resume.", code) from None
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -105,7 +165,7 @@ def progress_bar() -> Iterator["Progress"]:
 
         yield line
         return
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()]
+    columns: list[Any] = [TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()]
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
         task = bars.add_task("starting", total=1.0)
-        yield lambda label, share: bars.update(task, description=label, completed=share)
+        yield lambda label, share: bars.update(task, description=escaped(label), completed=share)

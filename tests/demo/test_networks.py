@@ -12,6 +12,7 @@ from geomem.jobs.demo.networks import network, networks_stage, stacks
 from geomem.jobs.demo.settings import CaseSettings
 from geomem.records import Run
 from geomem.scores import GaussianScore
+from runs import begun
 
 SETTINGS = CaseSettings((4, 8, 16), steps=24, hidden=16, batch_size=8, times=(0.1,), focus=0.1)
 
@@ -23,7 +24,7 @@ def case() -> Case:
 
 
 def opened(folder: Path) -> Run:
-    return Run.open(folder, "demo", {"seed": 0})
+    return begun(folder, "demo", {"seed": 0})
 
 
 def test_stacks_hold_all_sizes_once() -> None:

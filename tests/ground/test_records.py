@@ -11,7 +11,9 @@ import pytest
 import xarray as xr
 
 from geomem.errors import OutputError
-from geomem.records import Run, atomic_path, environment
+from geomem.folder import atomic_path
+from geomem.records import Run, environment
+from runs import begun
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def files(folder):
 
 @pytest.fixture
 def run(tmp_path):
-    return Run.open(tmp_path / "deep" / "run", "demo", Settings())
+    return begun(tmp_path / "deep" / "run", "demo", Settings())
 
 
 def test_new_run_says_what_was_asked_and_where(run):
@@ -99,7 +101,7 @@ def test_failed_save_leaves_no_file(run):
     with pytest.raises((TypeError, ValueError)):
         run.save("theory", ARRAYS.assign_attrs(impossible={"a": object()}))
     assert not run.has("theory")
-    assert set(files(run.path)) == {"config.json", "environment.json"}
+    assert set(files(run.path)) == {"config.json", "environment.json", "manifest.txt"}
 
 
 def test_file_appears_whole_at_the_end(run):
@@ -129,7 +131,7 @@ def test_full_disk_is_an_output_error(run):
 def test_same_settings_resume(run):
     run.save("theory", ARRAYS)
     before = files(run.path)
-    again = Run.open(str(run.path), "demo", Settings(sizes=(16, 64)))
+    again = begun(str(run.path), "demo", Settings(sizes=(16, 64)))
     assert files(again.path) == before
     assert again.config == run.config
     assert again.has("theory")
@@ -146,20 +148,88 @@ def test_same_settings_resume(run):
 )
 def test_other_settings_are_refused_and_replaced_by_force(run, command, settings, message):
     run.save("theory", ARRAYS)
-    (run.path / "sub").mkdir()
     before = files(run.path)
     with pytest.raises(OutputError, match=message):
-        Run.open(run.path, command, settings)
+        begun(run.path, command, settings)
     assert files(run.path) == before
-    replaced = Run.open(run.path, command, settings, force=True)
+    replaced = begun(run.path, command, settings, force=True)
     assert set(files(replaced.path)) == {"config.json", "environment.json"}
-    assert not (run.path / "sub").exists()
     assert json.loads((run.path / "config.json").read_text()) == replaced.config
+
+
+@pytest.mark.parametrize(
+    "foreign", ["thesis.tex", "notes/thesis.tex", "empty/", "cells/a/thesis.tex", "model/mine.txt"]
+)
+def test_force_keeps_a_folder_that_holds_anything_else(run, foreign):
+    written(run)
+    path = run.path / foreign
+    if foreign.endswith("/"):
+        path.mkdir()
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("years of work")
+    before = files(run.path)
+    with pytest.raises(
+        OutputError, match=rf"holds what geomem did not write \({foreign.split('/')[0]}.*Move that elsewhere"
+    ):
+        begun(run.path, "demo", Settings(), force=True)
+    assert files(run.path) == before
+
+
+def test_force_deletes_all_that_was_written(run):
+    written(run)
+    for left in (".theory.nc.x1.part", "cells/a/.deep.nc.x2.part", "cells/a/.lock"):
+        (run.path / left).write_text("half")
+    (run.path / ".model.x3.part").mkdir()
+    begun(run.path, "demo", Settings(seed=1), force=True)
+    assert set(files(run.path)) == {"config.json", "environment.json"}
+    assert [p.name for p in run.path.iterdir() if p.is_dir()] == []
+
+
+def test_a_folder_that_is_not_in_the_manifest_is_no_part_of_the_run(run):
+    """As the runs of versions that kept no manifest."""
+    run.save("theory", ARRAYS)
+    (run.path / "manifest.txt").unlink()
+    with pytest.raises(OutputError, match=r"holds what geomem did not write \(theory\.nc\)"):
+        begun(run.path, "demo", Settings(), force=True)
+
+
+def test_a_link_is_deleted_and_not_what_it_points_at(run, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    run.save("theory", ARRAYS)
+    (run.path / "theory.nc").unlink()
+    (run.path / "theory.nc").symlink_to(tmp_path / "thesis.tex")
+    begun(run.path, "demo", Settings(), force=True)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert set(files(run.path)) == {"config.json", "environment.json"}
+
+
+def written(run):
+    """All kinds of things that a run writes."""
+    run.save("theory", ARRAYS)
+    run.log(step=1)
+    with run.writing_folder("model") as temporary:
+        (temporary / "unet").mkdir()
+        (temporary / "unet" / "config.json").write_text("{}")
+    run.owns("tracked/*")
+    (run.path / "tracked" / "deep").mkdir(parents=True)
+    (run.path / "tracked" / "deep" / "events").write_text("1")
+    with run.within("cells/a", "cell", {"seed": 1}) as cell:
+        cell.save("deep", ARRAYS)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_nothing_in_a_folder_is_looked_at_before_it_is_locked(run, force, monkeypatch):
+    looked = []
+    monkeypatch.setattr(Run, "_begin", lambda self, force: looked.append(force))
+    with run.alone(), pytest.raises(OutputError, match="another run is using this folder"):
+        begun(run.path, "demo", Settings(), force=force)
+    assert looked == []
 
 
 def test_force_starts_the_same_settings_anew(run):
     run.save("theory", ARRAYS)
-    assert not Run.open(run.path, "demo", Settings(), force=True).has("theory")
+    assert not begun(run.path, "demo", Settings(), force=True).has("theory")
 
 
 FOREIGN = {
@@ -178,12 +248,12 @@ def test_folder_that_is_no_run_is_kept(name, force, tmp_path):
         (tmp_path / file).write_text(content)
     before = files(tmp_path)
     with pytest.raises(OutputError, match=r"choose another folder with --out|Choose another folder with --out"):
-        Run.open(tmp_path, "demo", Settings(), force=force)
+        begun(tmp_path, "demo", Settings(), force=force)
     assert files(tmp_path) == before
 
 
 def test_empty_folder_is_taken(tmp_path):
-    assert Run.open(tmp_path, "demo", Settings()).path == tmp_path.resolve()
+    assert begun(tmp_path, "demo", Settings()).path == tmp_path.resolve()
 
 
 @pytest.mark.parametrize("force", [False, True], ids=["plain", "force"])
@@ -191,16 +261,16 @@ def test_path_that_is_a_file_is_refused(tmp_path, force):
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(OutputError, match="file: is a file; choose a folder for the results with --out"):
-        Run.open(path, "demo", Settings(), force=force)
+        begun(path, "demo", Settings(), force=force)
     with pytest.raises(OutputError, match=r"cannot be written \(not a directory\); choose another folder with --out"):
-        Run.open(path / "below" / "it", "demo", Settings())
+        begun(path / "below" / "it", "demo", Settings())
     assert path.read_text() == "mine"
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that nobody may write to")
 def test_unwritable_folder_is_refused():
     with pytest.raises(OutputError, match=r"/proc/geomem: cannot be written \(.*\); choose another folder with --out"):
-        Run.open("/proc/geomem", "demo", Settings())
+        begun("/proc/geomem", "demo", Settings())
 
 
 def test_lost_folder_is_an_output_error(run):
@@ -215,7 +285,7 @@ def test_lost_folder_is_an_output_error(run):
 def test_home_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert Run.open("~/run", "demo", Settings()).path == (tmp_path / "run").resolve()
+    assert begun("~/run", "demo", Settings()).path == (tmp_path / "run").resolve()
 
 
 @pytest.mark.parametrize("stopped", ["environment.json", "config.json"])
@@ -232,9 +302,9 @@ def test_start_that_was_killed_can_be_started_again(stopped, tmp_path, monkeypat
         return original(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
-    Run.open(tmp_path / "run", "demo", Settings())
+    begun(tmp_path / "run", "demo", Settings())
     monkeypatch.undo()
     assert stopped not in files(killed)
     assert any(name.startswith(stopped) or stopped in name for name in files(killed))
-    again = Run.open(killed, "demo", Settings())
+    again = begun(killed, "demo", Settings())
     assert (again.path / "config.json").exists()

@@ -55,7 +55,15 @@ def test_theory_prints_a_table_and_leaves_record_and_figure(tmp_path: Path) -> N
     assert result.returncode == 0, result.stderr
     assert "0.024478" in result.stdout
     (folder,) = (tmp_path / "geomem-theory").iterdir()
-    left = {"config.json", "environment.json", "metrics.jsonl", "summary.json", "theory.nc", "theory.png"}
+    left = {
+        "config.json",
+        "environment.json",
+        "manifest.txt",
+        "metrics.jsonl",
+        "summary.json",
+        "theory.nc",
+        "theory.png",
+    }
     assert {p.name for p in folder.iterdir()} == left
     assert (folder / "theory.png").read_bytes()[:4] == b"\x89PNG"
     again = geomem(*THEORY, "--times", "1e-3:10:5", cwd=tmp_path)

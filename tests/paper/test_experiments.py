@@ -15,6 +15,7 @@ from geomem.paper.experiments import EXPERIMENTS
 from geomem.paper.records import records_of, settings_of
 from geomem.records import Run
 from paper.tiny import quick_settings
+from runs import begun
 
 NAMES = list(EXPERIMENTS)
 # The same parts as fig16, fig9 and fig4, for other subspaces; and sweeps, whose cells have their own tests.
@@ -24,7 +25,7 @@ ALIKE = ("fig5", "fig15", "fig10", "fig12", "fig6")
 def computed(name: str, folder: Path, parts: int | None = None, **changes) -> dict[str, xr.Dataset]:
     """Records as the parts make them, never saved."""
     settings = quick_settings(name, **changes)
-    place = Run.open(folder, "test", settings)
+    place = begun(folder, "test", settings)
     made = {}
     for part, work in list(EXPERIMENTS[name].parts(settings).items())[:parts]:
         told: list[float] = []

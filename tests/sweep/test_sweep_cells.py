@@ -17,6 +17,7 @@ from geomem.jobs.sweep import cells
 from geomem.jobs.sweep.cells import current, open_sweep, sweep_stage
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.records import Run
+from runs import begun
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -177,7 +178,7 @@ def test_times_that_the_network_cannot_tell_apart_are_one(tmp_path: Path) -> Non
 
 def test_the_sweep_of_another_job_has_names_of_its_own_and_one_record(straight: Result, tmp_path: Path) -> None:
     """As the paper's job asks for it: a stage among others, whose record is the joined one."""
-    here = Run.open(tmp_path / "other", "reproduce fig6", {})
+    here = begun(tmp_path / "other", "reproduce fig6", {})
     stage = sweep_stage("digits", open_sweep(TINY), here, prefix="digits-", join=True)
     parts = stage.parts()
     assert [part.name for part in parts] == [f"digits-{name}" for name in NAMES]

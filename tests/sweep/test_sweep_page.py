@@ -19,6 +19,7 @@ from geomem.measure.screening import STATISTICS
 from geomem.records import Run
 from geomem.spectra import Spectrum
 from geomem.spectra.dimension import READINGS, DimensionEstimate, degrees_of_freedom
+from runs import begun
 from sweep.records import made
 
 COMMAND = [
@@ -165,7 +166,7 @@ def test_data_that_are_not_there_are_refused(tmp_path: Path) -> None:
 def test_a_sweep_of_an_earlier_version_is_not_reported_and_the_default_folder_says_what_is_swept(
     tmp_path: Path,
 ) -> None:
-    old = Run.open(tmp_path / "old", "sweep", {})
+    old = begun(tmp_path / "old", "sweep", {})
     with pytest.raises(InputError, match=r"old: was made by an earlier version of geomem; make the run again"):
         redraw(old.path)
     assert SweepJob().folder(SweepRequest("some/digits.npy", (2,), preset="mlp")) == "digits-mlp"

@@ -16,7 +16,6 @@ import torch
 from commands import geomem
 from geomem.errors import OutputError, TrainingError
 from geomem.jobs.engine import run
-from geomem.jobs.train import model as models
 from geomem.jobs.train.request import TrainRequest
 from geomem.records import Run
 from geomem.training import denoising
@@ -189,15 +188,15 @@ def test_a_full_disk_keeps_the_last_checkpoint_whole(tmp_path, monkeypatch, ofte
 def test_a_disk_that_fills_while_the_model_is_written_keeps_the_training(tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patched:
-        folder = models._folder
+        folder = Run.writing_folder
 
         @contextmanager
-        def limited(path):
-            with folder(path) as temporary, full_disk(10_000):
+        def limited(self, name):
+            with folder(self, name) as temporary, full_disk(10_000):
                 yield temporary
 
-        patched.setattr(models, "_folder", limited)
-        with pytest.raises(OutputError, match=r"model: cannot be written .*Training progress is saved"):
+        patched.setattr(Run, "writing_folder", limited)
+        with pytest.raises(OutputError, match=r"model: cannot be written .*Earlier results are saved"):
             run(SHORT, out=out)
     assert leftovers(out) == []
     assert not (out / "model").exists()

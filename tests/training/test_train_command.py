@@ -28,7 +28,7 @@ def test_a_training_leaves_a_model_its_images_and_its_numbers(command, tmp_path)
     folder = tmp_path / "run"
     assert {p.name for p in folder.iterdir()} == {
         "config.json", "environment.json", "metrics.jsonl", "checkpoint.safetensors", "model", "training.npy", "held-out.npy",
-        "losses.nc", "summary.json",
+        "losses.nc", "summary.json", "manifest.txt",
     }  # fmt: skip
     assert "mlp trained on 50 of 1,797 images of" in out
     assert "Audit it:\ngeomem audit" in out

@@ -16,6 +16,7 @@ from geomem.jobs.train.request import TrainRequest
 from geomem.records import Run
 from geomem.training.loop import Training
 from geomem.training.presets import TrainSettings
+from runs import begun
 from training.folders import state_of
 
 SHARED = ["train", "digits", "--preset", "mlp", "--steps", "20", "--precision", "float32", "--out", "shared"]
@@ -69,7 +70,7 @@ def test_a_process_that_is_not_the_first_waits_for_the_folder_and_the_model_and_
     def wait():
         waits.append(out.exists())
         if len(waits) == 1:
-            Run.open(out, "train", {})  # as the first process does
+            begun(out, "train", {})  # as the first process does
 
     second = SimpleNamespace(
         is_main_process=False,

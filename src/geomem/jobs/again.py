@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from geomem.errors import InputError
+from geomem.jobs.boundary import readable
 from geomem.jobs.engine import finish
 from geomem.jobs.job import Result
 from geomem.records import Run
@@ -21,12 +21,8 @@ def redraw(folder: Path | str) -> Result:
         OutputError: If it cannot be written.
     """
     run = Run.existing(folder)
-    try:
+    with run.alone(), readable(run.path):
         return finish(run)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{run.path}: its records are not what this version of geomem writes ({error}); make the run again."
-        ) from error
 
 
 def report(run: Annotated[Path, Parameter(help="Folder of a finished run.")], /) -> None:

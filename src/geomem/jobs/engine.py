@@ -1,7 +1,7 @@
 """The engine: a request becomes parts, their records, findings and a page. It resumes, locks, and spreads parts.
 
 open      inputs are loaded and checked; nothing is written
-run       the folder is opened (new, or resumed where it was made by the same request) and locked
+run       the folder is locked, then opened: new, or resumed where it was made by the same request
 stages    one after the other; parts that are saved already are skipped, the rest is computed in this process, in
 `workers` processes, or on Ray. A part depends on the request and its name alone, and every part is computed on
 one thread, so records have the same bits wherever they were computed.
@@ -17,6 +17,7 @@ from typing import Any
 
 from geomem.errors import GeomemError, InputError
 from geomem.jobs import places
+from geomem.jobs.boundary import boundary, traceback_kept
 from geomem.jobs.job import Job, Part, Report, Result, Stage
 from geomem.jobs.progress import Progress, Stages
 from geomem.jobs.registry import job_named, job_of
@@ -67,24 +68,25 @@ def run(
     if workers is not None and workers < 1:
         raise InputError(f"--workers: must be at least 1, got {workers}.")
     job = job_of(request)
-    with one_thread():
-        inputs = job.open(request)
-    settings = job.settings(request, inputs)
-    path = job.default_folder(request, digest(settings)) if out is None else Path(out)
-    if job.follows(request, inputs, path):
-        return None
-    folder = Run.open(path, job.title(request), settings, force=force)
-    notice = job.notice(request, inputs)
-    if notice is not None:
-        say(notice)
-    with folder.alone(), ExitStack() as stack:
-        stages = job.stages(request, inputs, folder)
-        told = Stages(progress, {stage.name: stage.share for stage in stages})
-        work = _Work(folder, told, request, workers, on, stack, say)
-        failed: list[places.Outcome] = []
-        for stage in stages:
-            failed += work.stage(stage)
-        stack.close()
+    with boundary(lambda: "reading what was given"):
+        with one_thread():
+            inputs = job.open(request)
+        settings = job.settings(request, inputs)
+        path = job.default_folder(request, digest(settings)) if out is None else Path(out)
+        if job.follows(request, inputs, path):
+            return None
+    told = Stages(progress)
+    with Run.open(path, job.title(request), settings, force=force) as folder, boundary(lambda: told.doing, folder):
+        notice = job.notice(request, inputs)
+        if notice is not None:
+            say(notice)
+        with ExitStack() as stack:
+            stages = job.stages(request, inputs, folder)
+            told.expect({stage.name: stage.share for stage in stages})
+            work = _Work(folder, told, request, workers, on, stack, say)
+            failed: list[places.Outcome] = []
+            for stage in stages:
+                failed += work.stage(stage)
         told.say("writing the report")
         if failed:
             raise _failures(job, folder, failed)
@@ -231,6 +233,8 @@ def _here(run: Run, stage: Stage, parts: Sequence[Part], tell: places.Shares) ->
         except Exception as error:
             if not stage.keep_going:
                 raise
+            if not isinstance(error, GeomemError):
+                traceback_kept(error, part.label, run)
             yield part, described(error)
         else:
             yield part, None

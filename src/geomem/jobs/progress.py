@@ -13,15 +13,23 @@ class Stages:
 
     Args:
         progress: Called with what is being done and the share done; None for nobody.
-        shares: Share of the time that each stage takes, in any unit.
     """
 
-    def __init__(self, progress: Progress | None, shares: Mapping[str, float]) -> None:
-        whole = sum(shares.values()) or 1.0
+    def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
-        self._shares = {name: share / whole for name, share in shares.items()}
+        self._shares: Mapping[str, float] = {}
         self._finished = 0.0
         self._label = ""
+
+    @property
+    def doing(self) -> str:
+        """What is being done, for a message."""
+        return self._label.partition(" · ")[0] or "preparing the work"
+
+    def expect(self, shares: Mapping[str, float]) -> None:
+        """Name the stages, with the share of the time that each takes, in any unit."""
+        whole = sum(shares.values()) or 1.0
+        self._shares = {name: share / whole for name, share in shares.items()}
 
     def begin(self, name: str, label: str, part: float = 0.0) -> None:
         """Report what is being done, when `part` of stage `name` is done."""

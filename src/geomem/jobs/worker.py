@@ -10,9 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 
 from geomem.errors import GeomemError, InputError, reason_of
+from geomem.jobs.boundary import traceback_kept
 from geomem.jobs.job import Part, Stage
 from geomem.jobs.registry import job_named
 from geomem.precision import one_thread
@@ -35,6 +37,9 @@ def attempt(
             with one_thread():
                 opened.run.save(part, opened.parts(stage)[part].make(tell))
     except Exception as error:  # of whatever kind: a part does not affect the others
+        if not isinstance(error, GeomemError):
+            with suppress(GeomemError):
+                traceback_kept(error, f"computing {part}", Run.existing(folder))
         return described(error)
     return None
 

@@ -10,6 +10,8 @@ from typing import Any
 import xarray as xr
 
 from geomem.errors import InputError, OutputError
+from geomem.folder import atomic_path
+from geomem.jobs.boundary import readable
 from geomem.paper.claims import needs
 from geomem.paper.claims import verdicts as all_verdicts
 from geomem.paper.errata import ERRATA
@@ -17,7 +19,7 @@ from geomem.paper.experiment import Experiment
 from geomem.paper.experiments import EXPERIMENTS
 from geomem.paper.records import records_of
 from geomem.paper.verdict import Table, Verdict
-from geomem.records import Run, atomic_path
+from geomem.records import Run
 
 __all__ = ["documents", "stale", "verdicts_of", "write"]
 
@@ -30,7 +32,9 @@ def verdicts_of(records: Path | str) -> list[Verdict]:
     Raises:
         InputError: If the folder holds no run of an experiment, or one that is not finished.
     """
-    return all_verdicts({name: arrays for name, (_, arrays) in _runs(Path(records)).items()})
+    runs = _runs(Path(records))
+    with readable(Path(records)):
+        return all_verdicts({name: arrays for name, (_, arrays) in runs.items()})
 
 
 def documents(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] | None = None) -> dict[Path, str]:
@@ -48,15 +52,16 @@ def documents(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] 
         raise InputError(
             f"{folder}: has no run of {', '.join(missing)}; make all of them with geomem reproduce all --out {folder}."
         )
-    if verdicts is None:
-        verdicts = all_verdicts({name: arrays for name, (_, arrays) in runs.items()})
     gallery, back = (Path(os.path.relpath(*pair)).as_posix() for pair in ((folder, target), (target, folder)))
-    errata = _errata(runs["equations"][1]["numbers"], runs["equations"][0])
-    return {
-        target / "claims.md": _GENERATED.format(records=gallery) + _claims(verdicts, runs, gallery),
-        target / "errata.md": _GENERATED.format(records=gallery) + errata,
-        folder / "README.md": _GENERATED.format(records="this folder") + _gallery(runs, back),
-    }
+    with readable(folder):
+        if verdicts is None:
+            verdicts = all_verdicts({name: arrays for name, (_, arrays) in runs.items()})
+        errata = _errata(runs["equations"][1]["numbers"], runs["equations"][0])
+        return {
+            target / "claims.md": _GENERATED.format(records=gallery) + _claims(verdicts, runs, gallery),
+            target / "errata.md": _GENERATED.format(records=gallery) + errata,
+            folder / "README.md": _GENERATED.format(records="this folder") + _gallery(runs, back),
+        }
 
 
 def write(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] | None = None) -> list[Path]:
@@ -98,7 +103,8 @@ def _runs(folder: Path) -> _Runs:
                 raise InputError(
                     f"{folder / name}: was made by geomem {run.config['command']}; move it to a folder of its name."
                 )
-            runs[name] = (run, records_of(run))
+            with readable(run.path):
+                runs[name] = (run, records_of(run))
     if not runs:
         raise InputError(
             f"{folder}: holds no run of an experiment; make them with geomem reproduce all --out {folder}, or name the "
@@ -210,9 +216,7 @@ def _provenance(runs: _Runs) -> Table:
 
 def _training(run: Run) -> str:
     """When and at which commit the training of a run's networks began, from its log."""
-    log = run.path / "metrics.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-    begun = [line for line in lines if "commit" in line]
+    begun = [line for line in run.metrics() if "commit" in line]
     return f"{begun[0]['time'][:10]} at {begun[0]['commit']}" if begun else "unknown"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from geomem.errors import TrainingError
+from geomem.errors import Terminated, TrainingError
 from geomem.records import Run, environment
 from geomem.training.checkpoint import load_training, save_training
 from geomem.training.loop import Objective, Settings, Training, steps
@@ -97,9 +97,9 @@ def train_in(
         run.log(**labels, step=state.step, commit=str(environment()["commit"]))
     meter = _Meter(state.step, settings)
     saved, cost, every = time.monotonic(), 0.0, max(1, settings.steps // _LOGGED)
-    interrupted = False
+    interrupted, received = False, list[int]()
     try:
-        with _signals() as received:
+        with _signals(received):
             for step in steps(state, objective(state)):
                 meter.add(step.losses)
                 interrupted = _any_of(accelerator, bool(received))
@@ -122,7 +122,7 @@ def train_in(
         raise TrainingError(f"{error} The state after {state.step:,} good steps is saved in {path}.") from error
     save()
     if interrupted:
-        raise KeyboardInterrupt
+        raise Terminated if signal.SIGTERM in received else KeyboardInterrupt
     return state
 
 
@@ -134,12 +134,11 @@ def _any_of(accelerator: "Accelerator | None", here: bool) -> bool:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def _signals(received: list[int]) -> Iterator[None]:
     """Collect SIGINT and SIGTERM inside the block; a second signal interrupts at once.
 
     Only the main thread receives signals; in other threads this does nothing.
     """
-    received: list[int] = []
 
     def note(number: int, frame: object) -> None:
         if received:
@@ -147,11 +146,11 @@ def _signals() -> Iterator[list[int]]:
         received.append(number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield received
+        yield
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

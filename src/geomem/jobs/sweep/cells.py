@@ -97,8 +97,7 @@ def _cell(sweep: Sweep, run: Run, prefix: str, size: int, seed: int, tell: Tell)
     settings, data = sweep.settings, sweep.data
     training = replace(settings.training, size=size, seed=seed, split_seed=seed)
     label = _label(prefix, size, seed)
-    own = Run.open(run.path / CELLS / (prefix + cell_name(size, seed)), _CELL, training)
-    with own.alone():
+    with run.within(f"{CELLS}/{prefix}{cell_name(size, seed)}", _CELL, training) as own:
         train_model(own, data, training, accelerator_in(own.path), lambda share, _: tell(share / 2, label))
         found = losses(own)["loss"].values
     rows, apart = divided(data, size, training.held_out, seed)

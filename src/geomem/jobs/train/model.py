@@ -7,11 +7,6 @@ held-out.npy             the held-out images, where there are any
 metrics.jsonl            loss and speed
 """
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import xarray as xr
+from safetensors import SafetensorError
 
 from geomem.data import DataSet
-from geomem.errors import OutputError, reason_of
+from geomem.errors import reason_of
 from geomem.jobs.job import Tell
 from geomem.jobs.progress import duration
 from geomem.records import Run
@@ -35,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["CHECKPOINT", "MODEL", "accelerator_in", "losses", "train_model"]
 
 MODEL, CHECKPOINT = "model", "checkpoint.safetensors"
+# Folder of a tracker's log; Weights & Biases has one of its own.
+_TRACKED = "tracked"
 
 
 def accelerator_in(folder: Path, tracker: str | None = None) -> "Accelerator":
@@ -74,7 +72,8 @@ def train_model(
 
     if tracked:
         plain = {key: value for key, value in asdict(settings).items() if isinstance(value, int | float | str)}
-        accelerator.init_trackers("tracked", config=plain)
+        run.owns(f"{_TRACKED}/*", "wandb/*")
+        accelerator.init_trackers(_TRACKED, config=plain)
     whole = settings.size == settings.rows
     rows, apart = divided(data, None if whole else settings.size, settings.held_out, settings.split_seed)
     images = stored(data, rows, settings.shape)
@@ -92,8 +91,11 @@ def train_model(
                 if chosen.size:
                     with run.writing(f"{name}.npy") as temporary, temporary.open("wb") as stream:
                         np.save(stream, data.values[chosen])
-        with _folder(run.path / MODEL) as temporary:
-            pipeline(state).save_pretrained(temporary)
+        with run.writing_folder(MODEL) as temporary:
+            try:
+                pipeline(state).save_pretrained(temporary)
+            except SafetensorError as error:  # its own where the disk is full
+                raise OSError(reason_of(error)) from error
     accelerator.wait_for_everyone()  # until the first process has left the model
     if accelerator.is_main_process:
         accelerator.end_training()
@@ -120,25 +122,3 @@ def _words(at: TrainingProgress) -> str:
         f"training · {at.step:,} of {at.steps:,} steps, loss {at.loss:.4f}, {at.samples_per_second:,.0f} images/s, "
         f"{duration(at.seconds_left)} left"
     )
-
-
-@contextmanager
-def _folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends well, and vanishes otherwise."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        try:
-            yield temporary
-            for written in temporary.rglob("*"):
-                if written.is_file():
-                    with written.open("rb") as stream:
-                        os.fsync(stream.fileno())
-            temporary.chmod(0o755)
-            temporary.replace(path)
-        except Exception as error:  # safetensors raises its own where the disk is full
-            raise OutputError(
-                f"{path}: cannot be written ({reason_of(error)}). Training progress is saved; free some space and run the same "
-                "command again."
-            ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,81 @@
+"""Files of labelled arrays: netCDF-4, which is HDF5, written and read by netCDF4.
+
+A record may come from elsewhere. HDF5 can point at other files, and claim arrays of any size; what geomem writes does neither, so
+what does is refused before a value is read.
+"""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from stat import S_ISREG
+
+import xarray as xr
+
+from geomem.errors import InputError, reason_of
+
+__all__ = ["read", "write"]
+
+
+def write(path: Path, arrays: xr.Dataset) -> None:
+    """Write labelled arrays.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    try:
+        arrays.to_netcdf(path, engine="netcdf4")
+    except RuntimeError as error:  # netCDF has no words for a full disk
+        full = shutil.disk_usage(path.parent).free < arrays.nbytes
+        raise (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(str(error))) from error
+
+
+def read(path: Path) -> xr.Dataset:
+    """Labelled arrays, read into memory.
+
+    Raises:
+        InputError: If the file is damaged, or not as geomem writes it.
+    """
+    try:
+        if not S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: is no file of arrays.")
+        _check(path)
+        return xr.load_dataset(path, engine="netcdf4")
+    except InputError:
+        raise
+    except Exception as error:  # HDF5, netCDF and xarray raise errors of many kinds
+        raise InputError(
+            f"{path}: is damaged ({reason_of(error)}); delete it and rerun the command that made it, which then resumes."
+        ) from error
+
+
+def _check(path: Path) -> None:
+    """Refuse what points at other files, and arrays that claim more than the file holds.
+
+    Raises:
+        InputError: Saying what.
+    """
+    import h5py
+
+    claimed = 0
+    with h5py.File(path, "r") as file:
+        for name in file:
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                raise _strange(path, name, "is a link")
+            held = file[name]
+            if not isinstance(held, h5py.Dataset):
+                raise _strange(path, name, "is no array")
+            if held.external or held.is_virtual:
+                raise _strange(path, name, "is kept in another file")
+            # A dimension without coordinates is an array that is not stored and never read.
+            if held.id.get_storage_size() or "CLASS" not in held.attrs:
+                claimed += held.nbytes
+    if claimed > path.stat().st_size:
+        raise InputError(
+            f"{path}: claims {claimed:,} bytes of values, more than the file holds; it is damaged. Delete it and rerun the command "
+            "that made it, which then resumes."
+        )
+
+
+def _strange(path: Path, name: str, what: str) -> InputError:
+    return InputError(f"{path}: its {name!r} {what}, which geomem never writes; the file is not read.")
