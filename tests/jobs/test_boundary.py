@@ -23,7 +23,7 @@ def fails() -> None:
 def test_an_unexpected_error_says_what_was_done_and_where_the_traceback_is(tmp_path):
     run = begun(tmp_path / "run", "demo", {})
     with (
-        pytest.raises(GeomemError, match=r"unexpected error while adding: KeyError: .*Progress is saved in") as raised,
+        pytest.raises(GeomemError, match=r"unexpected error at .adding.: KeyError: .*Progress is saved in") as raised,
         boundary(lambda: "adding", run),
     ):
         fails()
@@ -48,7 +48,7 @@ def test_errors_on_purpose_pass():
 
 
 def test_memory_that_does_not_suffice_is_said():
-    with pytest.raises(GeomemError, match="out of memory while adding"), boundary(lambda: "adding"):
+    with pytest.raises(GeomemError, match="out of memory at .adding."), boundary(lambda: "adding"):
         raise MemoryError
 
 
@@ -60,7 +60,7 @@ def test_a_fault_of_a_command_is_one_line_and_resumes(tmp_path, monkeypatch):
         failed = geomem(*asked, cwd=tmp_path)
     assert failed.returncode == 1
     last = failed.stderr.strip().splitlines()[-1]
-    assert last.startswith("geomem: error: unexpected error while ")
+    assert last.startswith("geomem: error: unexpected error at ")
     assert (tmp_path / "run" / "traceback.txt").exists()
     assert geomem(*asked, cwd=tmp_path).returncode == 0
 

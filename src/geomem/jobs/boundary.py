@@ -5,6 +5,7 @@ traceback is.
 """
 
 import os
+import re
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from geomem.records import Run
 __all__ = ["boundary", "readable", "traceback_kept", "unexpected"]
 
 _FILE = "traceback.txt"
+# How torch says, by a RuntimeError, that memory does not suffice.
+_UNALLOCATED = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
 
 
 @contextmanager
@@ -43,10 +46,10 @@ def unexpected(error: Exception, doing: str, run: Run | None = None) -> GeomemEr
     """The error that people see in place of an unexpected one, whose traceback is written to a file."""
     where = traceback_kept(error, doing, run)
     kept = f" Progress is saved in {run.path}." if run is not None else ""
-    if isinstance(error, MemoryError):
-        return GeomemError(f"out of memory while {doing} ({reason_of(error)}).{kept} Give less data. Details: {where}")
+    if isinstance(error, MemoryError) or _UNALLOCATED.search(str(error)):
+        return GeomemError(f"out of memory at {doing!r} ({reason_of(error)}).{kept} Give less data. Details: {where}")
     return GeomemError(
-        f"unexpected error while {doing}: {type(error).__name__}: {reason_of(error)}.{kept} This is a fault of geomem; please report "
+        f"unexpected error at {doing!r}: {type(error).__name__}: {reason_of(error)}.{kept} This is a fault of geomem; please report "
         f"it with the details in {where}"
     )
 

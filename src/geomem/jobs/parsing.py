@@ -18,6 +18,8 @@ __all__ = [
     "variances_text",
 ]
 
+# Values that a list may hold: more would fill the memory before they are looked at.
+_MOST = 1_000_000
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -34,7 +36,12 @@ def parse_variances(text: str) -> tuple[float, ...]:
     for part in text.split(","):
         value, _, count = part.strip().partition("x")
         try:
-            out += [float(value)] * (int(count) if count else 1)
+            number = int(count) if count else 1
+            if len(out) + number > _MOST:
+                raise InputError(f"--variances: {text!r} stands for more than {_MOST:,} values; give fewer.")
+            out += [float(value)] * number
+        except InputError:
+            raise
         except ValueError:
             raise InputError(
                 f"--variances: {part.strip()!r} is not a variance; write them as 1x2,0.3x5 (variance x how many)."
@@ -84,7 +91,7 @@ def parse_times(text: str) -> tuple[float, ...]:
         else:
             low, high, number = text.split(":")
             first, last, count = float(low), float(high), int(number)
-            if not (0 < first < float("inf") and 0 < last < float("inf")) or count < 1:
+            if not (0 < first < float("inf") and 0 < last < float("inf")) or not 1 <= count <= _MOST:
                 raise wrong
             ratio = (last / first) ** (1 / max(1, count - 1))
             times = [first * ratio**i for i in range(count - 1)] + [last if count > 1 else first]
@@ -154,6 +161,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     except ValueError:
         raise InputError(f"--seeds: {text!r} is neither a number of seeds nor a list of them, as 0,1.") from None
     counted = "," not in text
+    if counted and numbers[0] > _MOST:
+        raise InputError(f"--seeds: {text!r} is more than {_MOST:,} seeds; give fewer, or a list as 0,1.")
     if min(numbers) < 0 or (counted and numbers[0] == 0):
         raise InputError(f"--seeds: need one seed at least and none negative, got {text!r}.")
     return tuple(range(numbers[0])) if counted else numbers

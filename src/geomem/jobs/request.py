@@ -35,6 +35,7 @@ class Option:
         positional: Whether it is an argument, given by its place.
         group: Heading under which help lists it; "" for none.
         least: Smallest value allowed.
+        most: Largest whole number allowed; more would fill the memory, or never end.
         above: Value that must be exceeded.
         below: Value that must not be reached.
         choices: Names allowed, or "module:attribute" of a mapping that holds them.
@@ -48,6 +49,7 @@ class Option:
     positional: bool = False
     group: str = ""
     least: float | None = None
+    most: int = 2**63 - 1
     above: float | None = None
     below: float | None = None
     choices: Collection[str] | str | None = None
@@ -76,6 +78,9 @@ class Option:
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
+            if isinstance(number, int) and number > self.most:
+                got = f"{number:,}" if number < 10**20 else f"a number of {len(str(number))} digits"
+                raise InputError(f"{name}: must be at most {self.most:,}, got {got}.")
             if not math.isfinite(number):
                 raise InputError(f"{name}: must be finite, got {number:g}.")
             if self.least is not None and number < self.least:
@@ -199,6 +204,7 @@ class Execution(Request):
         None,
         help="Number of parallel processes; by default one per core (or GPU) where that is faster.",
         least=1,
+        most=4096,
         recorded=False,
         group=RUN,
     )

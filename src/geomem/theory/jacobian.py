@@ -190,7 +190,7 @@ def _noise_share(s: Array, n_samples: float, t: ArrayLike, condensation: str, fl
     n, tt = samples(n_samples, least=2), times(t)[..., None]
     # e_j sqrt t has the same condensation time for all axes of one variance.
     levels, first, inverse = np.unique(s, return_index=True, return_inverse=True)
-    axes = np.eye(s.size)[first] * np.sqrt(tt)[..., None]
+    axes = (first[:, None] == np.arange(s.size)) * np.sqrt(tt)[..., None]
     origin = condensation_time(s, n, method=condensation)
     perturbed = condensation_time(s, n, axes, method=condensation)
     with np.errstate(divide="ignore"):  # all variances 0: t_c = 0, and the floor applies

@@ -53,6 +53,7 @@ class AuditRequest(Reading):
         16,
         help="Most training images to look at closely, and held-out images.",
         least=2,
+        most=10**6,
         group=_MEASURING,
     )
     times: tuple[float, ...] = option(
@@ -85,6 +86,7 @@ class AuditRequest(Reading):
         None,
         help="Samples to draw and compare; 0 for none. [default: 128, or as many as the budget allows; 32 with --quick]",
         least=0,
+        most=10**6,
         group=_MEASURING,
     )
     seed: int = option(0, help="Random seed.", least=0, group=_MEASURING)

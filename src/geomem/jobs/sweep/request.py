@@ -46,7 +46,9 @@ class SweepRequest(TrainingOptions, Reading):
         write=seeds_text,
         least=0,
     )
-    points: int = option(16, help="Number of training images to measure at, and of held-out images.", least=2)
+    points: int = option(
+        16, help="Number of training images to measure at, and of held-out images.", least=2, most=10**6
+    )
     times: tuple[float, ...] = option(
         (),
         help="Noise variances of the spectra, such as 0.01,0.1; by default DDPM's steps 0, 30, 100 and 250.",
@@ -54,7 +56,9 @@ class SweepRequest(TrainingOptions, Reading):
         write=times_text,
         above=0,
     )
-    samples: int = option(200, help="Number of samples to draw from each model and check for copies.", least=1)
+    samples: int = option(
+        200, help="Number of samples to draw from each model and check for copies.", least=1, most=10**6
+    )
     hold_out: int | None = option(
         None, help="Number of images to hold out of all training sets; by default a fifth, at most 1,000.", least=2
     )

@@ -58,7 +58,7 @@ def predictions(
             "half_weight_time": ((), theory.half_weight_time(s, n), time),
             "axis_condensation_time": (
                 "level",
-                theory.condensation_time_along(s, n, np.eye(s.size)[first]),
+                theory.condensation_time_along(s, n, first[:, None] == np.arange(s.size)),
                 time,
             ),
         },

@@ -17,7 +17,9 @@ class TheoryRequest(Request):
         help="Variances with multiplicities, such as 1x2,0.3x5.", read=parse_variances, write=variances_text, least=0
     )
     samples: float = option(help="Number of training samples N.", least=2)
-    dim: int | None = option(None, help="Ambient dimension d; the remaining directions have variance 0.", least=1)
+    dim: int | None = option(
+        None, help="Ambient dimension d; the remaining directions have variance 0.", least=1, most=200_000
+    )
     times: tuple[float, ...] = option(
         tuple(parse_times("1e-3:10:40")),
         help="Noise variances: from:to:count (log-spaced), or a comma-separated list.",

@@ -23,8 +23,12 @@ class TrainingOptions(Request):
         choices=("vp", "ve"),
         group=_GROUP,
     )
-    steps: int | None = option(None, help="Number of optimizer steps; the preset's by default.", least=1, group=_GROUP)
-    batch_size: int | None = option(None, help="Batch size; the preset's by default.", least=1, group=_GROUP)
+    steps: int | None = option(
+        None, help="Number of optimizer steps; the preset's by default.", least=1, most=10**9, group=_GROUP
+    )
+    batch_size: int | None = option(
+        None, help="Batch size; the preset's by default.", least=1, most=10**6, group=_GROUP
+    )
     learning_rate: float | None = option(
         None, help="Adam's learning rate; the preset's by default.", above=0, group=_GROUP
     )
