@@ -1,7 +1,6 @@
 """Files that people may hand over, made for tests, and how the bad ones are refused."""
 
-import builtins
-import io
+import os
 
 import numpy as np
 from PIL import Image
@@ -38,14 +37,14 @@ def refused(source, *words, **options):
 
 
 def lock(monkeypatch, path):
-    """Make a file unreadable, for root as well."""
-    original = builtins.open
+    """Make a file or folder unreadable, for root as well."""
+    for module, name in ((os, "open"), (os, "scandir")):
+        original = getattr(module, name)
 
-    def opened(file, *args, **options):
-        if str(file) == str(path):
-            raise PermissionError(13, "Permission denied", str(path))
-        return original(file, *args, **options)
+        def tried(what, *args, original=original, **options):
+            if str(what) == str(path):
+                raise PermissionError(13, "Permission denied", str(path))
+            return original(what, *args, **options)
 
-    monkeypatch.setattr(builtins, "open", opened)
-    monkeypatch.setattr(io, "open", opened)
+        monkeypatch.setattr(module, name, tried)
     return path

@@ -2,13 +2,17 @@
 
 import gc
 import io
+import os
 import pickle
+import tracemalloc
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
 
 from geomem.data import dataset, digits, load
+from geomem.data.stored import StoredArray
 from geomem.errors import InputError
 from inputs import lock, pictures, refused, saved
 
@@ -50,8 +54,7 @@ def test_npy_stays_on_disk(tmp_path, order):
     values = np.asarray(RNG.normal(size=(3, 4, 5)), order=order)
     path = saved(tmp_path / "A.npy", values).rename(tmp_path / "A.NPY")
     data = load(str(path))
-    assert isinstance(data.values, np.memmap)
-    assert not data.values.flags.writeable
+    assert isinstance(data.values, StoredArray)
     assert (data.name, data.kind) == (str(path), "array")
     np.testing.assert_array_equal(data.values, values)
 
@@ -276,3 +279,127 @@ def test_array_s_name_is_refused_where_arrays_have_none(tmp_path):
 def test_unknown_kind_of_file_is_refused(tmp_path, name):
     (tmp_path / name).write_text("1, 2")
     refused(tmp_path / name, "is not a supported file type. Data may be .npy or .npz arrays, a folder of images")
+
+
+# Headers that lie, and archives that hold something else
+
+
+def npy(header, values=b"", version=1, length=None):
+    text = header if isinstance(header, bytes) else repr(header).encode()
+    size = (len(text) if length is None else length).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + size + text + values
+
+
+def form(shape, descr="<f4", fortran=False):
+    return {"descr": descr, "fortran_order": fortran, "shape": shape}
+
+
+LIES = {
+    "rows": npy(form((10**30, 4)), bytes(64)),
+    "digits": npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'9' * 4200}, {'9' * 4200})}}".encode()),
+    "more digits": npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'9' * 9000}, 4)}}".encode()),
+    "overflow": npy(form((2**62, 4, 4)), bytes(64)),
+    "negative": npy(form((-4, -4)), bytes(64)),
+    "one negative": npy(form((-1, 4)), bytes(64)),
+    "nested": npy(b"(" * 9000),
+    "dtype": npy(form((4, 4), "<U1000000000"), bytes(64)),
+    "no dtype": npy(form((4, 4), "nonsense"), bytes(64)),
+    "subarray": npy(form((4, 4), ("<f4", (10**9,))), bytes(64)),
+    "text": npy(b"4 rows of 4 numbers"),
+    "code": npy(b"__import__('os').getpid()"),
+    "long": npy(form((4, 4)), bytes(64), version=2, length=2**32 - 1),
+    "padded": npy(repr(form((4, 4))).encode() + b" " * 20_000, bytes(64), version=2),
+    "version": npy(form((4, 4)), bytes(64), version=3),
+    "unknown version": npy(form((4, 4)), bytes(64), version=9),
+    "short": npy(form((4, 4)), bytes(63)),
+}
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("case", LIES)
+def test_header_that_lies_is_refused_before_memory_is_taken(tmp_path, name, case):
+    if name == "a.npy":
+        (tmp_path / name).write_bytes(LIES[case])
+    else:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("x.npy", LIES[case])
+    tracemalloc.start()
+    try:
+        refused(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 1e7
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("fortran", [False, True])
+def test_npz_in_either_order(tmp_path, fortran):
+    values = np.asarray(RNG.normal(size=(3, 4, 5)), order="F" if fortran else "C")
+    np.savez(tmp_path / "a.npz", values)
+    np.testing.assert_array_equal(load(tmp_path / "a.npz").values, values)
+
+
+def test_npz_with_text_beside_its_array(tmp_path):
+    np.savez(tmp_path / "a.npz", x=ALL_BYTES)
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("readme.txt", "text")
+        archive.writestr("labels.npy", "text")
+    np.testing.assert_array_equal(load(tmp_path / "a.npz", array="x").values, ALL_BYTES)
+    refused(tmp_path / "a.npz", "its entry 'readme.txt' is not a NumPy array; it holds x, labels", array="readme.txt")
+    refused(tmp_path / "a.npz", "[labels]: is not a NumPy array file", array="labels")
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("readme.txt", "text")
+    refused(tmp_path / "b.npz", "holds no array of samples (n, d) or images; it holds none")
+
+
+def test_encrypted_npz_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", x=ALL_BYTES)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    for mark, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # as zip -e sets it in the entry's head and in the directory
+        content[content.index(mark) + flags] |= 1
+    (tmp_path / "a.npz").write_bytes(content)
+    refused(tmp_path / "a.npz", "its array 'x' is encrypted; save it without a password")
+
+
+def test_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    """A thousand times the size of its file, and more than the free memory."""
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((2000, 5000), np.uint8))
+    assert (tmp_path / "a.npz").stat().st_size < 20_000
+    monkeypatch.setattr("geomem.files._free_memory", lambda: 2**20)
+    refused(tmp_path / "a.npz", "[x]: needs 9.5 MiB of memory, but 1.0 MiB are free; save the array alone")
+    monkeypatch.undo()
+    assert load(tmp_path / "a.npz").shape == (5000,)
+
+
+def test_directory_that_lies_is_refused(tmp_path):
+    """An entry that announces more than deflate can make of its bytes."""
+    header = npy(form((2**29, 4), "|u1"))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", header + bytes(1000))
+    content = (tmp_path / "a.npz").read_bytes()
+    size = (len(header) + 1000).to_bytes(4, "little")
+    (tmp_path / "a.npz").write_bytes(content.replace(size, (2**31 - 1).to_bytes(4, "little")))
+    refused(tmp_path / "a.npz", "announces more values than it holds")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "x-idx3-ubyte", "x-idx3-ubyte.gz", "a.bin", "data_batch_1.bin"])
+def test_pipes_are_refused_without_waiting(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    refused(tmp_path / name, "is a named pipe")
+
+
+def test_names_that_are_no_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"a\xff.npy")
+    path.write_bytes(LIES["short"])
+    with pytest.raises(InputError, match=r"a\\xff\.npy: is not a complete NumPy file"):
+        load(path)
+    saved(path, ALL_BYTES)
+    assert load(path).name == f"{tmp_path}/a\\xff.npy"
+
+
+@pytest.mark.parametrize("name", ["circle", "nowhere", "a" * 300, "~nobody-here/a.npy", "a\0b"])
+def test_paths_that_lead_nowhere_are_refused(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "nowhere").symlink_to("gone")
+    with pytest.raises(InputError):
+        load(name)

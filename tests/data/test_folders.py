@@ -1,15 +1,22 @@
 """Folders of images are read pixel for pixel, prepared only as asked, and never flipped."""
 
 import gc
+import os
 import struct
+import subprocess
+import sys
 import warnings
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from geomem.data import Preparation, load
+from geomem.data.folder import FORMATS
 from geomem.errors import InputError
+from geomem.limits import LARGEST_IMAGE, LARGEST_SIDE, LONGEST_HEADER
 from inputs import lock, pictures, refused
 
 RNG = np.random.default_rng(0)
@@ -210,3 +217,132 @@ def test_preparation_that_makes_no_sense_is_refused(size, mode, words):
     with pytest.raises(InputError, match=words):
         Preparation(size, mode)
     assert Preparation(1, "rgb").size == 1
+
+
+# What cannot be read: an error with a count, or left out where that was asked for
+
+
+def test_unreadable_files_and_folders_are_counted(tmp_path, monkeypatch):
+    pictures(tmp_path, a=GREY, b=GREY, c=GREY)
+    pictures(tmp_path / "d", e=GREY)
+    lock(monkeypatch, tmp_path / "b.png")
+    (tmp_path / "c.png").write_bytes(b"no image")
+    said = refused(
+        tmp_path, "b.png: cannot be read (permission denied)", "2 images cannot be read", "--skip-unreadable"
+    )
+    assert "\n" not in said
+    data = load(tmp_path, skip_unreadable=True)
+    assert list(data.files) == ["a.png", "d/e.png"]
+    np.testing.assert_array_equal(data.values, [GREY, GREY])
+    assert data.notes == ("2 images could not be read and were left out.",)
+    lock(monkeypatch, tmp_path / "d")
+    refused(tmp_path, "d: cannot be read (permission denied)", "1 subfolder cannot be read")
+    monkeypatch.undo()
+    lock(monkeypatch, tmp_path / "d")
+    data = load(tmp_path, skip_unreadable=True)
+    assert list(data.files) == ["a.png", "b.png"]
+    assert data.notes == (
+        "1 subfolder could not be read and was left out.",
+        "1 image could not be read and was left out.",
+    )
+
+
+def test_first_image_may_be_the_unreadable_one(tmp_path):
+    pictures(tmp_path, b=GREY, c=GREY)
+    (tmp_path / "a.png").write_bytes(b"no image")
+    refused(tmp_path, "a.png: has an image's extension, but", "1 image cannot be read")
+    assert list(load(tmp_path, skip_unreadable=True).files) == ["b.png", "c.png"]
+    for name in "bc":
+        (tmp_path / f"{name}.png").write_bytes(b"no image")
+    refused(tmp_path, "3 images cannot be read", skip_unreadable=True)
+
+
+def test_images_that_differ_are_not_unreadable(tmp_path):
+    pictures(tmp_path, a=GREY, b=GREY[:3])
+    refused(tmp_path, "mixes sizes", skip_unreadable=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_permissions_of_the_system_are_seen(tmp_path):
+    """In a process of nobody, whom permissions bind."""
+    pictures(tmp_path / "data", a=GREY, b=GREY)
+    pictures(tmp_path / "data" / "locked", c=GREY)
+    (tmp_path / "data" / "locked").chmod(0)
+    (tmp_path / "data" / "b.png").chmod(0)
+    for folder in [tmp_path, *tmp_path.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    code = (
+        "import os, sys\nfrom geomem.data import load\nimport PIL.Image; PIL.Image.init()\nos.setuid(65534)\n"
+        "try: load(sys.argv[1])\nexcept ValueError as error: print(error)\nprint(load(sys.argv[1], skip_unreadable=True).notes)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "data")], capture_output=True, text=True, check=False
+    )
+    assert "locked: cannot be read (permission denied); " in done.stdout, done.stderr
+    assert "('1 subfolder could not be read and was left out.', '1 image could not be" in done.stdout
+
+
+def test_links_to_folders_are_not_followed_but_told_of(tmp_path):
+    folder = pictures(tmp_path / "data", a=GREY)
+    (folder / "up").symlink_to(tmp_path)
+    data = load(folder)
+    assert list(data.files) == ["a.png"]
+    assert data.notes == ("1 linked subfolder was not followed.",)
+    (folder / "a.png").unlink()
+    refused(folder, "holds no image files", "1 linked subfolder was not followed")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "circle", "nowhere"])
+def test_what_only_looks_like_an_image_is_refused(tmp_path, kind):
+    pictures(tmp_path, a=GREY)
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "b.png")
+    else:
+        (tmp_path / "b.png").symlink_to({"circle": "b.png", "nowhere": "gone.png"}[kind])
+    refused(tmp_path, "b.png: ", "1 image cannot be read")
+    assert list(load(tmp_path, skip_unreadable=True).files) == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n", b"SIMPLE  =                    T"]
+)
+def test_only_known_formats_are_opened(tmp_path, content, monkeypatch):
+    def never(*args, **options):
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr(subprocess, "Popen", never)
+    pictures(tmp_path, a=GREY)
+    (tmp_path / "b.png").write_bytes(content)
+    refused(tmp_path, "b.png: has an image's extension, but is not an image that can be read (PNG, JPEG, GIF")
+
+
+def test_documents_name_the_formats():
+    document = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    assert "PNG, JPEG, GIF, BMP, TIFF, WebP or PPM" in document
+    assert ", ".join(FORMATS) == "PNG, JPEG, GIF, BMP, TIFF, WEBP, PPM"
+    for number in (LARGEST_IMAGE, LARGEST_SIDE, LONGEST_HEADER):
+        assert f"| {number:,}" in document
+
+
+def bomb(width, height):
+    """A PNG file that announces a large image and holds none of it."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("sides", [(10_000, 10_000), (30_000, 30_000), (2**31 - 1, 2**31 - 1)])
+@pytest.mark.parametrize("name", ["a.png", "z.png"])
+def test_bombs_are_refused_before_they_are_unpacked(tmp_path, sides, name):
+    pictures(tmp_path, m=GREY)
+    (tmp_path / name).write_bytes(bomb(*sides))
+    refused(tmp_path, f"{name}: has more than 89,478,485 pixels")
+
+
+def test_more_images_than_memory_are_refused(tmp_path, monkeypatch):
+    pictures(tmp_path, a=GREY, b=GREY)
+    monkeypatch.setattr("geomem.files._free_memory", lambda: 50)
+    refused(tmp_path, "2 images: needs 0.0 MiB of memory", "choose a smaller --size")

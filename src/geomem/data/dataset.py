@@ -2,10 +2,8 @@
 
 import hashlib
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,17 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomem.data.layout import image_shape
+from geomem.data.stored import StoredArray
 from geomem.errors import InputError
 
-__all__ = ["DataSet", "printable"]
+__all__ = ["DataSet"]
 
-# Memory budget, in bytes, for checking the values.
+# Memory budget, in bytes, of one block of rows.
 _BLOCK = 2**26
-
-
-def printable(path: Path | str) -> str:
-    """A path as valid UTF-8 text, whatever bytes the file system uses."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -36,14 +30,14 @@ class DataSet:
     Attributes:
         name: Name given by the user.
         kind: Description of the detected format.
-        values: (n, *shape), uint8 or floating point; memory-mapped if the file allows.
+        values: (n, *shape), uint8 or floating point; read from the file by rows if it allows.
         files: A name for each row, or () if rows have none.
         notes: Conversions and omissions while reading, as sentences.
     """
 
     name: str
     kind: str
-    values: NDArray[np.generic]
+    values: NDArray[np.generic] | StoredArray
     files: Sequence[str] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
 
@@ -97,9 +91,14 @@ class DataSet:
 
     def rows(self, index: Sequence[int] | NDArray[np.int64] | slice) -> Tensor:
         """The selected samples (k, d) on the data's scale: float64 if float32 would round the values, otherwise float32."""
-        chosen = self.values[index]
-        wide = chosen.dtype.itemsize == 8 or (chosen.dtype.kind in "ui" and chosen.dtype.itemsize == 4)
-        flat = torch.from_numpy(chosen.reshape(chosen.shape[0], -1).astype(np.float64 if wide else np.float32))
+        held = self.values.dtype
+        wide = held.itemsize == 8 or (held.kind in "ui" and held.itemsize == 4)
+        places = np.arange(len(self))[index]
+        out = np.empty((places.size, self.dim), dtype=np.float64 if wide else np.float32)
+        for start in range(0, places.size, self._step):  # rows in a file are never all held twice
+            chosen = self.values[places[start : start + self._step]]
+            out[start : start + self._step] = chosen.reshape(len(chosen), -1)
+        flat = torch.from_numpy(out)
         return flat.div_(127.5).sub_(1) if self.pixels else flat
 
     def arranged(self, other: "DataSet") -> "DataSet":
@@ -107,7 +106,7 @@ class DataSet:
         if self.shape == other.shape or len(self.shape) != 3 or len(other.shape) != 3:
             return self if self.shape == other.shape else replace(self, values=self.values.reshape(-1, *other.shape))
         axes = (0, 3, 1, 2) if self.shape[2] in (1, 3) else (0, 2, 3, 1)
-        return replace(self, values=self.values.transpose(axes))
+        return replace(self, values=self.values.transpose(*axes))
 
     def fingerprint(self) -> str:
         """A digest of shape, type and values, independent of where the data are stored."""
@@ -118,6 +117,10 @@ class DataSet:
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.generic]]]:
         """Blocks of rows, each with the index of its first row."""
-        step = max(1, _BLOCK // max(1, self.values.itemsize * self.dim))
-        for start in range(0, len(self), step):
-            yield start, self.values[start : start + step]
+        for start in range(0, len(self), self._step):
+            yield start, self.values[start : start + self._step]
+
+    @property
+    def _step(self) -> int:
+        """Rows of a block."""
+        return max(1, _BLOCK // max(1, self.values.dtype.itemsize * self.dim))

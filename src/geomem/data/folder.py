@@ -1,6 +1,7 @@
 """Folders of image files, read by Pillow: one size, gray or color, without flips or other augmentation. Arrays, prepared alike."""
 
 import struct
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomem.data.dataset import DataSet, printable
-from geomem.errors import InputError
+from geomem.data.dataset import DataSet
+from geomem.errors import InputError, reason_of
+from geomem.files import Unreadable, check_memory, opened, printable, tree
+from geomem.limits import LARGEST_IMAGE, LARGEST_SIDE
 
-__all__ = ["BACKGROUNDS", "Preparation", "from_folder", "image_files", "prepare_all", "prepared"]
+__all__ = ["BACKGROUNDS", "FORMATS", "Preparation", "from_folder", "prepare_all", "prepared"]
 
-# Formats that Pillow opens, but that hold documents, videos or measurements, or need another program.
-_NO_IMAGES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+# The formats that Pillow may open, whatever a file's name; among the others are programs, as PostScript.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 _GREY = ("1", "L", "LA", "La")
 # 16-bit gray values, which Pillow would clip instead of scaling.
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -45,6 +48,8 @@ class Preparation:
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
             raise InputError(f"--size: must be at least 1 pixel, got {self.size}.")
+        if self.size is not None and self.size > LARGEST_SIDE:
+            raise InputError(f"--size: must be at most {LARGEST_SIDE:,} pixels, got {self.size}.")
         if self.mode not in (None, "gray", "rgb"):
             raise InputError(f"--mode: must be gray or rgb, got {self.mode!r}.")
         if self.background not in BACKGROUNDS:
@@ -77,36 +82,54 @@ class Preparation:
         return np.asarray(image)
 
 
-def image_files(folder: Path) -> tuple[list[Path], int]:
-    """All image files in a folder and its subfolders, by extension, sorted by path; and the number of other files."""
-    from PIL import Image
-
-    known = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in _NO_IMAGES}
-    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    images = sorted(p for p in files if p.suffix.lower() in known)
-    return images, len(files) - len(images)
-
-
-def from_folder(folder: Path, preparation: Preparation) -> DataSet:
+def from_folder(folder: Path, preparation: Preparation, *, skip_unreadable: bool = False) -> DataSet:
     """All images in a folder and its subfolders.
 
+    Args:
+        folder: The folder.
+        preparation: How each image is prepared.
+        skip_unreadable: Leave out what cannot be read, with a note.
+
     Raises:
-        InputError: For a folder without images, a file that is not an image, or images of different sizes or channels.
+        InputError: For a folder without images, images of different sizes or channels, or more than fit into memory; for files and
+            subfolders that cannot be read, with their number.
     """
-    files, others = image_files(folder)
-    if not files:
+    from PIL import Image
+
+    known = {extension for extension, kind in Image.registered_extensions().items() if kind in FORMATS}
+    where, held = printable(folder), tree(folder)
+    files = [path for path in held.files if path.suffix.lower() in known]
+    broken = [path for path in held.broken if path.suffix.lower() in known]
+    if held.locked and not skip_unreadable:
+        raise InputError(_unread(where, held.locked, "subfolder"))
+    linked = _counted(len(held.linked), "linked subfolder", "was not followed", "were not followed")
+    if not files and not broken:
         raise InputError(
-            f"{printable(folder)}: holds no image files (PNG, JPEG or other formats that Pillow reads), no MNIST-format file "
-            "(*-idx3-ubyte) and no CIFAR-10 batches (*_batch*.bin)."
+            f"{where}: holds no image files ({', '.join(FORMATS)}), no MNIST-format file (*-idx3-ubyte) and no CIFAR-10 batches "
+            f"(*_batch*.bin){'; ' + linked if linked else ''}."
         )
-    names = [printable(p.relative_to(folder)) for p in files]
-    images, notes = prepare_all(printable(folder), names, lambda i: _open(files[i]), preparation)
-    if others:
-        notes = (
-            f"{others:,} other file{'s' if others > 1 else ''} in the folder {'were' if others > 1 else 'was'} skipped.",
-            *notes,
-        )
-    return DataSet(printable(folder), "images", images, names, notes)
+    files = sorted([*files, *broken], key=lambda path: path.parts)
+    names = [printable(path.relative_to(folder)) for path in files]
+    images, kept, notes = prepare_all(
+        where, names, lambda i: _open(files[i]), preparation, skip_unreadable=skip_unreadable
+    )
+    others = _counted(len(held.files) + len(held.broken) - len(files), "other file", "was skipped", "were skipped")
+    locked = _counted(
+        len(held.locked), "subfolder", "could not be read and was left out", "could not be read and were left out"
+    )
+    more = (f"{said}." for said in (others, linked, locked) if said)
+    return DataSet(where, "images", images, [names[i] for i in kept], (*more, *notes))
+
+
+def _counted(count: int, what: str, one: str, many: str) -> str:
+    """A count as a clause; "" for none."""
+    return f"{count:,} {what}{'s' if count > 1 else ''} {many if count > 1 else one}" if count else ""
+
+
+def _unread(where: str, errors: Sequence[Unreadable], what: str) -> str:
+    """The message for what cannot be read: the first of it as an example, and how many there are."""
+    count = _counted(len(errors), what, "cannot be read", "cannot be read")
+    return f"{str(errors[0]).rstrip('.')}; in {where}, {count}. To go on without, add --skip-unreadable."
 
 
 def prepared(data: DataSet, preparation: Preparation) -> DataSet:
@@ -134,49 +157,96 @@ def prepared(data: DataSet, preparation: Preparation) -> DataSet:
     last = data.values.transpose(0, 2, 3, 1) if shape != data.shape and data.shape[0] == 3 else data.values
     pixels = last.reshape(-1, *shape)
     names = [data.label(i) for i in range(len(data))]
-    images, notes = prepare_all(data.name, names, lambda i: Image.fromarray(pixels[i]), preparation)
+    images, _, notes = prepare_all(data.name, names, lambda i: Image.fromarray(pixels[i]), preparation)
     return replace(data, values=images, notes=(*data.notes, *notes))
 
 
 def prepare_all(
-    source: str, names: Sequence[str], read: Callable[[int], Any], preparation: Preparation
-) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Prepare the images `read(0)`, `read(1)`, ... as one array (n, height, width[, 3]), with notes on conversions.
+    source: str,
+    names: Sequence[str],
+    read: Callable[[int], Any],
+    preparation: Preparation,
+    *,
+    skip_unreadable: bool = False,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    """Prepare the images `read(0)`, `read(1)`, ... as one array (n, height, width[, 3]).
+
+    Args:
+        source: What they belong to, for messages.
+        names: Name of each.
+        read: Gives an image of Pillow's, or raises `Unreadable`.
+        preparation: How each is prepared.
+        skip_unreadable: Leave out those that `read` cannot give.
+
+    Returns:
+        The images, which of them were kept, and notes on conversions and omissions.
 
     Raises:
-        InputError: For images of different sizes or channels, naming two that differ.
+        InputError: For images of different sizes or channels, naming two that differ; for unreadable ones, with their number.
     """
-    first = _prepared(source, names[0], read(0), preparation)
-    out = np.empty((len(names), *first.shape), dtype=np.uint8)
+    unread: dict[int, Unreadable] = {}
+
+    def tried(i: int) -> NDArray[np.uint8] | None:
+        try:
+            image = read(i)
+        except Unreadable as error:
+            unread[i] = error
+            return None
+        transparent[i] = _is_transparent(image)
+        return _prepared(source, names[i], image, preparation)
+
     transparent = np.zeros(len(names), dtype=bool)
+    start, first = next(((i, image) for i in range(len(names)) if (image := tried(i)) is not None), (len(names), None))
+    if first is None:
+        raise InputError(_unread(source, [unread[i] for i in sorted(unread)], "image"))
+    check_memory(
+        len(names) * first.nbytes,
+        f"{source}: {len(names):,} images",
+        "choose a smaller --size, or a part of the images",
+    )
+    out = np.empty((len(names), *first.shape), dtype=np.uint8)
 
     def place(i: int) -> None:
-        raw = read(i)
-        transparent[i] = _is_transparent(raw)
-        image = _prepared(source, names[i], raw, preparation)
+        image = first if i == start else tried(i)
+        if image is None:
+            return
         if image.ndim != first.ndim:
             words = {2: "gray", 3: "color"}
             raise InputError(
-                f"{source}: mixes channels: {names[0]} is {words[first.ndim]}, {names[i]} is {words[image.ndim]}; choose one "
+                f"{source}: mixes channels: {names[start]} is {words[first.ndim]}, {names[i]} is {words[image.ndim]}; choose one "
                 "with --mode gray or --mode rgb."
             )
         if image.shape != first.shape:
             sizes = [f"{a.shape[1]}x{a.shape[0]}" for a in (first, image)]
             raise InputError(
-                f"{source}: mixes sizes: {names[0]} has {sizes[0]} pixels, {names[i]} has {sizes[1]}; resize them to one "
+                f"{source}: mixes sizes: {names[start]} has {sizes[0]} pixels, {names[i]} has {sizes[1]}; resize them to one "
                 "with --size (center-crops and resizes)."
             )
         out[i] = image
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        # A failure cancels all files not yet started, so that the first bad file ends the reading.
+    # Filters of warnings are one for all threads, so they are set before these start. A warning of Pillow's that an image is
+    # too large must stop it from being unpacked.
+    with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as pool:
+        from PIL import Image
+
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # A failure cancels all files not yet started, so that the first image that does not fit ends the reading.
         try:
-            for _ in pool.map(place, range(len(names))):
+            for _ in pool.map(place, range(start, len(names))):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return out, _on_transparency(int(transparent.sum()), preparation.background)
+    if unread and not skip_unreadable:
+        raise InputError(_unread(source, [unread[i] for i in sorted(unread)], "image"))
+    kept = np.setdiff1d(np.arange(len(names)), list(unread)) if unread else np.arange(len(names))
+    notes = _on_transparency(int(transparent.sum()), preparation.background)
+    if unread:
+        left = _counted(
+            len(unread), "image", "could not be read and was left out", "could not be read and were left out"
+        )
+        return out[kept], kept, (f"{left}.", *notes)
+    return out, kept, notes
 
 
 def _is_transparent(image: Any) -> bool:
@@ -201,16 +271,29 @@ def _prepared(source: str, name: str, image: Any, preparation: Preparation) -> N
 
 
 def _open(path: Path) -> Any:
+    """An image file's first picture.
+
+    Raises:
+        Unreadable: If it cannot be opened, is damaged, is none of `FORMATS`, or is larger than `LARGEST_IMAGE`.
+    """
     from PIL import Image, UnidentifiedImageError
 
+    where = printable(path)
     try:
-        with Image.open(path) as image:
+        with opened(path) as stream, Image.open(stream, formats=FORMATS) as image:
+            if image.width * image.height > LARGEST_IMAGE:
+                raise Image.DecompressionBombError
             return image.copy()
     except UnidentifiedImageError:
-        raise InputError(
-            f"{path}: has an image's extension, but is not an image that Pillow can read; remove it from the folder."
+        raise Unreadable(
+            f"{where}: has an image's extension, but is not an image that can be read ({', '.join(FORMATS)}); remove it from the "
+            "folder."
         ) from None
-    except PermissionError:
-        raise InputError(f"{path}: cannot be read (permission denied).") from None
-    except (OSError, ValueError, TypeError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: is a damaged image ({error}); replace it or remove it from the folder.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Unreadable(
+            f"{where}: has more than {LARGEST_IMAGE:,} pixels; shrink it or remove it from the folder."
+        ) from None
+    except (OSError, ValueError, TypeError, SyntaxError, OverflowError, struct.error) as error:
+        raise Unreadable(
+            f"{where}: is a damaged image ({reason_of(error)}); replace it or remove it from the folder."
+        ) from error

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from geomem.data.dataset import DataSet
 from geomem.data.folder import Preparation, prepare_all
 from geomem.errors import InputError
+from geomem.files import Unreadable
 
 __all__ = ["from_hub", "from_table"]
 
@@ -23,13 +24,14 @@ _LOCALLY = (
 )
 
 
-def from_hub(name: str, split: str, preparation: Preparation) -> DataSet:
+def from_hub(name: str, split: str, preparation: Preparation, *, skip_unreadable: bool = False) -> DataSet:
     """Images of a hub data set, downloaded on first use.
 
     Args:
         name: "owner/name", or "owner/name:configuration".
         split: Name of the split, usually "train".
         preparation: How each image is prepared.
+        skip_unreadable: Leave out damaged images, with a note.
 
     Raises:
         InputError: Without the extra or a network, or if the data set does not exist or holds no images.
@@ -56,10 +58,10 @@ def from_hub(name: str, split: str, preparation: Preparation) -> DataSet:
         if offline:
             reason = f"{why}, and the earlier download cannot be used ({reason})"
         raise InputError(f"{where}: could not be loaded: {reason}; check its name, or {_LOCALLY}.") from error
-    return from_table(where, table, preparation)
+    return from_table(where, table, preparation, skip_unreadable=skip_unreadable)
 
 
-def from_table(where: str, table: Any, preparation: Preparation) -> DataSet:
+def from_table(where: str, table: Any, preparation: Preparation, *, skip_unreadable: bool = False) -> DataSet:
     """Images of a `datasets.Dataset`, from its first column of images.
 
     Raises:
@@ -80,13 +82,14 @@ def from_table(where: str, table: Any, preparation: Preparation) -> DataSet:
         try:
             image = column[i][images[0]]
         except Exception as error:
-            raise InputError(f"{where}: {names[i]} holds a damaged image ({error}); choose other data.") from error
+            raise Unreadable(f"{where}: {names[i]} holds a damaged image ({error}).") from error
         if image is None:
-            raise InputError(f"{where}: {names[i]} holds no image; choose other data.")
+            raise Unreadable(f"{where}: {names[i]} holds no image.")
         return image
 
-    values, notes = prepare_all(where, names, read, preparation)
-    return DataSet(where, "Hugging Face images", values, notes=notes)
+    values, kept, notes = prepare_all(where, names, read, preparation, skip_unreadable=skip_unreadable)
+    files = () if kept.size == len(names) else [names[i] for i in kept]  # so that rows keep their numbers in the table
+    return DataSet(where, "Hugging Face images", values, files, notes)
 
 
 def _downloaded(path: str) -> bool:

@@ -1,6 +1,5 @@
 """Load a data set from a path, a hub name or a word."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from geomem.data.dataset import DataSet
 from geomem.data.folder import Preparation, from_folder, prepared
 from geomem.data.hub import from_hub
 from geomem.errors import InputError
+from geomem.files import is_file, is_folder, path_of, printable
 
 __all__ = ["holds_image_files", "load"]
 
@@ -30,6 +30,7 @@ def load(
     array: str | None = None,
     split: str = "train",
     background: str = "white",
+    skip_unreadable: bool = False,
 ) -> DataSet:
     """Load data from an array, a folder of images, a well-known binary format, or the hub, without augmentation.
 
@@ -41,6 +42,7 @@ def load(
         array: Name of an array in a .npz file.
         split: Split of a hub data set.
         background: Background of transparent pixels in image files, "white" or "black"; "ignore" drops the alpha channel.
+        skip_unreadable: Leave out image files and subfolders that cannot be read, with a note; by default they are an error.
 
     Returns:
         The data; pixels remain bytes until rows are read.
@@ -54,39 +56,31 @@ def load(
     preparation = Preparation(size, mode, background)
     text = str(source)
     if text.startswith("hf:"):
-        return from_hub(text[3:], split, preparation)
+        return from_hub(text[3:], split, preparation, skip_unreadable=skip_unreadable)
     if not text:
         raise InputError(f"no data were given. Data may be {_FORMATS}.")
-    path = Path(os.path.expanduser(text))  # noqa: PTH111 - an unknown user name must not raise here
+    path = path_of(text)
     if array is not None and path.suffix.lower() != ".npz":
-        raise InputError(f"--array: names an array of a .npz file, which {text} is not.")
-    try:
-        if text == "digits" and not path.exists():
-            return prepared(DataSet("digits", "scikit-learn's handwritten digits", np.asarray(digits())), preparation)
-        if not path.exists():
-            raise InputError(f"{path}: does not exist. Data may be {_FORMATS}.")
+        raise InputError(f"--array: names an array of a .npz file, which {printable(text)} is not.")
+    if is_folder(path):
         if holds_image_files(path):
-            return from_folder(path, preparation)
-        return prepared(_folder(path) if path.is_dir() else _file(path, array), preparation)
-    except PermissionError as error:
-        raise InputError(f"{error.filename or path}: cannot be read (permission denied).") from error
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or path}: cannot be read ({(error.strerror or str(error)).lower()})."
-        ) from error
+            return from_folder(path, preparation, skip_unreadable=skip_unreadable)
+        return prepared(_folder(path), preparation)
+    if is_file(path):
+        return prepared(_file(path, array), preparation)
+    if text == "digits":
+        return prepared(DataSet("digits", "scikit-learn's handwritten digits", np.asarray(digits())), preparation)
+    raise InputError(f"{printable(path)}: does not exist. Data may be {_FORMATS}.")
 
 
 def holds_image_files(source: str | Path) -> bool:
     """Whether a source holds image files or images on the hub, each with a size, channels and transparency of its own."""
     if str(source).startswith("hf:"):
         return True
-    path = Path(os.path.expanduser(source))  # noqa: PTH111 - as in `load`
-    try:
-        if not path.exists():
-            return str(source) != "digits"  # `load` reports that it is missing
-        return path.is_dir() and not idx_files(path) and not cifar_batches(path)
-    except OSError:
-        return True  # reading it will report the error
+    path = path_of(source)
+    if is_folder(path):
+        return not idx_files(path) and not cifar_batches(path)
+    return not is_file(path) and str(source) != "digits"  # `load` reports that it is missing
 
 
 def _file(path: Path, array: str | None) -> DataSet:
@@ -101,17 +95,19 @@ def _file(path: Path, array: str | None) -> DataSet:
         return from_cifar([path])
     if suffix in _PICKLES:
         raise InputError(
-            f"{path}: is a pickle by its name, which can run code when it is opened and is refused; save the array with "
+            f"{printable(path)}: is a pickle by its name, which can run code when it is opened and is refused; save the array with "
             "numpy.save."
         )
     if path.name.startswith(("data_batch_", "test_batch")):
         raise pickled_batches(path)
-    raise InputError(f"{path}: is not a supported file type. Data may be {_FORMATS}.")
+    raise InputError(f"{printable(path)}: is not a supported file type. Data may be {_FORMATS}.")
 
 
 def _folder(path: Path) -> DataSet:
     if files := idx_files(path):
         if len(files) == 1:
             return from_idx(files[0])
-        raise InputError(f"{path}: holds {', '.join(p.name for p in files)}; name the file to use.")
+        raise InputError(
+            f"{printable(path)}: holds {', '.join(printable(p.name) for p in files)}; name the file to use."
+        )
     return from_cifar(cifar_batches(path))

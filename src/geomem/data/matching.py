@@ -29,6 +29,7 @@ def like(
     mode: str | None = None,
     array: str | None = None,
     background: str = "white",
+    skip_unreadable: bool = False,
 ) -> DataSet:
     """Load samples to compare with `real`: they must have its shape and, as far as can be judged, its scale.
 
@@ -43,6 +44,7 @@ def like(
         mode: "gray" or "rgb" for image files.
         array: Array of a .npz file.
         background: Background of transparent pixels in image files.
+        skip_unreadable: Leave out image files and subfolders that cannot be read.
 
     Raises:
         InputError: For samples of another shape or scale, or for a single sample.
@@ -52,7 +54,8 @@ def like(
 
     def read(mode: str | None, side: int | None = side) -> DataSet:
         held = array if str(source).endswith(".npz") else None
-        return load(source, size=side, mode=mode, array=held, background=background if files else "white")
+        ground = background if files else "white"
+        return load(source, size=side, mode=mode, array=held, background=ground, skip_unreadable=skip_unreadable)
 
     other = read(mode if files else None)
     asked = (mode is not None or size is not None) and other.pixels and other.image_shape != target
@@ -99,13 +102,10 @@ def unseen(training: DataSet, held_out: DataSet, *, few: str) -> None:
 
 def _of_channels(other: DataSet, axes: int, read: Callable[[str | None], DataSet]) -> DataSet:
     """Images converted to gray (2 axes) or color (3), with a note if that changed them."""
-    values = other.values
     if axes == 3:
         note = "They are grayscale and were compared with color data as gray in three channels."
         return replace(read("rgb"), notes=(*other.notes, note))
-    coloured = any(
-        int(np.ptp(block.astype(np.int64), axis=-1).max()) > _TINT for block in np.array_split(values, 16) if block.size
-    )
+    coloured = any(int(np.ptp(block.astype(np.int64), axis=-1).max()) > _TINT for _, block in other.blocks())
     note = "They are in color and were converted to grayscale, as the data are."
     return replace(read("gray"), notes=(*other.notes, *([note] if coloured else [])))
 

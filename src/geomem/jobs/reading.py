@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomem.jobs.request import Request, option
+from geomem.limits import LARGEST_SIDE
 
 if TYPE_CHECKING:
     from geomem.data import DataSet
@@ -27,7 +28,7 @@ class Reading(Request):
     """How the data that a request names are read."""
 
     size: int | None = option(
-        None, help="Center-crop and resize images to this many pixels a side.", least=1, group=_GROUP
+        None, help="Center-crop and resize images to this many pixels a side.", least=1, most=LARGEST_SIDE, group=_GROUP
     )
     mode: str | None = option(None, help="Convert images to gray or rgb.", choices=("gray", "rgb"), group=_GROUP)
     background: str = option(
@@ -37,6 +38,9 @@ class Reading(Request):
         group=_GROUP,
     )
     array: str | None = option(None, help="Name of the array in a .npz file.", group=_GROUP)
+    skip_unreadable: bool = option(
+        False, help="Leave out image files and subfolders that cannot be read; the page counts them.", group=_GROUP
+    )
     split: str = option("train", help="Split of a hub data set.", group=_GROUP)
     limit: int | None = option(
         None, help="Number of rows to use, drawn at random; all by default.", least=1, group=_GROUP
@@ -57,7 +61,12 @@ class Reading(Request):
             array=self.array,
             split=self.split,
             background=self.background,
+            skip_unreadable=self.skip_unreadable,
         )
+
+    def omitted(self, data: "DataSet") -> str | None:
+        """What was left out of data, for people; None for nothing."""
+        return " ".join(data.notes) if self.skip_unreadable and data.notes else None
 
     def like(self, real: "DataSet", source: str | Path, named: str) -> "DataSet":
         """Data that are to be compared with `real`, which the option `named` names.
@@ -67,4 +76,13 @@ class Reading(Request):
         """
         from geomem.data.matching import like
 
-        return like(real, source, named, size=self.size, mode=self.mode, array=self.array, background=self.background)
+        return like(
+            real,
+            source,
+            named,
+            size=self.size,
+            mode=self.mode,
+            array=self.array,
+            background=self.background,
+            skip_unreadable=self.skip_unreadable,
+        )

@@ -22,8 +22,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from geomem.errors import InputError
+from geomem.files import exists, path_of
 
 __all__ = ["EXECUTION", "RUN", "Execution", "Option", "Request", "flag", "option", "options"]
+
+
+# No option counts as far as this; larger integers overflow in the libraries that get them.
+_LONG = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Option:
         positional: Whether it is an argument, given by its place.
         group: Heading under which help lists it; "" for none.
         least: Smallest value allowed.
-        most: Largest whole number allowed; more would fill the memory, or never end.
+        most: Largest value allowed.
         above: Value that must be exceeded.
         below: Value that must not be reached.
         choices: Names allowed, or "module:attribute" of a mapping that holds them.
@@ -49,7 +54,7 @@ class Option:
     positional: bool = False
     group: str = ""
     least: float | None = None
-    most: int = 2**63 - 1
+    most: float | None = None
     above: float | None = None
     below: float | None = None
     choices: Collection[str] | str | None = None
@@ -78,17 +83,27 @@ class Option:
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
-            if isinstance(number, int) and number > self.most:
-                got = f"{number:,}" if number < 10**20 else f"a number of {len(str(number))} digits"
-                raise InputError(f"{name}: must be at most {self.most:,}, got {got}.")
-            if not math.isfinite(number):
-                raise InputError(f"{name}: must be finite, got {number:g}.")
+            # An integer may be too large to become a float.
+            got = (
+                f"{number:g}"
+                if isinstance(number, float) or abs(number) < _LONG
+                else f"a number of {_digits(number)} digits"
+            )
+            if isinstance(number, float) and not math.isfinite(number):
+                raise InputError(f"{name}: must be finite, got {got}.")
             if self.least is not None and number < self.least:
-                raise InputError(f"{name}: must be at least {self.least:g}, got {number:g}.")
+                raise InputError(f"{name}: must be at least {self.least:g}, got {got}.")
             if self.above is not None and number <= self.above:
-                raise InputError(f"{name}: must be above {self.above:g}, got {number:g}.")
+                raise InputError(f"{name}: must be above {self.above:g}, got {got}.")
             if self.below is not None and number >= self.below:
-                raise InputError(f"{name}: must be below {self.below:g}, got {number:g}.")
+                raise InputError(f"{name}: must be below {self.below:g}, got {got}.")
+            most = self.most if self.most is not None else _LONG if isinstance(number, int) else math.inf
+            if number > most:
+                raise InputError(f"{name}: must be at most {most:,}, got {got}.")
+
+
+def _digits(number: int) -> int:
+    return math.floor(math.log10(abs(number))) + 1
 
 
 def option(default: Any = MISSING, *, help: str, **more: Any) -> Any:
@@ -139,9 +154,9 @@ class Request:
     def absolute(self) -> Self:
         """The same with absolute paths, for other processes; names that are no paths stay."""
         changed = {
-            name: str(Path(value).expanduser().resolve())
+            name: str(path_of(value).resolve())
             for name, (_, said) in options(type(self)).items()
-            if said.path and isinstance(value := getattr(self, name), str) and Path(value).expanduser().exists()
+            if said.path and isinstance(value := getattr(self, name), str) and exists(path_of(value))
         }
         return type(self)(**{**{name: getattr(self, name) for name in options(type(self))}, **changed})
 

@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -13,6 +12,7 @@ from geomem.data import DataSet
 from geomem.data.matching import unseen
 from geomem.data.rows import check_rows, used_rows
 from geomem.errors import InputError
+from geomem.files import exists, path_of
 from geomem.findings.plain import plain
 from geomem.jobs.audit.closer import CHOSEN, CLOSER, Closer
 from geomem.jobs.audit.findings import findings_of
@@ -79,8 +79,8 @@ class AuditJob(Job[AuditRequest, Inputs]):
     def folder(self, request: AuditRequest) -> str:
         """Named after the model."""
         named = request.model if isinstance(request.model, str) else type(request.model).__name__
-        path = Path(named).expanduser()
-        parts = path.resolve().parts[-2:] if path.exists() else (named,)
+        path = path_of(named)
+        parts = path.resolve().parts[-2:] if exists(path) else (named,)
         return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-")
 
     def stages(self, request: AuditRequest, inputs: Inputs, run: Run) -> Sequence[Stage]:

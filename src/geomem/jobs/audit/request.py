@@ -7,6 +7,7 @@ from geomem.errors import InputError
 from geomem.jobs.parsing import duration_text, parse_duration, parse_times, times_text
 from geomem.jobs.reading import Reading, data_option
 from geomem.jobs.request import option, options
+from geomem.limits import LARGEST_LABEL
 
 __all__ = ["AuditRequest"]
 
@@ -28,7 +29,9 @@ class AuditRequest(Reading):
     """
 
     model: Any = option(  # noqa: RUF009 - a field like the others
-        help="Diffusers folder or hub id, such as google/ddpm-cifar10-32.", positional=True, path=True
+        help="Diffusers folder, or a model of the hub as hf:owner/name, such as hf:google/ddpm-cifar10-32.",
+        positional=True,
+        path=True,
     )
     trained_on: str | None = data_option(
         "All training data of the model; without them only its confidence at held-out data can be judged", None
@@ -40,7 +43,9 @@ class AuditRequest(Reading):
     scheduler: str | None = option(
         None, help="Folder or file of a scheduler to use instead of the model's own.", path=True, group=_MODEL
     )
-    label: int | None = option(None, help="Class of a class-conditional model.", group=_MODEL)
+    label: int | None = option(
+        None, help="Class of a class-conditional model.", least=0, most=LARGEST_LABEL, group=_MODEL
+    )
     budget: float | None = option(
         None,
         help="Time to spend, such as 30s, 10m or 2h; a larger one screens more images. [default: 8m; 1m with --quick]",

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from geomem.data.matching import unseen
 from geomem.data.rows import check_rows, hold_out_count, used_rows
 from geomem.errors import InputError
+from geomem.files import path_of
 from geomem.findings.plain import plain
 from geomem.jobs.data.findings import findings_of
 from geomem.jobs.data.numbers import numbers_of
@@ -70,7 +70,7 @@ class DataJob(Job[DataRequest, Inputs]):
     def folder(self, request: DataRequest) -> str:
         """Named after the data."""
         named = request.data
-        name = named if named == "digits" else Path(named).expanduser().resolve().stem
+        name = named if named == "digits" else path_of(named).resolve().stem
         return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
 
     def stages(self, request: DataRequest, inputs: Inputs, run: Run) -> Sequence[Stage]:

@@ -34,6 +34,10 @@ class SweepJob(Job[SweepRequest, Sweep]):
         settings = inputs.settings
         return {"precision": settings.training.precision, "settings": asdict(settings)}
 
+    def notice(self, request: SweepRequest, inputs: Sweep) -> str | None:
+        """What was left out of the data."""
+        return request.omitted(inputs.data)
+
     def folder(self, request: SweepRequest) -> str:
         """Data and preset."""
         return f"{Path(request.data).stem}-{request.preset}"

@@ -65,6 +65,10 @@ class TrainJob(Job[TrainRequest, _Inputs]):
         """The settings, with a digest of the data and the precision that was chosen."""
         return {"precision": inputs.settings.precision, "settings": asdict(inputs.settings)}
 
+    def notice(self, request: TrainRequest, inputs: _Inputs) -> str | None:
+        """What was left out of the data."""
+        return request.omitted(inputs.data)
+
     def folder(self, request: TrainRequest) -> str:
         """Data and preset."""
         return f"{Path(request.data).stem}-{request.preset}"
