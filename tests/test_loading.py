@@ -207,10 +207,22 @@ def test_downloads_leave_pickles_out(tmp_path, monkeypatch):
         return str(tmp_path / "snapshot")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert load("hf:someone/model").name == "hf:someone/model"
+    assert asked == [("someone/model", ("*.json", "*.safetensors"))]
+
+
+def test_only_what_says_hf_goes_to_the_hub(tmp_path, monkeypatch):
+    def never(*args, **options):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", never)
     monkeypatch.chdir(tmp_path)
-    for source in ("someone/model", "hf:someone/model"):
-        assert load(source).name == source
-    assert asked == [("someone/model", ("*.json", "*.safetensors"))] * 2
+    refused(
+        "someone/model", r"^someone/model: does not exist; a model of the hub is written hf:someone/model\. A model"
+    )
+    refused("models/one/unet", r"^models/one/unet: does not exist\. A model is a diffusers folder")
+    for name in ("model", "../model", "a/b/c", "", "-/x"):
+        refused(f"hf:{name}", rf"^hf:{name}: is not the name of a model on the hub, which is hf:owner/name")
 
 
 def test_nothing_is_unpickled(tmp_path, monkeypatch):
@@ -293,7 +305,15 @@ def test_nothing_named():
 
 def test_file(tmp_path):
     path = saved(tmp_path) / "unet" / "diffusion_pytorch_model.safetensors"
-    refused(path, r"safetensors: is a file\. A model is a diffusers folder")
+    refused(path, rf"safetensors: is a file of weights, .*; give its folder, {re.escape(str(path.parent))}, if its")
+    (tmp_path / "notes.txt").write_text("")
+    refused(tmp_path / "notes.txt", r"txt: is a file\. A model is a diffusers folder")
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "pytorch_lora_weights.safetensors"])
+def test_lora(name, tmp_path):
+    (tmp_path / name).write_text("{}")
+    refused(tmp_path, r"holds a LoRA, a change of a model's weights and not a model\. Merge it .*save_pretrained")
 
 
 def test_no_weights(tmp_path):
@@ -313,7 +333,9 @@ def test_shard_missing(tmp_path):
     unet().save_pretrained(tmp_path / "unet", max_shard_size="20KB")
     DDPMScheduler().save_pretrained(tmp_path / "scheduler")
     sorted((tmp_path / "unet").glob("*.safetensors"))[-1].unlink()
-    refused(tmp_path / "unet", r"unet: ")
+    refused(tmp_path / "unet", r"index\.json: names '.*safetensors', which is missing; copy or download it again")
+    next((tmp_path / "unet").glob("*.index.json")).unlink()
+    refused(tmp_path / "unet", r"unet: its weights are in \d+ files, but the map of them .* is missing")
 
 
 @pytest.mark.parametrize(
@@ -323,11 +345,12 @@ def test_shard_missing(tmp_path):
             {"add_attention": True},
             r"unet: its weights lack \d+ of the network's tensors \(mid_block\.att.*do not belong",
         ),
-        ({"block_out_channels": [8, 32]}, r"unet: cannot be opened as a UNet2DModel \("),
+        ({"block_out_channels": [8, 32]}, r"unet: its weights hold \d+ tensors of another shape \(.*do not belong"),
+        ({"block_out_channels": [8, 8.5]}, r"unet: cannot be opened as a UNet2DModel \("),
         ({"down_block_types": ["NoBlock2D", "DownBlock2D"]}, r"unet: cannot be opened as a UNet2DModel \(.*NoBlock2D"),
         ({"sample_size": None}, r"config\.json: does not state the image size; set sample_size there"),
     ],
-    ids=["tensors", "sizes", "blocks", "sample-size"],
+    ids=["tensors", "sizes", "types", "blocks", "sample-size"],
 )
 def test_config_of_another_network(changes, message, tmp_path):
     edited(saved(tmp_path) / "unet" / "config.json", **changes)
@@ -381,8 +404,9 @@ def test_part_missing(tmp_path):
         (b"{", r"cannot be read as JSON \(.*\)"),
         (b"\xff\xfe{}", r"cannot be read as JSON \(.*\)"),
         (b"[1]", "holds no JSON object, so diffusers did not write it"),
+        (b'{"a": ' + b"[" * 10**5 + b"]" * 10**5 + b"}", "nests lists and objects more than 32 deep"),
     ],
-    ids=["cut", "bytes", "list"],
+    ids=["cut", "bytes", "list", "deep"],
 )
 def test_configuration_is_no_json(path, content, message, tmp_path):
     (saved(tmp_path) / path).write_bytes(content)
@@ -434,13 +458,11 @@ def test_half_precision_is_refused(dtype, tmp_path):
     refused(saved(tmp_path), rf"dtype: {dtype} is too coarse for a spectrum; choose torch\.float32", dtype=dtype)
 
 
-@pytest.mark.parametrize("source", ["someone/nothing", "hf:someone/nothing"])
-def test_hub_out_of_reach(source, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_hub_out_of_reach():
     start = time.perf_counter()
     refused(
-        source,
-        r"^someone/nothing: is not a folder here, and could not be downloaded from the Hugging Face hub \(.*Check the name",
+        "hf:someone/nothing",
+        r"^hf:someone/nothing: could not be downloaded from the Hugging Face hub \(.*Check the name",
     )
     assert time.perf_counter() - start < 2
 

@@ -10,6 +10,7 @@ import torch
 from geomem.errors import InputError, TrainingError
 from geomem.precision import one_thread
 from geomem.scores import GaussianScore, NetworkScore
+from geomem.scores.network import DIFFUSERS_PREDICTIONS
 from geomem.training import (
     PARAMETRISATIONS,
     Ensemble,
@@ -344,3 +345,8 @@ def test_gradients_written_out_are_those_of_automatic_differentiation(prediction
         with torch.no_grad():
             for p in stacked.values():
                 p += 0.1 * torch.randn(p.shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), DIFFUSERS_PREDICTIONS.items())
+def test_predictions_by_diffusers_words(theirs, ours):
+    assert NetworkScore(torch.nn.Identity(), (2,), prediction=theirs).prediction == ours

@@ -8,6 +8,7 @@ import copy
 import functools
 import importlib
 import json
+import math
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -156,7 +157,7 @@ def opened(tmp_path, monkeypatch):
         save_file({"one": torch.ones(1)}, tmp_path / "diffusion_pytorch_model.safetensors")
         scheduler.save_pretrained(tmp_path)
         monkeypatch.setattr(diffusers, type(scheduler).__name__, type(scheduler))
-        monkeypatch.setattr(pipelines, "_read", lambda parts, dtype: module)
+        monkeypatch.setattr(pipelines, "_read", lambda *asked: module)
         return load(tmp_path, dtype=dtype), module
 
     return open_
@@ -415,6 +416,28 @@ PLACE = r"^place/scheduler_config\.json: "
         ("DDPMScheduler", "positional", {"trained_betas": [[0.1, 0.2], [0.1, 0.2]]}, "betas"),
         ("DDPMScheduler", "positional", {"num_train_timesteps": "many"}, "DDPMScheduler cannot be set up"),
         ("DDPMScheduler", "positional", {"num_train_timesteps": 0}, "betas|cannot be set up"),
+        (
+            "DDPMScheduler",
+            "positional",
+            {"num_train_timesteps": 10**9},
+            "num_train_timesteps must be at most 1,000,000",
+        ),
+        ("DDPMScheduler", "positional", {"num_train_timesteps": 10**400}, "num_train_timesteps must be at most 1,000"),
+        ("DDPMScheduler", "positional", {"num_train_timesteps": math.inf}, "num_train_timesteps must be at most 1,000"),
+        ("DDPMScheduler", "positional", {"num_train_timesteps": [9]}, "DDPMScheduler cannot be set up"),
+        ("DDPMScheduler", "positional", {"beta_start": {}}, "DDPMScheduler cannot be set up"),
+        ("FlowMatchHeunDiscreteScheduler", "positional", {"num_train_timesteps": 10**9}, "must be at most 1,000,000"),
+        ("FlowMatchEulerDiscreteScheduler", "positional", {"num_train_timesteps": []}, "must be a number below"),
+        ("EDMEulerScheduler", "positional", {"sigma_max": 10**400}, "sigma_max must be a number below 1e.15, got 1000"),
+        (
+            "EDMEulerScheduler",
+            "positional",
+            {"sigma_data": math.nan},
+            "sigma_data must be a number below 1e.15, got nan",
+        ),
+        ("EDMEulerScheduler", "positional", {"predict_epsilon": False}, "'sample' does not fit EDM"),
+        (["DDPMScheduler"], "positional", {}, "scheduler .*DDPMScheduler.* cannot be read as a noise process"),
+        ("x" * 10_000, "positional", {}, r"the scheduler x{60} \.\.\. cannot be read as a noise process"),
         ("EDMEulerScheduler", "positional", {"sigma_min": None}, "sigma_min"),
         ("EDMEulerScheduler", "positional", {"sigma_data": "half"}, "sigma_data"),
         ("ScoreSdeVeScheduler", "fourier", {"sigma_max": "large"}, "sigma_max"),
@@ -424,6 +447,11 @@ PLACE = r"^place/scheduler_config\.json: "
 def test_wrong_schedulers_are_refused(name, embedding, options, message):
     with pytest.raises(InputError, match=PLACE + ".*" + message):
         told(name, embedding, **options)
+
+
+def test_what_belongs_to_sampling_is_not_set_up():
+    """A solver's order would make it take memory."""
+    assert told("DPMSolverMultistepScheduler", solver_order=10**12, algorithm_type=[1]).times.size == 1000
 
 
 def test_fourier_networks_take_sigma():

@@ -15,6 +15,9 @@ __all__ = [
     "reason_of",
 ]
 
+# Most characters of another library's error, which may quote what a user's file holds.
+_LONGEST = 400
+
 
 class GeomemError(Exception):
     """Base of every error that geomem raises on purpose."""
@@ -59,4 +62,5 @@ class NumericalWarning(UserWarning):
 def reason_of(error: BaseException, lines: int = 1) -> str:
     """The first lines of another library's error, joined for use in a sentence; its type if it has no message."""
     said = " ".join(line.strip() for line in str(error).strip().splitlines()[:lines])
+    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."
     return said.rstrip(".") or type(error).__name__

@@ -3,26 +3,24 @@
 Configurations must be JSON and weights safetensors. Pickles are refused, because opening one can run code.
 """
 
-import json
-import os
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geomem.errors import InputError, reason_of
+from geomem.files import exists, is_file, is_folder, names, path_of, printable, read_json
+from geomem.models.weights import PICKLES, Weights, find_weights, pickled
 
 __all__ = ["NETWORKS", "Parts", "find"]
 
 # Supported network classes, and the modules that define them.
 NETWORKS = {"UNet2DModel": "diffusers", "PixelMLP": "geomem.models.pixels"}
 _NETWORK = "UNet2DModel"
-_PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 _FORMS = (
     "A model is a diffusers folder (model_index.json with unet/ and scheduler/, or a UNet2DModel's config.json with its "
-    "weights), or its id on the hub, such as google/ddpm-cifar10-32"
+    "weights), or a model of the hub as hf:owner/name, such as hf:google/ddpm-cifar10-32"
 )
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -35,7 +33,7 @@ class Parts:
         name: Name given by the user.
         network: Folder with config.json and weights.
         config: Content of the network's config.json.
-        variant: Variant in the file name of the weights, such as "fp16"; None for none.
+        weights: Its weights.
         scheduler: Content of scheduler_config.json.
         scheduler_path: Path of that file.
         latent: Whether the pipeline generates latents, which another network decodes to images.
@@ -44,7 +42,7 @@ class Parts:
     name: str
     network: Path
     config: Mapping[str, Any]
-    variant: str | None
+    weights: Weights
     scheduler: Mapping[str, Any]
     scheduler_path: Path
     latent: bool
@@ -54,7 +52,7 @@ def find(source: str | Path, scheduler: str | Path | None = None) -> Parts:
     """Find the parts of a model in a folder, or download them from the hub.
 
     Args:
-        source: Folder or hub id.
+        source: Folder, or "hf:owner/name" for a model of the hub.
         scheduler: Folder or file of a scheduler's configuration to use instead of the model's own.
 
     Raises:
@@ -62,143 +60,125 @@ def find(source: str | Path, scheduler: str | Path | None = None) -> Parts:
     """
     folder = _folder(str(source))
     network, pipeline = _network(folder)
-    config = _read(network / "config.json")
+    config = read_json(network / "config.json")
     _is_unet(config.get("_class_name"), network / "config.json")
-    variant = _weights(network)
+    weights = find_weights(network)
     path = _scheduler(folder, network, scheduler)
     latent = any(name.startswith("vq") or name == "vae" for name in pipeline)
-    return Parts(str(source), network, config, variant, _read(path), path, latent)
+    return Parts(printable(source), network, config, weights, read_json(path), path, latent)
 
 
 def _folder(source: str) -> Path:
     if not source:
         raise InputError(f"no model was given. {_FORMS}.")
-    path = Path(os.path.expanduser(source))  # noqa: PTH111 - an unknown user name must not raise here
-    if path.is_dir():
+    if source.startswith("hf:"):
+        return _downloaded(source.removeprefix("hf:"))
+    path = path_of(source)
+    if is_folder(path):
         return path
-    if path.exists():
-        if path.suffix.lower() in _PICKLES:
-            raise InputError(
-                f"{path}: is a pickle by its name, which can run code when it is opened and is refused. If you trust its origin, "
-                "open it where it was made and save the network as a folder of safetensors: unet.save_pretrained(FOLDER)."
-            )
-        raise InputError(f"{path}: is a file. {_FORMS}.")
-    name = source.removeprefix("hf:")
-    if source.startswith("hf:") or (_HUB_ID.fullmatch(source) and not path.parent.exists()):
-        return _downloaded(name)
-    raise InputError(f"{path}: does not exist. {_FORMS}.")
+    where, suffix = printable(path), path.suffix.lower()
+    if not exists(path):
+        hub = f"; a model of the hub is written hf:{source}" if _HUB_ID.fullmatch(source) else ""
+        raise InputError(f"{where}: does not exist{hub}. {_FORMS}.")
+    if suffix in PICKLES:
+        raise InputError(
+            f"{where}: is a pickle by its name, which can run code when it is opened and is refused. If you trust its origin, "
+            "open it where it was made and save the network as a folder of safetensors: unet.save_pretrained(FOLDER)."
+        )
+    if suffix == ".safetensors":
+        raise InputError(
+            f"{where}: is a file of weights, which does not say what network they belong to; give its folder, "
+            f"{printable(path.parent)}, if its config.json is there. {_FORMS}."
+        )
+    raise InputError(f"{where}: is a file. {_FORMS}.")
 
 
 def _downloaded(name: str) -> Path:
     """A snapshot of a hub repository, without pickles."""
     from huggingface_hub import snapshot_download
 
+    if not _HUB_ID.fullmatch(name):
+        raise InputError(f"hf:{printable(name)}: is not the name of a model on the hub, which is hf:owner/name.")
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:  # the library raises errors of its own, of its dependencies and of the server
         raise InputError(
-            f"{name}: is not a folder here, and could not be downloaded from the Hugging Face hub ({reason_of(error)}). Check the "
-            "name and the network, or download it elsewhere and give its folder."
+            f"hf:{name}: could not be downloaded from the Hugging Face hub ({reason_of(error)}). Check the name and the network, "
+            "or download it elsewhere and give its folder."
         ) from error
 
 
 def _network(folder: Path) -> tuple[Path, Mapping[str, Any]]:
     """The network's folder, and the parts of its pipeline."""
     index = folder / "model_index.json"
-    if not index.exists():
-        if not (folder / "config.json").exists():
-            held = sorted(p.name for p in folder.iterdir())
-            if any(Path(n).suffix.lower() in _PICKLES for n in held):
-                raise _pickled(folder, next(n for n in held if Path(n).suffix.lower() in _PICKLES))
-            shown = f"it holds {', '.join(held[:4])}{' ...' if len(held) > 4 else ''}" if held else "it is empty"
-            raise InputError(f"{folder}: is not a diffusers model ({shown}). {_FORMS}.")
+    where = printable(index)
+    if not exists(index):
+        if not exists(folder / "config.json"):
+            raise _no_model(folder)
         return folder, {}
-    pipeline = _read(index)
+    pipeline = read_json(index)
     parts = {k: v for k, v in pipeline.items() if isinstance(v, list) and len(v) == 2 and v[0]}
     for name, (library, cls) in parts.items():
+        if not (isinstance(library, str) and isinstance(cls, str)):
+            raise InputError(
+                f"{where}: its part {printable(name)} is not the name of a library and of a class; it is damaged."
+            )
         if library not in ("diffusers", "transformers") and NETWORKS.get(cls) != library:
             raise InputError(
-                f"{index}: its part {name} is {cls} of {library!r}, custom code of the model, which is not run. Rebuild the "
+                f"{where}: its part {name} is {cls} of {library!r}, custom code of the model, which is not run. Rebuild the "
                 "network as a module and wrap it in geomem.scores.NetworkScore."
             )
     if "unet" not in parts:
         raise InputError(
-            f"{index}: has no part unet (it has {', '.join(parts) or 'none'}); only pipelines of a {_NETWORK} are supported."
+            f"{where}: has no part unet (it has {', '.join(parts) or 'none'}); only pipelines of a {_NETWORK} are supported."
         )
     _is_unet(parts["unet"][1], index)
     inner = folder / "unet"
-    network = inner if inner.is_dir() else folder  # the oldest models on the hub have one flat folder
-    if not (network / "config.json").exists():
-        raise InputError(f"{network}: has no config.json, so the model's network is missing.")
+    network = inner if is_folder(inner) else folder  # the oldest models on the hub have one flat folder
+    if not exists(network / "config.json"):
+        raise InputError(f"{printable(network)}: has no config.json, so the model's network is missing.")
     return network, parts
 
 
+def _no_model(folder: Path) -> InputError:
+    """The error for a folder without model_index.json and config.json, by what it holds instead."""
+    held, where = names(folder), printable(folder)
+    if "adapter_config.json" in held or any("lora" in name.lower() and name.endswith(".safetensors") for name in held):
+        return InputError(
+            f"{where}: holds a LoRA, a change of a model's weights and not a model. Merge it into its model (fuse_lora of the "
+            "pipeline), and save that as a folder with save_pretrained."
+        )
+    pickles = [name for name in held if Path(name).suffix.lower() in PICKLES]
+    if pickles:
+        return pickled(folder, pickles[0])
+    listed = ", ".join(map(printable, held[:4]))
+    shown = f"it holds {listed}{' ...' if len(held) > 4 else ''}" if held else "it is empty"
+    return InputError(f"{where}: is not a diffusers model ({shown}). {_FORMS}.")
+
+
 def _is_unet(cls: Any, where: Path) -> None:
-    if cls not in NETWORKS:
+    if not isinstance(cls, str) or cls not in NETWORKS:
         raise InputError(
-            f"{where}: its network is {cls}, but only {_NETWORK} is supported. Wrap another network, with its conditions bound, "
+            f"{printable(where)}: its network is {cls}, but only {_NETWORK} is supported. Wrap another network, with its conditions bound, "
             "in geomem.scores.NetworkScore."
         )
 
 
-def _weights(network: Path) -> str | None:
-    """The variant of the weights, which must be complete safetensors."""
-    from safetensors import SafetensorError, safe_open
-
-    files = sorted(network.glob("diffusion_pytorch_model*.safetensors"))
-    if not files:
-        pickles = sorted(p.name for p in network.iterdir() if p.suffix.lower() in _PICKLES)
-        if pickles:
-            raise _pickled(network, pickles[0])
-        raise InputError(f"{network}: has no weights (no diffusion_pytorch_model.safetensors); save the model again.")
-    plain = [p for p in files if re.fullmatch(r"diffusion_pytorch_model(-\d+-of-\d+)?\.safetensors", p.name)]
-    for path in plain or files:
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                f"{path}: is damaged or cut short ({reason_of(error)}); copy or download it again."
-            ) from error
-    if plain:
-        return None
-    return files[0].name.removeprefix("diffusion_pytorch_model.").split(".")[0].split("-")[0]
-
-
 def _scheduler(folder: Path, network: Path, given: str | Path | None) -> Path:
     if given is not None:
-        path = Path(given).expanduser()
+        path = path_of(given)
         places = (
-            [path] if path.is_file() else [path / "scheduler_config.json", path / "scheduler" / "scheduler_config.json"]
+            [path] if is_file(path) else [path / "scheduler_config.json", path / "scheduler" / "scheduler_config.json"]
         )
     else:
         # If the folder is the network's own, its pipeline's scheduler is beside it.
         inside = [folder / "scheduler", folder, network, network.parent / "scheduler"]
         places = [p / "scheduler_config.json" for p in inside]
     for place in places:
-        if place.is_file():
+        if exists(place):
             return place
     where = given or folder
     raise InputError(
-        f"{where}: has no scheduler_config.json, which defines the network's noise process; give the folder of the "
+        f"{printable(where)}: has no scheduler_config.json, which defines the network's noise process; give the folder of the "
         "scheduler (load's `scheduler`, --scheduler)."
-    )
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({reason_of(error)}).") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object, so diffusers did not write it.")
-    return content
-
-
-def _pickled(folder: Path, name: str) -> InputError:
-    where = str(folder)
-    code = f"from diffusers import UNet2DModel as U; U.from_pretrained({where!r}, use_safetensors=False).save_pretrained({where!r})"
-    return InputError(
-        f"{folder / name}: is a pickle by its name, which can run code when it is opened and is refused; safetensors are "
-        f"needed. If you trust its origin, convert it once: python -c {shlex.quote(code)}"
     )

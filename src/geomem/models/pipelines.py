@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from geomem.errors import InputError, reason_of
+from geomem.files import printable
+from geomem.limits import LARGEST_LABEL, LARGEST_SIDE
 from geomem.models.folders import NETWORKS, Parts, find
 from geomem.models.schedules import Schedule, schedule
+from geomem.models.weights import built
 from geomem.noise import CONDITIONS
 from geomem.scores.network import NetworkScore
 
@@ -62,7 +65,7 @@ def load(
     must be safetensors. Half-precision weights are computed in `dtype`.
 
     Args:
-        source: Folder, or id on the hub, "owner/name" or "hf:owner/name" (downloaded on first use).
+        source: Folder, or "hf:owner/name" for a model of the hub (downloaded on first use).
         scheduler: Folder or scheduler_config.json to use instead of the model's own.
         label: Class of a class-conditional model; the score is that of this class.
         dtype: Dtype in which the network is computed, float32 or float64.
@@ -78,31 +81,15 @@ def load(
         raise InputError(f"dtype: {dtype} is too coarse for a spectrum; choose torch.float32 or torch.float64.")
     parts = find(source, scheduler)
     process = schedule(
-        parts.scheduler, parts.config.get("time_embedding_type", "positional"), str(parts.scheduler_path)
+        parts.scheduler, parts.config.get("time_embedding_type", "positional"), printable(parts.scheduler_path)
     )
-    unet = _read(parts, dtype)
-    size = unet.config.sample_size
-    if size is None:
-        raise InputError(f"{parts.network / 'config.json'}: does not state the image size; set sample_size there.")
-    sides = [size, size] if isinstance(size, int) else size
-    if not isinstance(sides, list | tuple) or len(sides) != 2 or not all(isinstance(k, int) and k > 0 for k in sides):
-        raise InputError(
-            f"{parts.network / 'config.json'}: sample_size must be one or two numbers of pixels, got {size!r}."
-        )
-    height, width = sides
-    _fits(parts, process, unet)
-    channels, outputs = unet.config.in_channels, unet.config.out_channels
-    # A network with learned variance outputs it in the second half of its channels.
-    if outputs not in (channels, 2 * channels):
-        raise InputError(
-            f"{parts.network / 'config.json'}: the network takes {channels} channels and gives {outputs}; a score has as many as "
-            "its image."
-        )
-    module: nn.Module = _Network(unet, channels, _class(parts, unet, label, dtype))
+    unet = _read(parts, process, label, dtype)
+    shape = _form(parts, unet)
+    module: nn.Module = _Network(unet, shape[0], _class(parts, unet, label, dtype))
     if process.preconditioning is not None:
         module = _Preconditioned(module, process, *process.preconditioning)
         process = replace(process, condition=CONDITIONS["t"])
-    return PipelineScore(module.eval().requires_grad_(False), (channels, height, width), process, parts, label)
+    return PipelineScore(module.eval().requires_grad_(False), shape, process, parts, label)
 
 
 class _Network(nn.Module):
@@ -139,42 +126,56 @@ class _Preconditioned(nn.Module):
         return square / total * x + self.sign * sigma * self.sigma_data * total.rsqrt() * out
 
 
-def _read(parts: Parts, dtype: torch.dtype) -> Any:
-    """Load the network, and check that its weights are complete."""
-    from diffusers.utils import logging
-
+def _read(parts: Parts, process: Schedule, label: int | None, dtype: torch.dtype) -> Any:
+    """The network, which was checked before its weights were read."""
     kind = str(parts.config["_class_name"])
-    network = getattr(import_module(NETWORKS[kind]), kind)
 
-    said = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        unet, loaded = network.from_pretrained(
-            parts.network,
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-            variant=parts.variant,
-            torch_dtype=dtype,
-        )
-    except Exception as error:  # diffusers and safetensors raise errors of many kinds
-        raise InputError(
-            f"{parts.network}: cannot be opened as a {kind} ({reason_of(error, lines=2)}); weights and config.json may not belong "
-            "together."
-        ) from error
-    finally:
-        logging.set_verbosity(said)
-    for key, what in (
-        ("missing_keys", "lack {} of the network's tensors"),
-        ("unexpected_keys", "hold {} tensors that the network lacks"),
+    def check(plan: Any) -> None:
+        _fits(parts, process, plan)
+        _tried(parts, plan, _form(parts, plan), _class(parts, plan, label, torch.float32))
+
+    return built(getattr(import_module(NETWORKS[kind]), kind), parts.config, parts.weights, dtype, check)
+
+
+def _form(parts: Parts, unet: Any) -> tuple[int, int, int]:
+    """(channels, height, width) of a network's images.
+
+    Raises:
+        InputError: If the configuration does not say so, or the outputs are none of a score.
+    """
+    where, size = printable(parts.network / "config.json"), unet.config.sample_size
+    if size is None:
+        raise InputError(f"{where}: does not state the image size; set sample_size there.")
+    sides = [size, size] if isinstance(size, int) else size
+    if (
+        not isinstance(sides, list | tuple)
+        or len(sides) != 2
+        or not all(isinstance(k, int) and 0 < k <= LARGEST_SIDE for k in sides)
     ):
-        if loaded[key]:
-            count = what.format(len(loaded[key]))
-            raise InputError(
-                f"{parts.network}: its weights {count} ({loaded[key][0]}, ...); weights and config.json do not belong together."
-            )
-    return unet
+        raise InputError(
+            f"{where}: sample_size must be one or two numbers of pixels, at most {LARGEST_SIDE:,}, got {str(size)[:100]}."
+        )
+    channels, outputs = unet.config.in_channels, unet.config.out_channels
+    # A network with learned variance outputs it in the second half of its channels.
+    if outputs not in (channels, 2 * channels):
+        raise InputError(
+            f"{where}: the network takes {channels} channels and gives {outputs}; a score has as many as its image."
+        )
+    return channels, sides[0], sides[1]
+
+
+def _tried(parts: Parts, plan: Any, shape: tuple[int, ...], label: Tensor | None) -> None:
+    """Raise an error if a network without memory cannot be evaluated at an image of its own size."""
+    network = _Network(plan, shape[0], None if label is None else label.to("meta"))
+    try:
+        with torch.no_grad():
+            out = network(torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta"))
+        if out.shape != (1, *shape):
+            raise ValueError(f"it gives images of shape {tuple(out.shape[1:])} for {shape}")
+    except Exception as error:  # a configuration can hold anything
+        raise InputError(
+            f"{printable(parts.network / 'config.json')}: its network cannot be evaluated ({reason_of(error)}); it may be damaged."
+        ) from error
 
 
 def _fits(parts: Parts, process: Schedule, unet: Any) -> None:
@@ -183,7 +184,7 @@ def _fits(parts: Parts, process: Schedule, unet: Any) -> None:
         known = unet.time_proj.num_embeddings
         if process.times is not None and known != parts.scheduler.get("num_train_timesteps", 1000):
             raise InputError(
-                f"{parts.scheduler_path}: has {process.times.size:,} steps, but the network has embeddings for {known:,}; give the scheduler "
+                f"{printable(parts.scheduler_path)}: has {process.times.size:,} steps, but the network has embeddings for {known:,}; give the scheduler "
                 "that it was trained with."
             )
 
@@ -200,9 +201,9 @@ def _class(parts: Parts, unet: Any, label: int | None, dtype: torch.dtype) -> Te
             f"{parts.name}: is conditioned on vectors (class_embed_type identity); bind a vector in a module and wrap it in "
             "geomem.scores.NetworkScore."
         )
-    known = f"0 to {count - 1}" if kind is None else "a number"
-    if label is None or label < 0 or (kind is None and label >= count):
-        got = "" if label is None else f", got {label}"
+    known = f"0 to {count - 1}" if kind is None else f"a number up to {LARGEST_LABEL:,}"
+    if label is None or not 0 <= label <= LARGEST_LABEL or (kind is None and label >= count):
+        got = "" if label is None else f", got {label}" if abs(label) <= LARGEST_LABEL else ", got one out of range"
         raise InputError(
             f"{parts.name}: is class-conditional; choose the class (label, --label: {known}){got}, and give "
             "data of that class."

@@ -23,11 +23,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomem.errors import InputError, reason_of
+from geomem.limits import MOST_STEPS
 from geomem.noise import CONDITIONS, ddpm_step, t_from_flow, t_from_integrated_beta
+from geomem.scores.network import DIFFUSERS_PREDICTIONS
 
 __all__ = ["SCHEDULERS", "Schedule", "schedule"]
 
-_PREDICTIONS = {"epsilon": "noise", "sample": "denoised", "v_prediction": "v", "flow_prediction": "velocity"}
+# Largest number in a configuration, whose square can still be computed with.
+_LARGE = 1e15
+# What the betas of a scheduler depend on; all else belongs to sampling.
+_BETAS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,17 @@ def schedule(config: Mapping[str, Any], embedding: str, where: str) -> Schedule:
     Raises:
         InputError: For a scheduler that is unknown or does not fit the network.
     """
-    name = str(config.get("_class_name"))
+    name = _short(str(config.get("_class_name")))
     if name not in SCHEDULERS:
         why = " (it has no score: its network maps noise to samples in one step)" if name in _DISTILLED else ""
         raise InputError(
             f"{where}: the scheduler {name} cannot be read as a noise process{why}; supported are {', '.join(SCHEDULERS)}. Give "
             "the one that the network was trained with, as a folder with its scheduler_config.json."
+        )
+    steps = config.get("num_train_timesteps")
+    if isinstance(steps, int | float) and steps > MOST_STEPS:
+        raise InputError(
+            f"{where}: num_train_timesteps must be at most {MOST_STEPS:,}; the configuration may be damaged."
         )
     found = SCHEDULERS[name](config, where)
     if embedding == "fourier" and (found.times is not None or found.preconditioning is not None):
@@ -104,9 +114,11 @@ def _whole(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 def _known(config: Mapping[str, Any], where: str) -> str:
     """The prediction type."""
     kind = "sample" if config.get("predict_epsilon") is False else config.get("prediction_type", "epsilon")
-    if not isinstance(kind, str) or kind not in _PREDICTIONS:
-        raise InputError(f"{where}: prediction_type {kind!r} is not known; choose one of {', '.join(_PREDICTIONS)}.")
-    return _PREDICTIONS[kind]
+    if not isinstance(kind, str) or kind not in DIFFUSERS_PREDICTIONS:
+        raise InputError(
+            f"{where}: prediction_type {_short(repr(kind))} is not known; choose one of {', '.join(DIFFUSERS_PREDICTIONS)}."
+        )
+    return DIFFUSERS_PREDICTIONS[kind]
 
 
 def _preserving(config: Mapping[str, Any], where: str) -> Schedule:
@@ -137,7 +149,8 @@ def _betas(config: Mapping[str, Any], where: str) -> NDArray[np.float64]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # some schedulers trigger NumPy's
-            scheduler = getattr(diffusers, str(config["_class_name"])).from_config(dict(config))
+            kind = getattr(diffusers, str(config["_class_name"]))
+            scheduler = kind(**{key: config[key] for key in _BETAS if key in config})
         betas = np.asarray(scheduler.betas, dtype=np.float64)
     except Exception as error:  # a configuration can hold anything, and schedulers raise errors of many kinds
         raise InputError(
@@ -172,7 +185,9 @@ def _preconditioned(
     signs = {"noise": 1.0, "v": -1.0}
     prediction = _known({"prediction_type": "v_prediction" if name == "cosine" else "epsilon", **config}, where)
     if prediction not in signs:
-        raise InputError(f"{where}: prediction_type {config['prediction_type']!r} does not fit {name} preconditioning.")
+        raise InputError(
+            f"{where}: prediction_type {config.get('prediction_type', 'sample')!r} does not fit {name} preconditioning."
+        )
     low, high = (_number(config, key, end, where) for key, end in zip(("sigma_min", "sigma_max"), ends, strict=True))
     sigma = _number(config, "sigma_data", sigma_data, where)
     if not (0 < low < high < math.inf and 0 < sigma < math.inf):
@@ -219,9 +234,14 @@ def _flow(config: Mapping[str, Any], where: str, prediction: str = "velocity") -
 def _number(config: Mapping[str, Any], key: str, usual: float, where: str) -> float:
     """A finite number from a configuration."""
     value = config.get(key, usual)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{where}: {key} must be a number, got {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGE:
+        raise InputError(f"{where}: {key} must be a number below {_LARGE:g}, got {_short(repr(value))}.")
     return float(value)
+
+
+def _short(text: str) -> str:
+    """Text from a configuration, cut for a message."""
+    return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
 _PRESERVING = (

@@ -11,7 +11,7 @@ from geomem.errors import InputError
 from geomem.noise import CONDITIONS, NOISE_KINDS, coefficients
 from geomem.scores.base import Score, events
 
-__all__ = ["PREDICTIONS", "NetworkScore", "dtype_of"]
+__all__ = ["DIFFUSERS_PREDICTIONS", "PREDICTIONS", "NetworkScore", "dtype_of"]
 
 # Converts a network's prediction to the noise eps in x' = a x_0 + b eps.
 _Reading = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -22,6 +22,9 @@ PREDICTIONS: dict[str, _Reading] = {
     "velocity": lambda out, x, a, b: (x + a * out) / (a + b),  # eps - x_0, flow matching
     "score": lambda out, x, a, b: -b * out,  # gradient of the log density of x' itself
 }
+
+# What diffusers calls them.
+DIFFUSERS_PREDICTIONS = {"epsilon": "noise", "sample": "denoised", "v_prediction": "v", "flow_prediction": "velocity"}
 
 
 class NetworkScore:
@@ -35,7 +38,8 @@ class NetworkScore:
     Args:
         module: Called as module(u', condition) with u' (n, *shape) and condition (n,), returns (n, *shape).
         shape: Event shape.
-        prediction: "noise", "denoised", "v" (a eps - b x_0), "velocity" (eps - x_0) or "score".
+        prediction: "noise", "denoised", "v" (a eps - b x_0), "velocity" (eps - x_0) or "score"; also diffusers' words for them,
+            "epsilon", "sample", "v_prediction" and "flow_prediction".
         noise: Parametrisation u' = a u_0 + b eps: "ve", "vp" or "flow".
         condition: What the module is conditioned on: a name in `noise.CONDITIONS` ("t", "sigma", "log-sigma", "flow") or a
             function of t (n,), float64, with t on the module's scale.
@@ -59,6 +63,7 @@ class NetworkScore:
         times: NDArray[np.float64] | None = None,
         reach: tuple[float, float] | None = None,
     ) -> None:
+        prediction = DIFFUSERS_PREDICTIONS.get(prediction, prediction)
         for name, value, known in (("prediction", prediction, PREDICTIONS), ("noise", noise, NOISE_KINDS)):
             if value not in known:
                 raise InputError(f"{name}: {value!r} is not known; choose one of {', '.join(known)}.")
