@@ -18,6 +18,8 @@ pytestmark = [
 ]
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions"]
+# The page's policy forbids everything that it does not name.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 @pytest.fixture(scope="module", params=["data digits", "demo"])
@@ -57,6 +59,20 @@ def test_a_page_that_asked_or_failed_would_be_caught(tmp_path: Path) -> None:
     assert "nothing is not defined" in console
 
 
+def test_what_got_into_a_page_neither_runs_nor_asks(run: Path, tmp_path: Path) -> None:
+    """By its content security policy, if ever a name or a number were not escaped."""
+    harm = (
+        "<img src='http://127.0.0.1:9/picture.png'><link rel=stylesheet href='http://127.0.0.1:9/style.css'>"
+        "<iframe src='http://127.0.0.1:9/'></iframe><script>document.title = 'ran'</script><img src=x onerror=\"document.title = 'ran'\">"
+    )
+    copy = tmp_path / "copy.html"
+    copy.write_text((run / "index.html").read_text().replace("</body>", f"{harm}</body>"))
+    asked, console = requests(copy, tmp_path)
+    assert asked == set()
+    assert "violates the following Content Security Policy" in console
+    assert "<title>ran" not in browse(copy, tmp_path, "--dump-dom").stdout
+
+
 def test_every_figure_is_decoded_at_its_full_size(run: Path, tmp_path: Path) -> None:
     """The browser's own word on each image, by a script added to a copy of the page."""
     page = (run / "index.html").read_text()
@@ -65,7 +81,9 @@ def test_every_figure_is_decoded_at_its_full_size(run: Path, tmp_path: Path) -> 
         "i => [i.complete, i.naturalWidth, i.naturalHeight, i.alt.length])); });</script>"
     )
     copy = tmp_path / "copy.html"
-    copy.write_text(page.replace("</body>", f"{script}</body>"))
+    allowed = page.replace(POLICY, f"{POLICY}; script-src 'unsafe-inline'")
+    assert allowed != page
+    copy.write_text(allowed.replace("</body>", f"{script}</body>"))
     title = browse(copy, tmp_path, "--dump-dom").stdout.split("<title>")[1].split("</title>")[0]
     images = json.loads(title)
     saved = sorted(run.glob("*.png"))

@@ -1,6 +1,6 @@
 """One self-contained HTML page a run: the verdict first, what supports it below, settings and environment at the end.
 
-index.html   the page, with its pictures inside; no script, nothing from the network
+index.html   the page, with its pictures inside; its content security policy forbids scripts and anything from the network
 <name>.png   each picture
 <name>.csv   each table with all its rows
 """
