@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from commands import geomem
+from commands import assert_refused, geomem
 from data.data_inputs import FINE, ROWS, records, save_images, shown, without_time
 from geomem.spectra import dimension
 
@@ -215,3 +215,17 @@ def test_names_with_signs_and_bytes_of_all_kinds(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert geomem("report", "run", cwd=tmp_path).returncode == 0
     assert name in (tmp_path / "run" / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_images_that_cannot_be_read_stop_it_unless_they_may_be_left_out(tmp_path: Path) -> None:
+    save_images(tmp_path / "real", ROWS[:80])
+    for name in ("0003.png", "0070.png"):
+        (tmp_path / "real" / name).write_bytes(b"no image")
+    result = geomem("data", "real", "--quick", "--out", "run", cwd=tmp_path)
+    assert_refused(result, 2, "0003.png", "in real, 2 images cannot be read. To go on without, add --skip-unreadable")
+    assert not (tmp_path / "run").exists()
+    result = geomem("data", "real", "--quick", "--skip-unreadable", "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "2 images could not be read and were left out." in (tmp_path / "run" / "index.html").read_text()
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["skip_unreadable"] is True

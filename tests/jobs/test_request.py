@@ -89,3 +89,34 @@ def test_unknown_options_are_refused_in_a_line(command: str, capsys: pytest.Capt
     error = capsys.readouterr().err
     assert error.startswith("geomem: error: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"limit": 10**400}, r"--limit: must be at most 9,223,372,036,854,775,807, got a number of 401 digits"),
+        ({"limit": -(10**400)}, r"--limit: must be at least 2, got a number of 401 digits"),
+        ({"limit": 10**5000}, r"--limit: must be at most .*, got a number of 5001 digits"),
+        ({"times": (10**400,)}, r"--times: must be at most .*, got a number of 401 digits"),
+        ({"most": 11}, r"--most: must be at most 10, got 11"),
+    ],
+)
+def test_integers_of_any_length_are_refused_in_a_sentence(values, message):
+    @dataclass(frozen=True)
+    class Bounded(Counting):
+        most: int = option(1, help="A bounded number.", most=10)
+
+    with pytest.raises(InputError, match=message):
+        Bounded("x", **values)
+
+
+@pytest.mark.parametrize("name", ["~nobody-here/x", "a" * 100])
+def test_paths_that_are_not_there_stay_as_they_are(name):
+    assert Counting(name).absolute().data == name
+
+
+def test_path_that_cannot_be_looked_at_is_refused(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    for path in (tmp_path / "circle", tmp_path / ("a" * 300)):
+        with pytest.raises(InputError, match="cannot be read"):
+            Counting(str(path)).absolute()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -146,6 +147,10 @@ def test_damaged_checkpoints_are_refused(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match="delete it to train again"):
         load_training(path, SETTINGS)
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"is not a readable geomem checkpoint .is a named pipe"):
+        load_training(path, SETTINGS)
+    path.unlink()
     path.mkdir()
     with pytest.raises(InputError, match="is not a readable geomem checkpoint"):
         load_training(path, SETTINGS)

@@ -216,3 +216,14 @@ def test_a_model_that_was_deleted_is_made_again_from_the_checkpoint(command, tmp
     shutil.rmtree(tmp_path / "run" / "model")
     assert command(*asked)[0] == 0
     assert weights.read_bytes() == before
+
+
+def test_images_that_were_left_out_are_counted(command, tmp_path):
+    inputs.pictures(tmp_path / "images", **{f"{i:02}": np.full((4, 4), 9 * i, np.uint8) for i in range(20)})
+    (tmp_path / "images" / "03.png").write_bytes(b"no image")
+    code, _, err = command("train", "images", *QUICK, "--out", "run")
+    assert code == 2, err
+    assert "1 image cannot be read" in err
+    code, _, err = command("train", "images", *QUICK, "--skip-unreadable", "--out", "run")
+    assert code == 0, err
+    assert "1 image could not be read and was left out." in err

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from geomem.data.dataset import DataSet
 from geomem.data.folder import Preparation, prepare_all
 from geomem.errors import InputError
-from geomem.files import Unreadable
+from geomem.files import Unreadable, exists, path_of, printable
 
 __all__ = ["from_hub", "from_table"]
 
@@ -36,7 +36,9 @@ def from_hub(name: str, split: str, preparation: Preparation, *, skip_unreadable
     Raises:
         InputError: Without the extra or a network, or if the data set does not exist or holds no images.
     """
-    where = f"hf:{name}"
+    where = f"hf:{printable(name)}"
+    if not name.partition(":")[0]:
+        raise InputError(f"{where}: names no data set; write hf:owner/name.")
     if find_spec("datasets") is None:
         raise InputError(f"{where}: needs the extra hub: pip install 'geomem[hub]'. Without it, {_LOCALLY}.")
     path, _, config = name.partition(":")
@@ -97,8 +99,8 @@ def _downloaded(path: str) -> bool:
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     prepared = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
-    places = (Path(path), hub / f"datasets--{path.replace('/', '--')}", prepared / path.replace("/", "___"))
-    return any(place.exists() for place in places)
+    places = (path_of(path), hub / f"datasets--{path.replace('/', '--')}", prepared / path.replace("/", "___"))
+    return any(exists(place) for place in places)
 
 
 @contextmanager

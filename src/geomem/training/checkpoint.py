@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from geomem.errors import InputError
+from geomem.errors import InputError, reason_of
+from geomem.files import Unreadable, opened, printable
 from geomem.training.loop import Settings, Training
 
 __all__ = ["load_training", "read_tensors", "save_training", "write_tensors"]
@@ -88,6 +89,14 @@ def read_tensors(path: Path, build: Callable[[dict[str, Any], dict[str, Tensor]]
     Raises:
         InputError: If the file is missing, damaged, or not what `build` expects (KeyError, TypeError, ValueError).
     """
+    try:
+        with opened(path):  # safetensors would wait for a pipe
+            pass
+    except Unreadable as error:
+        reason = reason_of(error).removeprefix(f"{printable(path)}: ")
+        raise InputError(
+            f"{path}: is not a readable geomem checkpoint ({reason}); delete it to train again."
+        ) from error
     try:
         with safe_open(path, framework="pt") as stored:
             header = json.loads((stored.metadata() or {})["geomem"])
