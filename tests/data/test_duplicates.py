@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from geomem.data import DataSet, duplicates
+from geomem.data import DataSet, screen
 from geomem.data import dataset as dataset_module
-from geomem.data.duplicates import distinct_rows, near_duplicates
+from geomem.data.duplicates import distinct_rows
+from geomem.data.duplicates import near_duplicates as near_duplicates_of
 
 # --- equal rows ---
 
@@ -49,6 +50,10 @@ def test_zeros_of_either_sign_are_equal():
 
 
 # --- near duplicates ---
+
+
+def near_duplicates(rows, **options):
+    return near_duplicates_of(data_set(rows.numpy()), **options)
 
 
 def definition(rows, typical=None):
@@ -205,17 +210,22 @@ def test_no_near_duplicates_leave_every_row_by_itself(generator):
     np.testing.assert_array_equal(found.group, np.arange(60))
 
 
-def test_blocks_change_nothing(monkeypatch):
-    """Seven rows at a time, so that pairs lie across blocks and neighbours come from several."""
+@pytest.mark.parametrize("cell", [7, 256])
+@pytest.mark.parametrize("memory", [1, 2**17])
+def test_cells_and_memory_budget_change_no_bit(monkeypatch, cell, memory):
+    """Few rows at a time, so that pairs lie across blocks and cells, and neighbours come from several."""
     rows = planted(9, n=150, d=8, count=50)
     whole = near_duplicates(rows)
-    monkeypatch.setattr(duplicates, "_BLOCK", 7)
-    parts = near_duplicates(rows)
-    np.testing.assert_array_equal(parts.pairs, whole.pairs)
-    np.testing.assert_allclose(parts.distance, whole.distance, rtol=1e-12)
-    np.testing.assert_array_equal(parts.group, whole.group)
-    assert parts.typical == pytest.approx(whole.typical, rel=1e-12)
+    monkeypatch.setattr(screen, "_CELL", cell)
+    same(near_duplicates(rows, memory=memory), whole)
     assert agrees(rows) > 10
+
+
+def same(found, whole):
+    """To the last bit."""
+    for name in ("pairs", "distance", "group"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    assert (found.typical, found.threshold) == (whole.typical, whole.threshold)
 
 
 def test_many_rows_take_the_usual_distance_from_a_sample_of_them():
@@ -234,13 +244,13 @@ def test_many_rows_take_the_usual_distance_from_a_sample_of_them():
 
 
 def test_pairs_along_one_axis_only(monkeypatch):
-    """All rows on a line: the order of the first coordinate cuts the search short, and must not lose a pair."""
+    """All rows on a line: boxes around cells exclude most of them, and must not lose a pair."""
     g = torch.Generator().manual_seed(11)
     y = torch.zeros(60, 5, dtype=torch.float64)
     y[:, 3] = torch.randperm(60, generator=g) + 0.05 * torch.rand(60, generator=g)
     y[:10, 3] = y[10:20, 3] + torch.linspace(0.02, 0.4, 10, dtype=torch.float64)
-    for block in (1024, 7, 1):
-        monkeypatch.setattr(duplicates, "_BLOCK", block)
+    for cell in (256, 7, 1):
+        monkeypatch.setattr(screen, "_CELL", cell)
         assert agrees(y, rtol=1e-4) >= 6
 
 

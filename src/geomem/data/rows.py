@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geomem.data.dataset import DataSet
-from geomem.data.duplicates import distinct_rows, near_duplicates
+from geomem.data.duplicates import MEMORY, distinct_rows, near_duplicates
 from geomem.data.splits import Split, nested_split
 from geomem.errors import InputError
 from geomem.seeds import derived_seed
@@ -73,12 +73,12 @@ def hold_out_count(data: DataSet, usable: int, requested: int | None) -> int:
     return min(_HELD_OUT if requested is None else requested, most)
 
 
-def used_rows(data: DataSet, *, limit: int | None, seed: int) -> xr.Dataset:
+def used_rows(data: DataSet, *, limit: int | None, seed: int, memory: int = MEMORY) -> xr.Dataset:
     """The record `duplicates`: the rows that are used, and their near duplicates."""
     rows, first = distinct_rows(data)
     if limit is not None:
         rows = np.sort(np.random.default_rng(derived_seed(seed, "limit")).permutation(rows)[:limit])
-    near = near_duplicates(data.rows(rows), seed=seed)
+    near = near_duplicates(data, rows, seed=seed, memory=memory)
     repeated = np.flatnonzero(first != np.arange(first.size))
     units = {"units": "data units"}
     return xr.Dataset(
