@@ -189,7 +189,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     except ValueError as error:
         raise InputError(f"{where}: cannot be read as JSON ({str(error).rstrip('.')}).") from error
     if not isinstance(held, dict):
-        raise InputError(f"{where}: holds no JSON object, so diffusers did not write it.")
+        raise InputError(f"{where}: holds no JSON object.")
     layer: list[Any] = [held]
     for _ in range(DEEPEST_JSON):
         layer = [

@@ -8,11 +8,11 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from stat import S_ISREG
 
 import xarray as xr
 
 from geomem.errors import InputError, reason_of
+from geomem.files import opened
 
 __all__ = ["read", "write"]
 
@@ -37,9 +37,8 @@ def read(path: Path) -> xr.Dataset:
         InputError: If the file is damaged, or not as geomem writes it.
     """
     try:
-        if not S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path}: is no file of arrays.")
-        _check(path)
+        with opened(path):  # no pipe, which HDF5 would wait for
+            _check(path)
         return xr.load_dataset(path, engine="netcdf4")
     except InputError:
         raise

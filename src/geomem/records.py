@@ -24,6 +24,7 @@ import xarray as xr
 
 from geomem import netcdf
 from geomem.errors import InputError, OutputError
+from geomem.files import read_json
 from geomem.folder import Folder, append_line, atomic_path, reason
 
 __all__ = ["Run", "digest", "environment"]
@@ -204,12 +205,10 @@ class Run:
         Raises:
             InputError: If its file is missing or damaged.
         """
-        path = self.path / _ENVIRONMENT
         try:
-            loaded: dict[str, Any] = json.loads(path.read_text())
-            return {**dict.fromkeys(environment()), **loaded}
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: is missing or damaged ({error}); the run's page cannot be redrawn.") from error
+            return {**dict.fromkeys(environment()), **read_json(self.path / _ENVIRONMENT)}
+        except InputError as error:
+            raise InputError(f"{error} The run's page cannot be redrawn.") from error
 
     def note(self) -> str:
         """The small print of a figure: version, command, commit and seed."""
@@ -289,12 +288,12 @@ def _commit() -> str | None:
         return None
 
 
-def _read_config(folder: Path) -> dict[str, Any] | None:
+def _read_config(folder: Path) -> Mapping[str, Any] | None:
     try:
-        config = json.loads((folder / _CONFIG).read_text())
-    except (OSError, ValueError, RecursionError):
+        config = read_json(folder / _CONFIG)
+    except InputError:
         return None
-    return config if isinstance(config, dict) and config.get("format") == _FORMAT else None
+    return config if config.get("format") == _FORMAT and isinstance(config.get("command"), str) else None
 
 
 def _of_a_start(name: str) -> bool:

@@ -48,7 +48,7 @@ def test_errors_on_purpose_pass():
 
 
 def test_memory_that_does_not_suffice_is_said():
-    with pytest.raises(GeomemError, match="out of memory at .adding."), boundary(lambda: "adding"):
+    with pytest.raises(GeomemError, match=r"out of memory at .adding."), boundary(lambda: "adding"):
         raise MemoryError
 
 
