@@ -152,9 +152,14 @@ def test_refused_before_anything_is_written(name, here, capsys, monkeypatch):
 
 
 def test_a_model_of_the_hub_needs_a_network(here, capsys, monkeypatch):
-    message = refused(capsys, monkeypatch, "audit", "nobody/nothing", "--trained-on", "data.npy", "--out", "run")
-    for word in ("nobody/nothing", "not a folder here", "hub"):
+    message = refused(capsys, monkeypatch, "audit", "hf:nobody/nothing", "--trained-on", "data.npy", "--out", "run")
+    for word in ("hf:nobody/nothing", "could not be downloaded", "hub"):
         assert word in message
+
+
+def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(here, capsys, monkeypatch):
+    message = refused(capsys, monkeypatch, "audit", "nobody/nothing", "--trained-on", "data.npy", "--out", "run")
+    assert "nobody/nothing: does not exist; a model of the hub is written hf:nobody/nothing" in message
 
 
 @pytest.mark.parametrize("more", [["--probe", "orthonormal"], ["--samples", "data.npy"], ["--draws", "4"]])
