@@ -4,6 +4,7 @@ Whatever is at a path, reading it ends: in its content, or in an `InputError` th
 so that no pipe, socket or device is waited for. Sizes are checked before memory is taken.
 """
 
+import io
 import json
 import os
 import stat
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from geomem.errors import InputError
 from geomem.limits import DEEPEST_JSON, LARGEST_JSON
@@ -98,7 +99,7 @@ def _mode(path: Path) -> int | None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[io.BufferedReader]:
     """A regular file, opened for reading bytes.
 
     Raises:

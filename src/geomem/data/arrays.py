@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -71,7 +71,7 @@ def from_npy(path: Path) -> DataSet:
     return DataSet(where, "array", values)
 
 
-def _header(stream: BinaryIO, where: str) -> _Header:
+def _header(stream: io.BufferedIOBase, where: str) -> _Header:
     """The head of a .npy file, of which no more than `LONGEST_HEADER` bytes are read.
 
     Raises:

@@ -1,11 +1,12 @@
 """Binary files of well-known data sets: MNIST's IDX format and CIFAR-10's binary batches."""
 
 import gzip
+import io
 import math
 import re
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def from_idx(path: Path) -> DataSet:
         else:
             try:
                 with gzip.GzipFile(fileobj=stream) as unpacked:
-                    values = _unpacked(unpacked, where)  # type: ignore[arg-type]  # it reads bytes
+                    values = _unpacked(unpacked, where)
             except InputError:
                 raise
             except (OSError, EOFError, zlib.error) as error:
@@ -69,7 +70,7 @@ def from_idx(path: Path) -> DataSet:
     return DataSet(where, "MNIST-format images", values)
 
 
-def _idx_header(stream: BinaryIO, where: str) -> tuple[tuple[int, ...], "np.dtype[Any]", int]:
+def _idx_header(stream: io.BufferedIOBase, where: str) -> tuple[tuple[int, ...], "np.dtype[Any]", int]:
     """Shape and type of the values that follow, and the length of the header."""
     head = stream.read(4)
     axes = head[3] if len(head) == 4 else 0
@@ -90,14 +91,14 @@ def _check_size(where: str, shape: tuple[int, ...], dtype: "np.dtype[Any]", held
         )
 
 
-def _unpacked(stream: BinaryIO, where: str) -> NDArray[Any]:
+def _unpacked(stream: io.BufferedIOBase, where: str) -> NDArray[Any]:
     """As many values as the header announces; unpacking ends there, however much more is packed."""
     shape, dtype, _ = _idx_header(stream, where)
     size = math.prod(shape) * dtype.itemsize
     check_memory(size, where, "unpack the file, whose rows are then read from the disk")
     raw = np.empty(size, dtype=np.uint8)
     held = 0
-    while held < size and (count := stream.readinto(raw.data[held : held + _PIECE])):  # type: ignore[attr-defined]
+    while held < size and (count := stream.readinto(raw.data[held : held + _PIECE])):
         held += count
     _check_size(where, shape, dtype, held)
     if stream.read(1):

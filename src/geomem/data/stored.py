@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -75,7 +75,7 @@ class StoredArray:
         """Number of axes."""
         return len(self.shape)
 
-    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.integer]) -> NDArray[Any]:
+    def __getitem__(self, index: int | np.integer | slice | Sequence[int] | NDArray[np.integer]) -> NDArray[Any]:
         """Rows, read from the file."""
         if isinstance(index, slice):
             return self._rows(np.arange(*index.indices(len(self))))
@@ -89,17 +89,17 @@ class StoredArray:
             raise ValueError("the array is in a file, which cannot be read without a copy")
         return np.asarray(self[:], dtype=dtype)
 
-    def transpose(self, *axes: int) -> Self:
+    def transpose(self, *axes: int) -> "StoredArray":
         """The array with the axes of its rows in another order; the first axis stays first."""
         assert axes[0] == 0
         return self._then(lambda rows: rows.transpose(*axes))
 
-    def reshape(self, *shape: int) -> Self:
+    def reshape(self, *shape: int) -> "StoredArray":
         """The array with rows of another shape; the number of rows, or -1, stays first."""
         assert shape[0] in (-1, len(self))
         return self._then(lambda rows: rows.reshape(len(rows), *shape[1:]))
 
-    def _then(self, step: _Step) -> Self:
+    def _then(self, step: _Step) -> "StoredArray":
         one = step(np.broadcast_to(np.zeros((), self.dtype), (1, *self.shape[1:])))
         other = copy(self)
         other.shape, other._steps = (len(self), *one.shape[1:]), (*self._steps, step)

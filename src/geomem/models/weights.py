@@ -41,15 +41,14 @@ class Weights:
     folder: Path
     files: Mapping[str, tuple[Path, tuple[int, ...]]]
 
-    def tensors(self, network: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-        """The tensors under the network's names for them."""
-        known, out = network.state_dict(), {}
+    def copy_into(self, network: nn.Module) -> None:
+        """Copy each tensor into the network's of the same name; none stays mapped to its file."""
+        known = network.state_dict()
         for path in sorted({path for path, _ in self.files.values()}):
             with safe_open(path, framework="pt") as stored:
                 for name, (place, _) in self.files.items():
                     if place == path:
-                        out[_present(name, known)] = stored.get_tensor(name).to(dtype)
-        return out
+                        known[_present(name, known)].copy_(stored.get_tensor(name))
 
 
 def find_weights(network: Path) -> Weights:
@@ -177,15 +176,24 @@ def built(
                 "belong together."
             )
     check(plan)
-    # Once in the network, and once from the file.
-    size = 2 * dtype.itemsize * sum(math.prod(shape) for shape in wanted.values())
+    size = dtype.itemsize * sum(math.prod(shape) for shape in wanted.values())
     check_memory(size, where, "use a computer with more memory")
-    network = _of_config(kind, config, where, len(weights.files)).to(dtype)
+    if _is_whole(plan):
+        network = plan.to(dtype).to_empty(device="cpu")
+    else:
+        network = _of_config(kind, config, where, len(weights.files)).to(dtype)
     try:
-        network.load_state_dict(weights.tensors(network, dtype))
+        weights.copy_into(network)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise InputError(f"{where}: its weights changed while they were read ({reason_of(error)}).") from error
     return network
+
+
+def _is_whole(plan: nn.Module) -> bool:
+    """Whether all tensors of a network come with its weights, so that none has to be computed."""
+    named = {name for name, _ in (*plan.named_parameters(), *plan.named_buffers())}
+    plain = any(isinstance(held, Tensor) for module in plan.modules() for held in vars(module).values())
+    return named <= set(plan.state_dict()) and not plain
 
 
 def _of_config(kind: type[Any], config: Mapping[str, Any], where: str, most: int) -> Any:
