@@ -222,7 +222,7 @@ def test_parts_of_wrong_types_are_refused(tmp_path, part):
 
 def test_more_memory_than_is_free_is_refused(tmp_path, monkeypatch):
     saved(tmp_path)
-    monkeypatch.setattr("geomem.files._free_memory", lambda: 1000)
+    monkeypatch.setattr("geomem.memory._free_memory", lambda: 1000)
     refused(tmp_path, r"unet: needs 0\.\d MiB of memory, but 0\.0 MiB are free; use a computer")
 
 

@@ -1,6 +1,6 @@
 """Limits on what users give, each far beyond what any data set or model needs; docs/data.md and docs/models.md state them.
 
-They bound time and memory before anything is allocated. Beyond them, reading is bounded by the free memory (`files.check_memory`).
+They bound time and memory before anything is allocated. Beyond them, reading is bounded by the free memory (`memory.check_memory`).
 """
 
 __all__ = [

@@ -364,7 +364,7 @@ def test_bomb_is_not_unpacked(tmp_path, monkeypatch):
     """A thousand times the size of its file, and more than the free memory."""
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros((2000, 5000), np.uint8))
     assert (tmp_path / "a.npz").stat().st_size < 20_000
-    monkeypatch.setattr("geomem.files._free_memory", lambda: 2**20)
+    monkeypatch.setattr("geomem.memory._free_memory", lambda: 2**20)
     refused(tmp_path / "a.npz", "[x]: needs 9.5 MiB of memory, but 1.0 MiB are free; save the array alone")
     monkeypatch.undo()
     assert load(tmp_path / "a.npz").shape == (5000,)

@@ -344,5 +344,5 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path, sides, name):
 
 def test_more_images_than_memory_are_refused(tmp_path, monkeypatch):
     pictures(tmp_path, a=GREY, b=GREY)
-    monkeypatch.setattr("geomem.files._free_memory", lambda: 50)
+    monkeypatch.setattr("geomem.memory._free_memory", lambda: 50)
     refused(tmp_path, "2 images: needs 0.0 MiB of memory", "choose a smaller --size")

@@ -10,6 +10,7 @@ from geomem import files
 from geomem.errors import InputError
 from geomem.files import Descriptor, Unreadable, opened, path_of, printable, read_json, tree
 from geomem.limits import DEEPEST_JSON, LARGEST_JSON
+from geomem.memory import check_memory
 
 
 @pytest.fixture
@@ -128,11 +129,11 @@ def test_nesting_within_bounds_is_read(tmp_path):
 
 
 def test_memory_that_is_not_there_is_refused():
-    files.check_memory(1, "x", "wait")
+    check_memory(1, "x", "wait")
     with pytest.raises(InputError, match=r"^x: needs 1,048,576.0 GiB of memory, but .* GiB are free; wait\.$"):
-        files.check_memory(2**50, "x", "wait")
+        check_memory(2**50, "x", "wait")
     with pytest.raises(InputError, match="needs more memory than any computer has"):
-        files.check_memory(10**5000, "x", "wait")
+        check_memory(10**5000, "x", "wait")
 
 
 def test_file_cut_short_while_it_is_read_is_a_sentence(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "geomem"
 # Rows of CONTRIBUTING's table, from below; those of one row may import each other.
 ROWS = [
-    {"errors", "seeds", "noise", "intervals", "folder", "netcdf", "records", "precision", "files", "limits"},
+    {"errors", "seeds", "noise", "intervals", "folder", "netcdf", "records", "precision", "files", "limits", "memory"},
     {"theory"},
     {"scores"},
     {"spectra"},
@@ -82,3 +82,29 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
 
     for name in sorted(arrows):
         walk(name)
+
+
+# Calls that open or look at what is at a path.
+OPENING = {
+    "exists",
+    "expanduser",
+    "fromfile",
+    "glob",
+    "is_dir",
+    "is_file",
+    "iterdir",
+    "memmap",
+    "read_bytes",
+    "read_text",
+    "rglob",
+}
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.startswith(("geomem.data", "geomem.models"))))
+def test_only_one_module_opens_what_users_name(name: str) -> None:
+    calls = [node.func for node in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(node, ast.Call)]
+    methods = {call.attr for call in calls if isinstance(call, ast.Attribute)}
+    functions = {call.id for call in calls if isinstance(call, ast.Name)}
+    assert not methods & OPENING
+    assert "open" not in functions
+    assert "np.load" not in {ast.unparse(call) for call in calls}

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from geomem.data.dataset import DataSet
 from geomem.data.stored import StoredArray
 from geomem.errors import InputError, reason_of
-from geomem.files import check_memory, opened, printable
+from geomem.files import opened, printable
 from geomem.limits import LONGEST_HEADER
+from geomem.memory import check_memory
 
 __all__ = ["from_npy", "from_npz"]
 

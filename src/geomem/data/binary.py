@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from geomem.data.dataset import DataSet
 from geomem.data.stored import StoredArray
 from geomem.errors import InputError, reason_of
-from geomem.files import check_memory, is_file, names, opened, printable
+from geomem.files import is_file, names, opened, printable
+from geomem.memory import check_memory
 
 __all__ = ["cifar_batches", "from_cifar", "from_idx", "idx_files", "is_idx"]
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from geomem.data.dataset import DataSet
 from geomem.errors import InputError, reason_of
-from geomem.files import Unreadable, check_memory, opened, printable, tree
+from geomem.files import Unreadable, opened, printable, tree
 from geomem.limits import LARGEST_IMAGE, LARGEST_SIDE
+from geomem.memory import check_memory
 
 __all__ = ["BACKGROUNDS", "FORMATS", "Preparation", "from_folder", "prepare_all", "prepared"]
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from geomem.errors import InputError, reason_of
-from geomem.files import check_memory, is_file, names, opened, printable, read_json
+from geomem.files import is_file, names, opened, printable, read_json
+from geomem.memory import check_memory
 
 __all__ = ["PICKLES", "Weights", "built", "find_weights", "pickled"]
 
