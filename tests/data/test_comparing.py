@@ -9,7 +9,7 @@ from PIL import Image
 from data.data_inputs import FINE, ROWS, save_images
 from geomem.data import DataSet, load
 from geomem.data.matching import like, unseen
-from geomem.data.rows import used_rows
+from geomem.data.used import used_rows
 from geomem.errors import InputError
 from geomem.findings.copies import copies_box, copies_findings, copies_numbers, copies_section
 from geomem.measure.copies import compared

@@ -49,7 +49,7 @@ def test_run_holds_config_environment_and_records_with_units(straight: Path) -> 
     parts = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
     assert all(line["seconds"] >= 0 for line in parts)
     saved = records(straight)
-    names = ("copies", "condensation", "data", "directions", "duplicates", "memorized", "posterior", "theory")
+    names = ("copies", "condensation", "data", "directions", "duplicates", "memorized", "posterior", "search", "theory")
     assert set(saved) == {f"{name}.nc" for name in names}
     measured = saved["posterior.nc"]
     assert measured["t"].attrs["units"] == "data units squared"

@@ -9,7 +9,7 @@ import torch
 from geomem.measure import isolated
 from geomem.measure.isolated import half_weight_times
 from geomem.measure.principal import prepare
-from geomem.scores import EmpiricalScore
+from geomem.scores import Posterior
 from measure.gaussian_rows import rows
 
 
@@ -44,13 +44,13 @@ def test_half_weight_time_of_equally_distant_rows_is_known():
 
 
 def test_half_weight_times_in_parts_are_the_same(generator, monkeypatch):
-    """Rows are taken so many at a time that 2^26 distances are held; here two at a time."""
+    """Rows are taken so many at a time that 2^24 distances are held; here two at a time."""
     train = torch.randn(3000, 2, generator=generator, dtype=torch.float64)
     data = prepare(train, train[:2])
     few = half_weight_times(data, np.arange(5))
-    sizes, whole = [], EmpiricalScore.posterior
+    sizes, whole = [], Posterior.of
     monkeypatch.setattr(isolated, "_DISTANCES", 6000)
-    monkeypatch.setattr(EmpiricalScore, "posterior", lambda s, x, **o: sizes.append(len(x)) or whole(s, x, **o))
+    monkeypatch.setattr(Posterior, "of", lambda s, x, **o: sizes.append(len(x)) or whole(s, x, **o))
     parts = half_weight_times(data, np.arange(5))
     assert sizes == [2, 2, 1]
     np.testing.assert_allclose(parts[0], few[0], rtol=1e-9)

@@ -7,7 +7,7 @@ import xarray as xr
 
 from geomem import theory
 from geomem.measure.posterior import local_directions
-from geomem.measure.predicted import information_needed, predicted
+from geomem.measure.predicted import information_needed, predicted, predicted_sizes
 from geomem.measure.principal import prepare
 from geomem.scores import GaussianScore
 from measure.gaussian_rows import rows
@@ -21,9 +21,14 @@ def data(generator):
 # --- theory beside the measurements ---
 
 
+def all_sizes(data, seed):
+    times = np.array([0.05, 0.4, 3.0])
+    return [predicted(data, size, times, 9, seed) for size in predicted_sizes((60, 16))]
+
+
 def test_predictions_are_those_of_theory(data):
     times = np.array([0.05, 0.4, 3.0])
-    parts = list(predicted(data, (60, 16), times, 9, 3))
+    parts = all_sizes(data, 3)
     joined = xr.concat(parts, "size")
     assert joined["size"].values.tolist() == [16, 60, 240, 960, 3840]
     z = data.coordinates(data.train[:9]).numpy()
@@ -33,9 +38,9 @@ def test_predictions_are_those_of_theory(data):
         np.testing.assert_allclose(at["own_weight"].transpose("t", "point"), planted.own_weight, rtol=1e-10)
         np.testing.assert_array_equal(at["training"].transpose("t", "point"), np.sum(planted.survival > 0.5, -1))
     assert joined["held_out"].shape == (5, 3, 9)
-    again = xr.concat(list(predicted(data, (60, 16), times, 9, 3)), "size")
+    again = xr.concat(all_sizes(data, 3), "size")
     assert joined.equals(again)
-    other = xr.concat(list(predicted(data, (60, 16), times, 9, 4)), "size")
+    other = xr.concat(all_sizes(data, 4), "size")
     assert not joined["held_out"].equals(other["held_out"])
     assert joined["training"].equals(other["training"])
 
@@ -43,7 +48,7 @@ def test_predictions_are_those_of_theory(data):
 def test_predicted_draws_at_held_out_points_have_the_law_of_theory(data):
     """Mean resolved dimension over draws at the same points; small directions are left out of a draw, and cost nothing."""
     times = np.array([0.05, 0.3, 1.0])
-    drawn = [next(iter(predicted(data, (60,), times, 25, seed)))["held_out"].values[0] for seed in range(40)]
+    drawn = [predicted(data, 60, times, 25, seed)["held_out"].values[0] for seed in range(40)]
     z = data.coordinates(data.held_out).numpy()
     expected = theory.held_out_survival(data.variances, 60, times[:, None], z, n_draws=40, rng=np.random.default_rng(0))
     expected = np.sum(expected > 0.5, -1)

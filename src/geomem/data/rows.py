@@ -1,11 +1,6 @@
 """Selection of the rows of a data set: distinct rows, some of them held out, and their groups of near duplicates.
 
-All commands use the record `duplicates`:
-
-    row (kept)                    rows that are used: distinct, and at most `limit`
-    group (kept)                  the first row of each row's group of near duplicates, as a position in `row`
-    pair, distance (pairs)        near duplicates, nearest pair first; `pair_label` names them
-    repeated, original (repeats)  rows that equal an earlier row, and that row; `repeated_label`, `original_label` name them
+The record `duplicates`, which says what these are, is described in `data.used`.
 """
 
 import numpy as np
@@ -13,12 +8,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geomem.data.dataset import DataSet
-from geomem.data.duplicates import MEMORY, distinct_rows, near_duplicates
+from geomem.data.duplicates import distinct_rows
 from geomem.data.splits import Split, nested_split
 from geomem.errors import InputError
-from geomem.seeds import derived_seed
 
-__all__ = ["LEAST", "check_rows", "divided", "hold_out_count", "representatives", "used_rows"]
+__all__ = ["LEAST", "check_rows", "divided", "hold_out_count", "representatives"]
 
 # Fewest distinct rows that can be analyzed.
 LEAST = 40
@@ -73,30 +67,6 @@ def hold_out_count(data: DataSet, usable: int, requested: int | None) -> int:
     return min(_HELD_OUT if requested is None else requested, most)
 
 
-def used_rows(data: DataSet, *, limit: int | None, seed: int, memory: int = MEMORY) -> xr.Dataset:
-    """The record `duplicates`: the rows that are used, and their near duplicates."""
-    rows, first = distinct_rows(data)
-    if limit is not None:
-        rows = np.sort(np.random.default_rng(derived_seed(seed, "limit")).permutation(rows)[:limit])
-    near = near_duplicates(data, rows, seed=seed, memory=memory)
-    repeated = np.flatnonzero(first != np.arange(first.size))
-    units = {"units": "data units"}
-    return xr.Dataset(
-        {
-            "row": ("kept", rows, {"long_name": "row of the data that is used"}),
-            "group": ("kept", near.group, {"long_name": "first of the group of near duplicates, as position in row"}),
-            "pair": (("pairs", "end"), rows[near.pairs], {"long_name": "rows of near duplicates, nearest first"}),
-            "distance": ("pairs", near.distance, units),
-            "pair_label": (("pairs", "end"), _labels(data, rows[near.pairs])),
-            "repeated": ("repeats", repeated, {"long_name": "rows equal to an earlier one"}),
-            "original": ("repeats", first[repeated], {"long_name": "the earlier row"}),
-            "repeated_label": ("repeats", _labels(data, repeated)),
-            "original_label": ("repeats", _labels(data, first[repeated])),
-        },
-        attrs={"threshold": near.threshold, "typical": near.typical},
-    )
-
-
 def divided(data: DataSet, duplicates: xr.Dataset, count: int, *, seed: int) -> Split:
     """Training rows and `count` held-out rows, as positions in `row`; no held-out row has a near duplicate.
 
@@ -120,9 +90,3 @@ def representatives(data: DataSet, duplicates: xr.Dataset) -> NDArray[np.int64]:
     places = np.unique(duplicates["group"].values)
     unused = np.setdiff1d(distinct_rows(data)[0], kept)
     return np.sort(np.concatenate([kept[places], unused]))
-
-
-def _labels(data: DataSet, rows: NDArray[np.int64]) -> np.ndarray:
-    """Names of rows, in an array of the same shape."""
-    names = [data.label(int(row)) for row in rows.flat]
-    return np.array(names, dtype=str).reshape(rows.shape)

@@ -4,13 +4,13 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomem.jobs.request import Request, option
+from geomem.jobs.request import RUN, Request, option
 from geomem.limits import LARGEST_SIDE
 
 if TYPE_CHECKING:
     from geomem.data import DataSet
 
-__all__ = ["FORMS", "Reading", "data_option"]
+__all__ = ["FORMS", "Budgeted", "Reading", "data_option"]
 
 # Heading of these options in help.
 _GROUP = "How data are read"
@@ -86,3 +86,15 @@ class Reading(Request):
             background=self.background,
             skip_unreadable=self.skip_unreadable,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgeted(Reading):
+    """Data are read and analyzed within a memory budget."""
+
+    memory: float = option(2.0, help="Memory budget (GiB).", above=0, recorded=False, group=RUN)
+
+    @property
+    def bytes(self) -> int:
+        """The memory budget in bytes."""
+        return int(self.memory * 2**30)

@@ -15,6 +15,7 @@ t_c is 9% and 5% larger than the exact one, because E[Y] is no longer linear at 
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -105,18 +106,18 @@ def condensation(data: Prepared, points: int, spectra: int, clean: NDArray[np.bo
     each held-out point.
     """
     x = data.held_out[:points]
-    posterior = EmpiricalScore(data.train).posterior(x, t_min=smallest_time(data))
+    posterior = Posterior.of(data.samples(data.train), x, t_min=smallest_time(data))
     half = half_time_of(posterior)
     cleaned = posterior
     if clean is not None and not clean.all():
-        cleaned = EmpiricalScore(data.train[torch.as_tensor(clean)]).posterior(x, t_min=posterior.t_min)
+        cleaned = replace(posterior, squares=posterior.squares[:, torch.as_tensor(clean)])
     around = (half if math.isfinite(half) else 1.0) * np.geomspace(0.1, 100, 37)
     weights = np.stack([(1 / cleaned.effective_samples(float(t))).numpy() for t in around], 1)
     n, s = data.train.shape[0], data.variances
     t_c = float(condensation_time(s, n))
     ranks = {"none": math.inf, "plug-in": float(np.sum((s / (s + max(t_c, np.finfo(float).tiny))) ** 2))}
     if math.isfinite(half):
-        kept = data.coordinates(data.train)[:, : spanned(s, 2 * half)]
+        kept = data.coordinates(data.train, spanned(s, 2 * half))
         squared = [
             float(posterior.survival(i, 2 * half, rows=kept, negligible=_NEGLIGIBLE).square().sum())
             for i in range(min(spectra, x.shape[0]))

@@ -49,7 +49,7 @@ def compared(
         real: Training data.
         made: Generated samples, prepared like the data, see `data.matching.like`.
         held_out: Held-out data, prepared likewise; None compares rows of the data with all other rows.
-        duplicates: The record of `data.rows.used_rows`.
+        duplicates: The record of `data.used.used_rows`.
         seed: Seed of the rows that serve as the control.
     """
     # One row of each group of near duplicates: two of them at the same distance would hide a copy.

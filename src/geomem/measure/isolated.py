@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomem.measure.principal import Prepared, smallest_time
-from geomem.scores import EmpiricalScore
+from geomem.scores import Posterior
 from geomem.theory.rem import decreasing_root
 
 __all__ = ["half_weight_times"]
 
 # Number of distances in memory at once.
-_DISTANCES = 2**26
+_DISTANCES = 2**24
 
 
 def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -23,9 +23,9 @@ def half_weight_times(data: Prepared, rows: NDArray[np.int64]) -> tuple[NDArray[
     The time is the root of sum_{mu != own} exp(-D_mu/2t) = 1. Below it, the empirical score leads back to this sample.
     """
     train, out, neighbours = data.train, [], []
-    score = EmpiricalScore(train)
+    samples = data.samples(train)
     for chosen in torch.as_tensor(rows).split(max(1, _DISTANCES // train.shape[0])):
-        squares = score.posterior(train[chosen], t_min=smallest_time(data), exclude=chosen).squares
+        squares = Posterior.of(samples, train[chosen], t_min=smallest_time(data), exclude=chosen).squares
         neighbours.append(squares.argmin(1).numpy())
         near = squares.clamp_min(torch.finfo(torch.float64).tiny)
         bound = 2 * math.log(max(2, train.shape[0] - 1))

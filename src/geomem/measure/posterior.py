@@ -1,6 +1,7 @@
 """The posterior of the empirical score, at training and held-out points, with every reading of its spectra."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from geomem.measure.directions import example, kept_and_lost
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
-from geomem.measure.principal import COORDINATES, Prepared, spanned
-from geomem.scores import EmpiricalScore
+from geomem.measure.principal import Prepared, spanned
+from geomem.scores import Posterior
+from geomem.scores.distances import Samples
 from geomem.scores.moments import moments, scatter, survival_of
 from geomem.spectra import Spectrum
 from geomem.spectra.dimension import READINGS, read
@@ -58,10 +60,11 @@ def posterior_cell(
     spectra are computed; `dimension` assumes survival 0 there. Over (set, t, direction): the median `survival` over points.
     Over (set, seen, t, direction): survival `along` principal axes.
     """
-    part = data.train[torch.as_tensor(rows)]
-    score, z = EmpiricalScore(part), data.coordinates(part)[:, :COORDINATES]
+    part = data.subset(rows)
+    samples = data.samples(part)
+    z = data.coordinates(part, max(spanned(data.variances, float(times[0])), min(_RECORDED, data.variances.size)))
     by_set = [
-        _Set(data, score, z, x, times, spectra, planted).measured()
+        _Set(data, samples, z, x, times, spectra, planted).measured()
         for x, planted in ((part[:points], True), (data.held_out[:points], False))
     ]
     return xr.concat(by_set, xr.Variable("set", list(SETS)), join="outer")
@@ -73,72 +76,87 @@ class _Set:
     def __init__(
         self,
         data: Prepared,
-        score: EmpiricalScore,
+        samples: Samples,
         z: Tensor,
         x: Tensor,
         times: NDArray[np.float64],
         spectra: int,
         planted: bool,
     ) -> None:
-        self.data, self.part, self.z, self.x, self.times, self.planted = data, score.data, z, x, times, planted
-        self.seen = min(spectra, x.shape[0])
+        self.data, self.z, self.times, self.planted = data, z, times, planted
+        self.points, self.seen = x.shape[0], min(spectra, x.shape[0])
         self.recorded = min(_RECORDED, data.dim, data.variances.size)
-        t_min = float(times[0])
-        self.posterior = self.others = score.posterior(x, t_min=t_min)
-        if planted:
-            self.others = score.posterior(x, t_min=t_min, exclude=torch.arange(x.shape[0]))
+        self.posterior = Posterior.of(samples, x, t_min=float(times[0]))
+        self.shifts = self._shifts()
+
+    def _shifts(self) -> Tensor:
+        """Posterior means at the first points, less these, at all times (t, seen, d): in one pass over the rows."""
+        some, t = self.posterior.squares[: self.seen], -2 * torch.as_tensor(self.times)[:, None, None]
+        norms = torch.cat([torch.logsumexp(some / u, 1, keepdim=True)[None] for u in t])
+        means = self.data.means(self.posterior.samples, lambda part: (some[:, part] / t - norms).flatten(0, 1))
+        return means.reshape(len(t), self.seen, -1) - self.posterior.x[: self.seen]
 
     def measured(self) -> xr.Dataset:
         """All variables at all times."""
-        found = [self._at(float(t)) for t in self.times]
+        found = [self._at(float(t), shift) for t, shift in zip(self.times, self.shifts, strict=True)]
         stacked = {name: np.stack([at[name] for at in found], -1) for name in found[0]}
         return xr.Dataset(
             {name: ((*_DIMS[name], "t"), values, _ATTRS[name]) for name, values in stacked.items()},
             coords={
                 "t": ("t", self.times, _T),
-                "point": np.arange(self.x.shape[0]),
+                "point": np.arange(self.points),
                 "seen": np.arange(self.seen),
                 "direction": np.arange(1, self.recorded + 1),
                 "reading": [*READINGS, "flipd"],
             },
         )
 
-    def _at(self, t: float) -> dict[str, NDArray[np.floating]]:
+    def _at(self, t: float, shift: Tensor) -> dict[str, NDArray[np.floating]]:
         """All variables at one time."""
-        log_w = self.posterior.log_weights(t)
-        weights = log_w.exp()
-        n = self.part.shape[0]
-        own = weights.diagonal() if self.planted else torch.full((self.x.shape[0],), torch.nan)
+        by_point = [self._at_point(i, t) for i in range(self.points)]
+        found = {
+            name: np.stack([at[name] for at in by_point]) for name in ("effective_samples", "own_weight", "information")
+        }
+        seen = {name: np.stack([at[name] for at in by_point[: self.seen]]) for name in ("trace", "along", "survival")}
+        kept = seen["survival"].shape[1]
+        survival = torch.as_tensor(seen["survival"])
+        whole = torch.nn.functional.pad(survival, (0, self.data.dim - kept))
+        values = ((1 - whole).abs() / t).sort(dim=1, descending=True).values
+        times = torch.full((self.seen,), t, dtype=torch.float64)
+        spectrum = Spectrum(values, times, "exact", None, whole, self.data.dim)
+        score = shift / t
+        trace = seen["trace"] - shift.square().sum(1).numpy()
         return {
-            "effective_samples": (1 / weights.square().sum(1)).numpy(),
-            "own_weight": own.numpy(),
-            "information": (math.log(max(1, n - self.planted)) - self.others.entropy(t)).numpy(),
-            **self._spectra(t, log_w, weights),
+            **found,
+            "dimension": np.stack(list(read(spectrum, score=score).values())),
+            "pull": (t * score.square().sum(1)).numpy(),
+            "outside": np.maximum(trace / t - seen["survival"].sum(1), 0),
+            "survival": whole.quantile(0.5, dim=0)[: self.recorded].numpy(),
+            "along": seen["along"],
         }
 
-    def _spectra(self, t: float, log_w: Tensor, weights: Tensor) -> dict[str, NDArray[np.floating]]:
-        """Survival at the first points, its readings, and survival along principal axes."""
-        k, d = self.seen, self.data.dim
-        shift = (weights[:k].to(self.part.dtype) @ self.part).to(torch.float64) - self.posterior.x[:k]
-        trace = (weights[:k] * self.posterior.squares[:k]).sum(1) - shift.square().sum(1)
+    def _at_point(self, i: int, t: float) -> dict[str, Any]:
+        """What is measured at one point alone; of the first points, with their spectra."""
+        here = self.posterior.at(i)
+        others = here.without(torch.tensor([i])) if self.planted else here
+        log_w = here.log_weights(t)[0]
+        weights = log_w.exp()
+        n = weights.numel()
+        found = {
+            "effective_samples": float(1 / weights.square().sum()),
+            "own_weight": float(weights[i]) if self.planted else np.nan,
+            "information": math.log(max(1, n - self.planted)) - float(others.entropy(t)[0]),
+        }
+        if i >= self.seen:
+            return found
         kept = spanned(self.data.variances, t)
-        survival = torch.stack([survival_of(self.z[:, :kept], log_w[i], t, negligible=_NEGLIGIBLE) for i in range(k)])
-        whole = torch.nn.functional.pad(survival, (0, d - kept))
-        values = ((1 - whole).abs() / t).sort(dim=1, descending=True).values
-        spectrum = Spectrum(values, torch.full((k,), t, dtype=torch.float64), "exact", None, whole, d)
-        score = shift / t
-        dimension = np.stack(list(read(spectrum, score=score).values()))
         z = self.z[:, : self.recorded]
-        along = np.empty((k, self.recorded), dtype=np.float32)
-        for i in range(k):
-            samples, w, mean = moments(z, log_w[i], negligible=_NEGLIGIBLE)
-            along[i] = (w @ (z[samples].to(torch.float64) - mean).square() / t).numpy()
-        return {
-            "dimension": dimension,
-            "pull": (t * score.square().sum(1)).numpy(),
-            "outside": (trace / t - survival.sum(1)).clamp_min(0).numpy(),
-            "survival": whole.quantile(0.5, dim=0)[: self.recorded].numpy(),
-            "along": along,
+        samples, w, mean = moments(z, log_w, negligible=_NEGLIGIBLE)
+        along = (w @ (z[samples].to(torch.float64) - mean).square() / t).numpy()
+        return found | {
+            "trace": float(weights @ here.squares[0]),
+            "along": along.astype(np.float32),
+            "survival": survival_of(self.z[:, :kept], log_w, t, negligible=_NEGLIGIBLE).numpy(),
         }
 
 
@@ -151,12 +169,16 @@ def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:
     """
     rows = {TRAINING: data.train[: _EXAMPLES[0]], HELD_OUT: data.held_out[: _EXAMPLES[1]]}
     k = spanned(data.variances, t)
-    z = data.coordinates(data.train)[:, :k]
+    z = data.coordinates(data.train, k)
     axes = data.axes[:, :k].numpy()
-    score, parts = EmpiricalScore(data.train), []
+    prepared, parts = data.samples(data.train), []
     for name, x in rows.items():
-        log_w = score.posterior(x, t_min=t).log_weights(t)
-        mean = (log_w.exp().to(data.train.dtype) @ data.train).to(torch.float64).numpy() + data.mean.numpy()
+        log_w = Posterior.of(prepared, x, t_min=t).log_weights(t)
+
+        def part_of(part: slice, log_w: Tensor = log_w) -> Tensor:
+            return log_w[:, part]
+
+        mean = data.means(data.train, part_of).numpy() + data.mean.numpy()
         for i in range(x.shape[0]):
             samples, w, shift = moments(z, log_w[i], negligible=_NEGLIGIBLE)
             spread = scatter(z, samples, w / t, None, shift).numpy()

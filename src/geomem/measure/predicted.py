@@ -1,6 +1,6 @@
 """Theory's predictions for data, treated as a Gaussian with their covariance (the plug-in)."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from geomem.measure.principal import SMALL, Prepared
 from geomem.seeds import derived_seed
 from geomem.spectra.dimension import RESOLVED
 
-__all__ = ["information_needed", "predicted"]
+__all__ = ["information_needed", "predicted", "predicted_sizes"]
 
 _T = {"units": "data units squared", "long_name": "noise variance"}
 # Number of held-out points at which random spectra of theory are drawn.
@@ -21,29 +21,34 @@ _DRAWN = 48
 _BEYOND = (4, 16, 64)
 
 
-def predicted(
-    data: Prepared, sizes: tuple[int, ...], times: NDArray[np.float64], points: int, seed: int
-) -> Iterator[xr.Dataset]:
-    """Resolved dimension and own weight by theory, for one data set of each size: those of the data and larger ones.
+def predicted_sizes(sizes: Sequence[int]) -> list[int]:
+    """Numbers of samples for which theory predicts: those of the data, and larger ones.
+
+    >>> predicted_sizes([25, 100])
+    [25, 100, 400, 1600, 6400]
+    """
+    return [*sorted(sizes), *(factor * max(sizes) for factor in _BEYOND)]
+
+
+def predicted(data: Prepared, size: int, times: NDArray[np.float64], points: int, seed: int) -> xr.Dataset:
+    """Resolved dimension and own weight by theory, for one data set of some size.
 
     Variables over (size, t): `training` (and point), resolved dimension at training points; `held_out` (and draw), random
     spectra at held-out points (a heuristic, see `theory.held_out_survival`); `own_weight` (and point).
     """
     s = data.variances
     where = [data.coordinates(rows[:points]).to(torch.float64).numpy() for rows in (data.train, data.held_out)]
-    largest = max(sizes)
-    for size in [*sorted(sizes), *(factor * largest for factor in _BEYOND)]:
-        planted = theory.training_point(s, size, times[:, None], where[0])
-        rng = np.random.default_rng(derived_seed(seed, "held-out theory", size))
-        drawn = np.stack([_drawn(s, size, float(t), where[1][:_DRAWN], rng) for t in times])
-        yield xr.Dataset(
-            {
-                "training": (("t", "point"), planted.resolved(RESOLVED), {"units": "dimensions"}),
-                "own_weight": (("t", "point"), planted.own_weight, {"units": "1"}),
-                "held_out": (("t", "draw"), drawn, {"units": "dimensions"}),
-            },
-            coords={"t": ("t", times, _T)},
-        ).expand_dims(size=[size])
+    planted = theory.training_point(s, size, times[:, None], where[0])
+    rng = np.random.default_rng(derived_seed(seed, "held-out theory", size))
+    drawn = np.stack([_drawn(s, size, float(t), where[1][:_DRAWN], rng) for t in times])
+    return xr.Dataset(
+        {
+            "training": (("t", "point"), planted.resolved(RESOLVED), {"units": "dimensions"}),
+            "own_weight": (("t", "point"), planted.own_weight, {"units": "1"}),
+            "held_out": (("t", "draw"), drawn, {"units": "dimensions"}),
+        },
+        coords={"t": ("t", times, _T)},
+    ).expand_dims(size=[size])
 
 
 def information_needed(data: Prepared, times: NDArray[np.float64], points: int) -> xr.DataArray:

@@ -10,14 +10,15 @@ is one matrix product for all points, but loses digits to cancellation. With the
 candidates, whose distances are then computed from differences.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Samples", "direct", "nearest"]
+__all__ = ["Rows", "Samples", "direct", "nearest"]
 
 _EPS = torch.finfo(torch.float64).eps
 # Bytes of float64 copies of samples in memory at once, and number of points whose neighbours are searched at once.
@@ -28,7 +29,40 @@ _NEAR = 1e10
 _SPARE = 4
 
 
-def direct(rows: Float[Tensor, "n d"], point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
+@runtime_checkable
+class Rows(Protocol):
+    """Samples (N, d) that are read when they are needed; a tensor is one of these."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, d)."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the rows as they are read."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are read to."""
+        ...
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether derivatives by them are asked for."""
+        ...
+
+    def split(self, size: int, /) -> Iterable[Tensor]:
+        """All rows, in blocks."""
+        ...
+
+    def __getitem__(self, index: Any, /) -> Tensor:
+        """Some of them."""
+        ...
+
+
+def direct(rows: Float[Tensor, "n d"] | Rows, point: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
     """|y_mu - x|^2 from direct differences in float64, in one pass."""
     n, d = rows.shape
     tile = max(1, min(n, 2**18 // d))
@@ -47,19 +81,19 @@ class Samples:
     """Samples prepared for products.
 
     Attributes:
-        rows: y_mu (N, d), by reference.
+        rows: y_mu (N, d), by reference, or where they are read.
         centre: Their mean c (d), float64.
         norms: |y_mu - c|^2 (N), float64.
         tile: Number of samples processed at once.
     """
 
-    rows: Float[Tensor, "n d"]
+    rows: Float[Tensor, "n d"] | Rows
     centre: Float[Tensor, " d"]
     norms: Float[Tensor, " n"]
     tile: int
 
     @classmethod
-    def of(cls, rows: Float[Tensor, "n d"], *, block: int = _BLOCK) -> "Samples":
+    def of(cls, rows: Float[Tensor, "n d"] | Rows, *, block: int = _BLOCK) -> "Samples":
         """Two passes over the samples; `block` is the memory, in bytes, of a tile's float64 copy."""
         tile = min(rows.shape[0], max(1, block // (8 * rows.shape[1])))
         # A running sum, because a list of small results would keep the memory of the large copies from being released.

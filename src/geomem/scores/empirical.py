@@ -32,8 +32,8 @@ from geomem.scores.sums import LOG2E, Sums
 
 __all__ = ["EmpiricalScore"]
 
-# Largest typical error of a logit D/2t at which the product form is used as it is: for sums, and for posteriors.
-_LOGIT_ERROR, _POSTERIOR_ERROR = 5e-12, 1e-8
+# Largest typical error of a logit D/2t at which the product form is used as it is for sums.
+_LOGIT_ERROR = 5e-12
 # Base-2 logits are clamped from below at this value: the squares of smaller weights would be subnormal, a hundred times slower.
 _FLOOR = -505.0
 # Fewest low-precision queries around one point for which a separate pass over the samples pays.
@@ -120,12 +120,7 @@ class EmpiricalScore(Mixture):
         """
         if not 0 < t_min < math.inf:
             raise InputError(f"t_min: must be finite and above 0, got {t_min}.")
-        points = events(x, 1.0, self.shape).x.to(torch.float64)
-        squares = self._samples.squares(points, error=_POSTERIOR_ERROR * t_min)
-        if exclude is not None:
-            own = torch.nonzero(exclude >= 0).flatten()
-            squares[own, exclude[own]] = math.inf
-        return Posterior(self._rows, points, squares, t_min)
+        return Posterior.of(self._samples, events(x, 1.0, self.shape).x, t_min=t_min, exclude=exclude)
 
     def _distances(self, x: Tensor) -> Float[Tensor, " n"]:
         return direct(self._rows, x.to(torch.float64))

@@ -10,8 +10,12 @@ from torch import Tensor
 
 from geomem.errors import InputError
 from geomem.scores.base import events
+from geomem.scores.distances import Rows
 
 __all__ = ["GaussianScore", "principal_components"]
+
+# Rows that are added to a triangular factor at once, in multiples of their dimension.
+_TALL = 4
 
 
 class GaussianScore:
@@ -120,7 +124,7 @@ def _product(survival: Tensor, u: Tensor | None, v: Tensor) -> Tensor:
 
 
 def principal_components(
-    data: Float[Tensor, "n *shape"], *, complete: bool = False
+    data: Float[Tensor, "n *shape"] | Rows, *, complete: bool = False
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, " k"], Float[Tensor, "d m"]]:
     """Mean, variances (descending, divided by n) and axes of samples, float64.
 
@@ -135,11 +139,18 @@ def principal_components(
     """
     if data.shape[0] < 2:
         raise InputError(f"data: a covariance needs at least 2 samples, got {data.shape[0]}.")
-    rows = data.reshape(data.shape[0], -1).to(torch.float64)
+    rows = data.reshape(data.shape[0], -1) if isinstance(data, Tensor) else data
     n, d = rows.shape
-    mean = rows.mean(0)
-    rows = (rows - mean).div_(math.sqrt(n))
-    if n > d:
-        rows = torch.linalg.qr(rows, mode="r").R  # same singular values and axes, without the n x n basis
-    _, root, axes = torch.linalg.svd(rows, full_matrices=complete)
+    step = max(1, min(n, _TALL * d))
+    mean = torch.zeros(d, dtype=torch.float64, device=rows.device)
+    for block in rows.split(step):
+        mean += block.sum(0, dtype=torch.float64)
+    mean /= n
+    # The triangular factor of all rows has their singular values and axes, without an n x n basis or a copy of them.
+    factor = torch.empty(0, d, dtype=torch.float64, device=rows.device)
+    for block in rows.split(step):
+        factor = torch.cat([factor, (block.to(torch.float64) - mean).div_(math.sqrt(n))])
+        if factor.shape[0] > d:
+            factor = torch.linalg.qr(factor, mode="r").R
+    _, root, axes = torch.linalg.svd(factor, full_matrices=complete)
     return mean, torch.where(root > 1e-12 * root[0], root**2, 0.0), axes.T

@@ -5,15 +5,20 @@ D_mu = |x - y_mu|^2. So distances are computed once for each point. Weights, eff
 then follow for any number of t.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomem.scores.distances import Rows, Samples
 from geomem.scores.moments import NEGLIGIBLE, survival_of
 
 __all__ = ["Posterior"]
+
+# Largest error of D/2t for which distances are computed from products.
+_ERROR = 1e-8
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,34 @@ class Posterior:
         t_min: Smallest t at which the distances are accurate enough.
     """
 
-    samples: Float[Tensor, "n d"]
+    samples: Float[Tensor, "n d"] | Rows
     x: Float[Tensor, "p d"]
     squares: Float[Tensor, "p n"]
     t_min: float
+
+    @classmethod
+    def of(
+        cls,
+        samples: Samples,
+        x: Float[Tensor, "p d"],
+        *,
+        t_min: float,
+        exclude: Int[Tensor, " p"] | None = None,
+    ) -> "Posterior":
+        """At points, from prepared samples; see `EmpiricalScore.posterior`."""
+        x = x.to(torch.float64)
+        posterior = cls(samples.rows, x, samples.squares(x, error=_ERROR * t_min), t_min)
+        return posterior if exclude is None else posterior.without(exclude)
+
+    def without(self, exclude: Int[Tensor, " p"]) -> "Posterior":
+        """The same without one sample for each point, or with all where its index is -1."""
+        squares, own = self.squares.clone(), torch.nonzero(exclude >= 0).flatten()
+        squares[own, exclude[own]] = math.inf
+        return replace(self, squares=squares)
+
+    def at(self, point: int) -> "Posterior":
+        """The same at one of the points."""
+        return replace(self, x=self.x[point : point + 1], squares=self.squares[point : point + 1])
 
     def log_weights(self, t: float) -> Float[Tensor, "p n"]:
         """ln w of every sample at every point."""
@@ -61,5 +90,5 @@ class Posterior:
             negligible: Share of the weight that may be omitted.
         """
         log_w = torch.log_softmax(self.squares[point] / (-2 * t), 0)
-        chosen = self.samples if rows is None else rows
+        chosen = self.samples[:] if rows is None else rows
         return survival_of(chosen, log_w, t, origin=None if rows is not None else self.x[point], negligible=negligible)

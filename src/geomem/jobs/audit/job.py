@@ -10,7 +10,7 @@ import xarray as xr
 
 from geomem.data import DataSet
 from geomem.data.matching import unseen
-from geomem.data.rows import check_rows, used_rows
+from geomem.data.rows import check_rows
 from geomem.errors import InputError
 from geomem.files import exists, path_of
 from geomem.findings.plain import plain
@@ -22,6 +22,7 @@ from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.audit.screening import SCREENED, Screening
 from geomem.jobs.audit.spectra import Spectra
 from geomem.jobs.audit.work import Inputs, Work, joined
+from geomem.jobs.duplicates import DUPLICATES, duplicate_stages
 from geomem.jobs.job import Job, Report, Stage
 from geomem.measure.pairs import EMPIRICAL, MODEL
 from geomem.measure.verdict import LEAST_IMAGES
@@ -35,7 +36,7 @@ _DRAWN, _COPIES = "drawn", "copies"
 # Images of the ranking in the summary.
 _RANKED = 100
 # Records that every finished run has.
-_RECORDS = ("duplicates", "points", "cost", SCREENED, CHOSEN, CLOSER)
+_RECORDS = (DUPLICATES, "points", "cost", SCREENED, CHOSEN, CLOSER)
 
 
 class AuditJob(Job[AuditRequest, Inputs]):
@@ -66,7 +67,7 @@ class AuditJob(Job[AuditRequest, Inputs]):
                 raise InputError(
                     f"--times: {t:g} is out of reach of the model, which was trained from {low:.4g} to {high:.4g}."
                 )
-        batch_within(model.score, int(request.memory * 2**30), dtype=model.dtype, device=model.device)
+        batch_within(model.score, request.bytes, dtype=model.dtype, device=model.device)
         return Inputs(model, training, held_out, samples)
 
     def facts(self, request: AuditRequest, inputs: Inputs) -> Mapping[str, Any]:
@@ -88,11 +89,8 @@ class AuditJob(Job[AuditRequest, Inputs]):
         work = Work(run, request, inputs)
         closer, screening, spectra = Closer(work), Screening(work), Spectra(work)
 
-        def duplicates() -> Any:
-            return used_rows(inputs.base, limit=request.limit, seed=request.seed)
-
         stages = [
-            Stage.single("duplicates", "looking for duplicates", duplicates, share=0.02),
+            *duplicate_stages(run, request, inputs.base, seed=request.seed, share=0.02),
             Stage.single("points", "choosing images and noise levels", work.points, share=0.02),
             Stage.single("cost", "measuring the cost", work.cost, share=0.01),
             Stage(SCREENED, screening.parts, joined, 0.4, partial(work.seconds, SCREENED), notice=work.notice),

@@ -5,7 +5,7 @@ from typing import Any
 
 from geomem.errors import InputError
 from geomem.jobs.parsing import duration_text, parse_duration, parse_times, times_text
-from geomem.jobs.reading import Reading, data_option
+from geomem.jobs.reading import Budgeted, data_option
 from geomem.jobs.request import option, options
 from geomem.limits import LARGEST_LABEL
 
@@ -21,7 +21,7 @@ _DIRECTIONS = {False: (4096, 512), True: (256, 64)}
 
 
 @dataclass(frozen=True)
-class AuditRequest(Reading):
+class AuditRequest(Budgeted):
     """Is this model memorizing its training data?
 
     Compares the degrees of freedom of the model at images that it was trained on with those at held-out images, and its samples with
@@ -96,7 +96,6 @@ class AuditRequest(Reading):
     )
     seed: int = option(0, help="Random seed.", least=0, group=_MEASURING)
     quick: bool = option(False, help="Rough results: fewer noise levels, samples and directions.", group=_MEASURING)
-    memory: float = option(2.0, help="Memory budget of evaluations (GiB).", above=0, recorded=False, group=_MODEL)
     device: str | None = option(
         None,
         help="Device of the model: cpu, cuda or cuda:1; by default a GPU if there is one.",

@@ -19,6 +19,7 @@ from geomem.jobs.audit.cost import EVALUATIONS_DRAWN, STEPS, empirical_seconds, 
 from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.audit.screening import Screening
 from geomem.jobs.audit.spectra import Spectra
+from geomem.jobs.duplicates import DUPLICATES
 from geomem.jobs.job import Part, Tell, split
 from geomem.jobs.progress import duration
 from geomem.measure.condensation import half_time_at
@@ -81,7 +82,7 @@ class Work:
         )
         self.base = inputs.base
         self.sources = {TRAINING: inputs.training, HELD_OUT: inputs.held_out}
-        self.memory = int(request.memory * 2**30)
+        self.memory = request.bytes
         self.probe = request.probe or ""
         self.directions = request.directions_of(math.prod(inputs.model.shape))
         # With few random directions, the Jacobian along principal axes would cost more than all else.
@@ -115,7 +116,7 @@ class Work:
     @cached_property
     def duplicates(self) -> xr.Dataset:
         """Their record."""
-        return self.run.load("duplicates")
+        return self.run.load(DUPLICATES)
 
     @cached_property
     def keep(self) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from geomem.data.matching import unseen
-from geomem.data.rows import check_rows, hold_out_count, used_rows
+from geomem.data.rows import check_rows, hold_out_count
 from geomem.errors import InputError
 from geomem.files import path_of
 from geomem.findings.plain import plain
@@ -15,6 +15,7 @@ from geomem.jobs.data.numbers import numbers_of
 from geomem.jobs.data.page import page_of
 from geomem.jobs.data.request import SMALLEST, DataRequest
 from geomem.jobs.data.work import Inputs, Work, extent_of, joined, posterior_seconds, steps_of_sizes
+from geomem.jobs.duplicates import DUPLICATES, duplicate_stages
 from geomem.jobs.job import Job, Report, Stage
 from geomem.measure.copies import compared
 from geomem.measure.posterior import local_directions
@@ -25,7 +26,7 @@ __all__ = ["DataJob"]
 # Records of a finished run, with the share of the time that each takes, measured on 60,000 images of 28x28 pixels; and the one
 # of samples, where there are any.
 _SHARES = {
-    "duplicates": 0.1,
+    DUPLICATES: 0.1,
     "condensation": 0.03,
     "data": 0.0,
     "posterior": 0.73,
@@ -81,20 +82,22 @@ class DataJob(Job[DataRequest, Inputs]):
         sizes = steps_of_sizes(n, request.sizes)
         seconds = posterior_seconds([*sizes[:-1] * extent.repeats, n], real.dim, extent)
         singles = {
-            "duplicates": ("looking for duplicates", lambda: used_rows(real, limit=request.limit, seed=request.seed)),
             "condensation": ("when the score condenses", work.condensation),
             "data": ("describing the data", work.described),
-            "theory": ("what theory predicts", work.theory),
             "directions": (
                 "which directions are kept and lost",
                 lambda: local_directions(work.data, work.focus, _SHOWN),
             ),
             "memorized": ("ranking training points", work.ranked),
         }
-        stages = []
+        stages: list[Stage] = []
         for name, share in _SHARES.items():
-            if name == "posterior":
+            if name == DUPLICATES:
+                stages += duplicate_stages(run, request, real, seed=request.seed, share=share)
+            elif name == "posterior":
                 stages.append(Stage(name, work.cells, joined, share, seconds))
+            elif name == "theory":
+                stages.append(Stage(name, work.theory, work.theory_joined, share, work.theory_seconds))
             else:
                 label, make = singles[name]
                 stages.append(Stage.single(name, label, make, share=share))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from geomem.errors import InputError
 from geomem.jobs.parsing import numbers_text, parse_sizes
-from geomem.jobs.reading import FORMS, Reading, data_option
+from geomem.jobs.reading import FORMS, Budgeted, data_option
 from geomem.jobs.request import option
 
 __all__ = ["SMALLEST", "DataRequest"]
@@ -14,7 +14,7 @@ SMALLEST, _FEWEST = 16, 8
 
 
 @dataclass(frozen=True)
-class DataRequest(Reading):
+class DataRequest(Budgeted):
     """Analyze data: duplicates, condensation, dimensions, samples needed; or check whether samples copy them."""
 
     data: str = data_option("Training data", positional=True)

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from geomem.data import DataSet, Split
 from geomem.data.rows import divided, hold_out_count
+from geomem.data.selection import Selection
 from geomem.errors import InputError
 from geomem.jobs.data.request import SMALLEST, DataRequest
+from geomem.jobs.duplicates import DUPLICATES
 from geomem.jobs.job import Part, Tell
 from geomem.measure.condensation import condensation
 from geomem.measure.isolated import half_weight_times
 from geomem.measure.posterior import posterior_cell
-from geomem.measure.predicted import information_needed, predicted
+from geomem.measure.predicted import information_needed, predicted, predicted_sizes
 from geomem.measure.principal import COORDINATES, Prepared, prepare
 from geomem.precision import one_thread
 from geomem.records import Run
@@ -30,6 +32,8 @@ _ENDS, _DIRECTIONS = 10, 96
 _SIZES, _STEP = 6, 4
 # Seconds of one core, measured: a weight of a sample at a point; a spectrum, a row behind it, and a product of two of its coordinates.
 _WEIGHT_SECONDS, _SPECTRUM_SECONDS, _ROW_SECONDS, _PRODUCT_SECONDS = 1e-7, 3e-4, 4e-7, 2e-11
+# And a drawn spectrum of theory in so many dimensions.
+_DRAW_SECONDS, _SPECTRUM_DIM = 0.02, 800
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,8 @@ class Work:
 
     @cached_property
     def duplicates(self) -> xr.Dataset:
-        """What the first stage saved."""
-        return self.run.load("duplicates")
+        """Their record."""
+        return self.run.load(DUPLICATES)
 
     @cached_property
     def keep(self) -> NDArray[np.int64]:
@@ -103,9 +107,9 @@ class Work:
     @cached_property
     def data(self) -> Prepared:
         """The rows that are used, centred, with their principal axes."""
-        train, held_out = (self.real.rows(self.keep[part]) for part in (self.split.order, self.split.held_out))
+        train = Selection(self.real, self.keep[self.split.order])
         with one_thread():  # also where a stage that uses them may take all cores
-            return prepare(train, held_out)
+            return prepare(train, self.real.rows(self.keep[self.split.held_out]))
 
     @property
     def points(self) -> int:
@@ -207,11 +211,24 @@ class Work:
                 parts.append(Part(f"posterior_{size}_{k}", label, partial(cell, size, k), size))
         return parts
 
-    def theory(self) -> xr.Dataset:
-        """What theory predicts of the same, with the information that it needs."""
-        parts = predicted(self.data, self.sizes, self.times, self.points, self.request.seed)
+    def theory(self) -> Sequence[Part]:
+        """What theory predicts, for every size."""
+
+        def made(size: int, tell: Tell) -> xr.Dataset:
+            return predicted(self.data, size, self.times, self.points, self.request.seed)
+
+        sizes = predicted_sizes(self.sizes)
+        return [Part(f"theory_{n}", f"what theory predicts · {n:,} samples", partial(made, n)) for n in sizes]
+
+    def theory_joined(self, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+        """These, with the information that they need."""
         joined: xr.Dataset = xr.concat(list(parts), "size")
         return joined.assign(nats=information_needed(self.data, self.times, self.points))
+
+    def theory_seconds(self) -> float:
+        """About how long that takes on one core."""
+        draws = len(predicted_sizes(self.sizes)) * self.times.size * self.points
+        return draws * min(self.real.dim, _SPECTRUM_DIM) / _SPECTRUM_DIM * _DRAW_SECONDS
 
     def ranked(self) -> xr.Dataset:
         """Half-weight times of training points, and pictures of those at both ends with their nearest neighbours."""
