@@ -1,0 +1,231 @@
+"""Malformed input given to commands in this process, and what every command owes whoever gives it.
+
+A case writes files into an empty folder and says which command reads them. `attack` runs the command there and looks at the exit
+code, the message, the files left, and the memory taken. Commands that read data or models stop once their inputs are opened and
+read to the end, unless a case wants the whole of them.
+"""
+
+import hashlib
+import json
+import os
+import resource
+import shlex
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import geomem
+from geomem.errors import GeomemError
+from geomem.jobs.registry import COMMANDS, job_named
+
+__all__ = ["REFUSED", "SAME", "TAKEN", "VALID", "Case", "attack", "attacks"]
+
+# What is asked of a command: to refuse (exit 2 or 3); to take the input; to do either; or, for formats with checksums, to refuse
+# or read the very values that were there before the file was damaged.
+REFUSED, TAKEN, VALID, SAME = "refused", "taken", "either", "same"
+# Bytes that this process may grow by in one case, and that it may ask for: then the machine lives on, whatever the command does.
+_GROWTH, _ASKED = 256 << 20, 3 << 30
+_LONGEST = 600
+_SECONDS = 20
+# Files that code in the input would write if it were run.
+MARK = "ran"
+_RECORDS = (".nc", ".npy", ".safetensors", ".jsonl", "config.json", "environment.json")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One malformed input.
+
+    Attributes:
+        name: In the test's name.
+        make: Writes the input into a folder; the words of the command line, which is run there.
+        expect: What is asked of the command.
+        says: Any of these must be in a refusal; by default the names that the command line holds.
+        whole: Whether the command runs to its end.
+        fair: Whether an input that was taken was in truth acceptable.
+        same: Makes the undamaged input, for `SAME`.
+        writes: Folder that the command writes into though it is no --out; records and settings there stay as they are.
+    """
+
+    name: str
+    make: Callable[[Path], Sequence[str]]
+    expect: str = REFUSED
+    says: tuple[str, ...] = ()
+    whole: bool = False
+    fair: Callable[[Path], bool] | None = None
+    same: Callable[[Path], Sequence[str]] | None = None
+    writes: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def attacks(cases: Sequence[Case]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A test for each case, none of which may take longer than it takes to refuse."""
+    assert len({case.name for case in cases}) == len(cases), "names of cases must differ"
+
+    def marked(test: Callable[..., None]) -> Callable[..., None]:
+        made: Callable[..., None] = pytest.mark.parametrize("case", cases, ids=str)(test)
+        for mark in (pytest.mark.slow, pytest.mark.timeout(_SECONDS, func_only=True)):
+            made = mark(made)
+        made.cases = len(cases)  # type: ignore[attr-defined]
+        return made
+
+    return marked
+
+
+def attack(case: Case, folder: Path) -> None:
+    """Carry out a case and name everything that is wrong about the answer."""
+    words = [str(word) for word in case.make(folder)]
+    before = _files(folder)
+    out = words[words.index("--out") + 1] if "--out" in words else None
+    grown = -_reset_peak()
+    with _bounded(), _opened_only(not case.whole):
+        try:
+            done = geomem(*words, cwd=folder)
+        except Exception as error:
+            pytest.fail(f"{_again(folder, words)}\nended with {type(error).__name__}: {str(error)[:500]}", pytrace=False)
+    grown += _peak()
+    faults = [
+        *_of_code(case, done.returncode),
+        *(_of_message(case, words, done.stderr) if done.returncode else ()),
+        *_of_files(case, folder, before, out, refused=done.returncode != 0),
+    ]
+    if done.returncode == 0 and case.fair is not None and not case.fair(folder):
+        faults.append("what it took is not acceptable")
+    if done.returncode == 0 and case.same is not None and _digest(done.stderr) != _original(case.same, folder):
+        faults.append("what it took is not what the undamaged file holds")
+    if grown > _GROWTH:
+        faults.append(f"took {grown >> 20} MiB")
+    if faults:
+        listed = "\n".join(f"- {fault}" for fault in faults)
+        pytest.fail(f"{_again(folder, words)}\n{listed}\n{done.stderr[-1500:]}", pytrace=False)
+
+
+def _again(folder: Path, words: Sequence[str]) -> str:
+    """The command that does it again, in a shell that keeps bytes as they are."""
+    return f"cd {shlex.quote(str(folder))} && geomem {shlex.join(words)[:1000].encode(errors='backslashreplace').decode()}"
+
+
+def _of_code(case: Case, code: int) -> Iterator[str]:
+    allowed = {REFUSED: (2, 3), TAKEN: (0,)}.get(case.expect, (0, 2, 3))
+    if code not in allowed:
+        yield f"exit code {code}, not {' or '.join(map(str, allowed))}"
+
+
+def _of_message(case: Case, words: Sequence[str], printed: str) -> Iterator[str]:
+    """A refusal is one line: short, without control characters, and naming the file or the option."""
+    lines = [line for line in printed.split("\n") if line.startswith("geomem: error: ")]
+    if "Traceback" in printed:
+        yield "a traceback"
+    if len(lines) != 1:
+        yield f"{len(lines)} messages of an error"
+        return
+    message = lines[0].removeprefix("geomem: error: ")
+    # A message may repeat the command's own words, and the folder that it was run in.
+    if len(message) > _LONGEST + sum(map(len, words)):
+        yield f"a message of {len(message)} characters"
+    if bad := sorted({c for c in printed.replace("\n", "") if not c.isprintable()}):
+        yield f"characters that cannot be printed: {bad!r}"
+    named = case.says or tuple(word.partition("=")[0] if word.startswith("-") else Path(word).name for word in words[1:])
+    if not any(name and name in message for name in named):
+        yield f"a message that names none of {', '.join(named)[:300]}"
+
+
+def _of_files(
+    case: Case, folder: Path, before: Mapping[str, str], out: str | None, *, refused: bool
+) -> Iterator[str]:
+    """Nothing half-written stays, no file changed but those that the command writes, and a refusal leaves no run."""
+    after = _files(folder)
+    if half := [name for name in after if name.endswith((".part", ".lock"))]:
+        yield f"left {', '.join(half)}"
+    if any(Path(name).name == MARK for name in after):
+        yield "RAN CODE OF THE INPUT"
+    changed = [name for name in sorted({*after, *before}) if after.get(name) != before.get(name)]
+    runs = [name for name in changed if name.startswith("geomem-") or Path(name).is_relative_to(out or MARK)]
+    if refused and runs:
+        yield f"left {', '.join(runs[:5])} though it refused"
+    drawn = [n for n in changed if n.startswith(case.writes) and not n.endswith(_RECORDS)] if case.writes else []
+    if others := [name for name in changed if name not in {*runs, *drawn}]:
+        yield f"changed {', '.join(others[:5])}"
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Name to kind and digest of everything in a folder; large files by their size and time."""
+    found = {}
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = os.path.join(place, name)  # noqa: PTH118 - names need not be text
+            held = os.lstat(path)
+            key = os.path.relpath(path, folder)
+            if not stat.S_ISREG(held.st_mode):
+                found[key] = stat.filemode(held.st_mode)[0]
+            elif held.st_size > 1 << 22:
+                found[key] = f"{held.st_size} {held.st_mtime_ns}"
+            else:
+                with open(path, "rb") as stream:  # noqa: PTH123
+                    found[key] = hashlib.blake2b(stream.read()).hexdigest()
+    return found
+
+
+def _reset_peak() -> int:
+    """Forget the most memory that this process has held; what it holds now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
+
+
+def _peak() -> int:
+    """Bytes that this process has held at most, since that was forgotten."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Refuse this process more than some GiB beyond what it has, so that a bomb fails here and not on the machine."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _ASKED, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+class _Opened(GeomemError):
+    """Inputs were opened, and read to their end; not an error."""
+
+    exit_code = 0
+
+
+@contextmanager
+def _opened_only(wanted: bool) -> Iterator[None]:
+    """End commands once they have opened their inputs and read all values, with a digest of these as their message."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in COMMANDS if wanted else ():
+            job: Any = type(job_named(name))
+
+            def opened(self: Any, request: Any, original: Callable[..., Any] = job.open) -> Any:
+                facts = self.facts(request, original(self, request))
+                raise _Opened(f"opened {hashlib.blake2b(json.dumps(facts, default=str).encode()).hexdigest()}")
+
+            patch.setattr(job, "open", opened)
+        yield
+
+
+def _digest(printed: str) -> str:
+    return printed.rpartition("opened ")[2].strip()
+
+
+def _original(make: Callable[[Path], Sequence[str]], folder: Path) -> str:
+    """The digest of what the undamaged files hold."""
+    good = folder / "undamaged"
+    good.mkdir()
+    words = make(good)
+    with _opened_only(True):
+        return _digest(geomem(*words, cwd=good).stderr)
