@@ -11,6 +11,8 @@ import os
 import resource
 import shlex
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ REFUSED, TAKEN, VALID, SAME = "refused", "taken", "either", "same"
 # Bytes that this process may grow by in one case, and that it may ask for: then the machine lives on, whatever the command does.
 _GROWTH, _ASKED = 256 << 20, 3 << 30
 _LONGEST = 600
-_SECONDS = 20
+_SECONDS, _PATIENCE = 20, 5
 # Files that code in the input would write if it were run.
 MARK = "ran"
 _RECORDS = (".nc", ".npy", ".safetensors", ".jsonl", "config.json", "environment.json")
@@ -85,7 +87,7 @@ def attack(case: Case, folder: Path) -> None:
     before = _files(folder)
     out = words[words.index("--out") + 1] if "--out" in words else None
     grown = -_reset_peak()
-    with _bounded(), _opened_only(not case.whole):
+    with _bounded(), _opened_only(not case.whole), _unblocked(folder) as waited:
         try:
             done = geomem(*words, cwd=folder)
         except Exception as error:
@@ -100,6 +102,8 @@ def attack(case: Case, folder: Path) -> None:
         faults.append("what it took is not acceptable")
     if done.returncode == 0 and case.same is not None and _digest(done.stderr) != _original(case.same, folder):
         faults.append("what it took is not what the undamaged file holds")
+    if waited:
+        faults.append(f"waits for somebody to write into {', '.join(waited)}")
     if grown > _GROWTH:
         faults.append(f"took {grown >> 20} MiB")
     if faults:
@@ -195,6 +199,37 @@ def _bounded() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+# Run as a process of its own: a library that waits may hold all threads of this one.
+_UNBLOCK = """
+import os, sys, time
+while True:
+    time.sleep(float(sys.argv[1]))
+    for path in sys.argv[2:]:
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            continue  # nobody reads it
+        print(path, flush=True)
+"""
+
+
+@contextmanager
+def _unblocked(folder: Path) -> Iterator[list[str]]:
+    """End what waits for a FIFO to be written, which no signal can where a library tries again; names those."""
+    pipes = [str(folder / name) for name, kind in _files(folder).items() if kind == "p"]
+    waited: list[str] = []
+    if not pipes:
+        yield waited
+        return
+    command = [sys.executable, "-S", "-c", _UNBLOCK, str(_PATIENCE), *pipes]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield waited
+        finally:
+            process.kill()
+            waited += sorted({Path(line).name for line in process.communicate()[0].splitlines()})
 
 
 class _Opened(GeomemError):

@@ -31,7 +31,7 @@ LIES: Mapping[str, str] = {
 }
 
 # Where files are cut, as a share of them or in bytes.
-CUTS: tuple[float, ...] = (0, 1, 7, 0.1, 0.5, 0.9, -1)
+CUTS: tuple[float, ...] = (0, 1, 7, 0.1, 0.5, 0.87, -1)
 
 
 def cut(at: float) -> Damage:
