@@ -32,7 +32,7 @@ __all__ = ["REFUSED", "SAME", "TAKEN", "VALID", "Case", "attack", "attacks"]
 REFUSED, TAKEN, VALID, SAME = "refused", "taken", "either", "same"
 # Bytes that this process may grow by in one case, and that it may ask for: then the machine lives on, whatever the command does.
 _GROWTH, _ASKED = 256 << 20, 3 << 30
-_LONGEST = 600
+_LONGEST = 900
 _SECONDS, _PATIENCE = 20, 5
 # Files that code in the input would write if it were run.
 MARK = "ran"
@@ -137,8 +137,14 @@ def _of_message(case: Case, words: Sequence[str], printed: str) -> Iterator[str]
     if bad := sorted({c for c in printed.replace("\n", "") if not c.isprintable()}):
         yield f"characters that cannot be printed: {bad!r}"
     named = case.says or tuple(word.partition("=")[0] if word.startswith("-") else Path(word).name for word in words[1:])
-    if not any(name and name in message for name in named):
+    if not any(_in(name, message) for name in named):
         yield f"a message that names none of {', '.join(named)[:300]}"
+
+
+def _in(name: str, message: str) -> bool:
+    """Whether a message holds a name, whose control characters it escapes, and whose end it may leave out."""
+    pieces = "".join(c if c.isprintable() else "\n" for c in name).split("\n")
+    return any(pieces) and all(piece[:20] in message for piece in pieces)
 
 
 def _of_files(
