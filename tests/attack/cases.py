@@ -91,7 +91,9 @@ def attack(case: Case, folder: Path) -> None:
         try:
             done = geomem(*words, cwd=folder)
         except Exception as error:
-            pytest.fail(f"{_again(folder, words)}\nended with {type(error).__name__}: {str(error)[:500]}", pytrace=False)
+            pytest.fail(
+                f"{_again(folder, words)}\nended with {type(error).__name__}: {str(error)[:500]}", pytrace=False
+            )
     grown += _peak()
     faults = [
         *_of_code(case, done.returncode),
@@ -113,7 +115,9 @@ def attack(case: Case, folder: Path) -> None:
 
 def _again(folder: Path, words: Sequence[str]) -> str:
     """The command that does it again, in a shell that keeps bytes as they are."""
-    return f"cd {shlex.quote(str(folder))} && geomem {shlex.join(words)[:1000].encode(errors='backslashreplace').decode()}"
+    return (
+        f"cd {shlex.quote(str(folder))} && geomem {shlex.join(words)[:1000].encode(errors='backslashreplace').decode()}"
+    )
 
 
 def _of_code(case: Case, code: int) -> Iterator[str]:
@@ -136,7 +140,9 @@ def _of_message(case: Case, words: Sequence[str], printed: str) -> Iterator[str]
         yield f"a message of {len(message)} characters"
     if bad := sorted({c for c in printed.replace("\n", "") if not c.isprintable()}):
         yield f"characters that cannot be printed: {bad!r}"
-    named = case.says or tuple(word.partition("=")[0] if word.startswith("-") else Path(word).name for word in words[1:])
+    named = case.says or tuple(
+        word.partition("=")[0] if word.startswith("-") else Path(word).name for word in words[1:]
+    )
     if not any(_in(name, message) for name in named):
         yield f"a message that names none of {', '.join(named)[:300]}"
 
@@ -147,9 +153,7 @@ def _in(name: str, message: str) -> bool:
     return any(pieces) and all(piece[:20] in message for piece in pieces)
 
 
-def _of_files(
-    case: Case, folder: Path, before: Mapping[str, str], out: str | None, *, refused: bool
-) -> Iterator[str]:
+def _of_files(case: Case, folder: Path, before: Mapping[str, str], out: str | None, *, refused: bool) -> Iterator[str]:
     """Nothing half-written stays, no file changed but those that the command writes, and a refusal leaves no run."""
     after = _files(folder)
     if half := [name for name in after if name.endswith((".part", ".lock"))]:

@@ -72,7 +72,9 @@ DAMAGE: Mapping[str, Damage] = {
     "swapped-halves": _swapped,
     "text": lambda data: b"this is no such file\n" * 20,
     "html": lambda data: b"<!DOCTYPE html><html><body>404: not found</body></html>",
-    "lfs-pointer": lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 172068\n",
+    "lfs-pointer": lambda data: (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 172068\n"
+    ),
 }
 
 

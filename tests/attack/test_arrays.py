@@ -111,7 +111,9 @@ ARCHIVES = {
     "many-entries": lambda: npz({f"{i}.npy": npy(rows()[:1]) for i in range(2000)}),
     "nested": lambda: npz({"x.npy": npz()}),
     "bomb-of-little": lambda: bomb(npy(), 1500),
-    "bomb-as-stated": lambda: bomb(npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (17179869184, 8, 8), }\n"), 1500),
+    "bomb-as-stated": lambda: bomb(
+        npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (17179869184, 8, 8), }\n"), 1500
+    ),
     "bomb-header": lambda: bomb(npy_header("{" + " " * 65_000, version=(2, 0))[:12] + b" " * 100, 1500),
     "other-method": lambda: npz().replace(b"\x14\x00\x00\x00\x08\x00", b"\x14\x00\x00\x00\x63\x00"),
 }

@@ -58,7 +58,9 @@ CONTENT: dict[str, Callable[[], bytes]] = {
     "ico": lambda: b"\0\0\1\0\1\0\0\0\0\0\1\0\x20\0\xff\xff\xff\xff\x16\0\0\0" + bytes(90),
     "psd": lambda: b"8BPS\0\1" + b"\xff" * 90,
     "gif-large": lambda: b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2L\1\0;",
-    "bmp-large": lambda: b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0" + b"\xff\xff\xff\x7f" * 2 + b"\1\0\x18\0" + bytes(30),
+    "bmp-large": lambda: (
+        b"BM" + bytes(8) + b"\x36\0\0\0\x28\0\0\0" + b"\xff\xff\xff\x7f" * 2 + b"\1\0\x18\0" + bytes(30)
+    ),
     "tiff-loop": lambda: b"II*\0\x08\0\0\0\0\0\x08\0\0\0",
     "tiff-lies": lambda: b"II*\0\x08\0\0\0\2\0\0\1\4\0\1\0\0\0\xff\xff\xff\x7f\1\1\4\0\1\0\0\0\xff\xff\xff\x7f\0\0\0\0",
     "jpeg2000": lambda: b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(90),

@@ -16,18 +16,53 @@ from attack.cases import SAME, TAKEN, VALID, Case, attack, attacks
 from attack.models import AUDIT, CONFIG, INDEX, SCHEDULER, WEIGHTS, edited, header, wants
 from attack.mutations import DAMAGE, LIES, cut, deep, flipped, lied, places
 
-UNET = (
-    "_class_name act_fn add_attention attention_head_dim attn_norm_num_groups block_out_channels block_out_channels.1 "
-    "center_input_sample class_embed_type down_block_types down_block_types.0 downsample_padding downsample_type dropout "
-    "flip_sin_to_cos freq_shift in_channels layers_per_block mid_block_scale_factor mid_block_type norm_eps norm_num_groups "
-    "num_class_embeds num_train_timesteps out_channels resnet_time_scale_shift sample_size time_embedding_dim "
-    "time_embedding_type up_block_types upsample_type"
-).split()
-NOISE = (
-    "_class_name beta_end beta_schedule beta_start clip_sample num_train_timesteps prediction_type rescale_betas_zero_snr "
-    "timestep_spacing trained_betas variance_type"
-).split()
-PIPELINE = "_class_name _diffusers_version scheduler scheduler.0 scheduler.1 unet unet.0 unet.1".split()
+UNET = [
+    "_class_name",
+    "act_fn",
+    "add_attention",
+    "attention_head_dim",
+    "attn_norm_num_groups",
+    "block_out_channels",
+    "block_out_channels.1",
+    "center_input_sample",
+    "class_embed_type",
+    "down_block_types",
+    "down_block_types.0",
+    "downsample_padding",
+    "downsample_type",
+    "dropout",
+    "flip_sin_to_cos",
+    "freq_shift",
+    "in_channels",
+    "layers_per_block",
+    "mid_block_scale_factor",
+    "mid_block_type",
+    "norm_eps",
+    "norm_num_groups",
+    "num_class_embeds",
+    "num_train_timesteps",
+    "out_channels",
+    "resnet_time_scale_shift",
+    "sample_size",
+    "time_embedding_dim",
+    "time_embedding_type",
+    "up_block_types",
+    "upsample_type",
+]
+NOISE = [
+    "_class_name",
+    "beta_end",
+    "beta_schedule",
+    "beta_start",
+    "clip_sample",
+    "num_train_timesteps",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+    "timestep_spacing",
+    "trained_betas",
+    "variance_type",
+]
+PIPELINE = ["_class_name", "_diffusers_version", "scheduler", "scheduler.0", "scheduler.1", "unet", "unet.0", "unet.1"]
 # Lies told of each field of a configuration; all of them are told of the fields that libraries look up or multiply by.
 TOLD = 3
 ALL = {"_class_name", "downsample_padding", "sample_size", "num_train_timesteps", "unet"}
@@ -47,7 +82,8 @@ def lies() -> list[Case]:
             told = list(LIES) if field in ALL else random.Random(field).sample(list(LIES), TOLD)
             names = (Path(where).name, field.partition(".")[0], "model")
             made += [
-                Case(f"{Path(where).stem}-{field}-{kind}", edited(where, lie(field, kind)), VALID, names) for kind in told
+                Case(f"{Path(where).stem}-{field}-{kind}", edited(where, lie(field, kind)), VALID, names)
+                for kind in told
             ]
     return made
 
@@ -59,7 +95,9 @@ def file_damage() -> list[Case]:
         name = Path(where).name
         for what, damage in DAMAGE.items():
             # A text without its last newline is whole.
-            kind = VALID if (what, where) in {("cut--1", CONFIG), ("cut--1", SCHEDULER), ("cut--1", INDEX)} else "refused"
+            kind = (
+                VALID if (what, where) in {("cut--1", CONFIG), ("cut--1", SCHEDULER), ("cut--1", INDEX)} else "refused"
+            )
             made.append(Case(f"{name}-{what}", edited(where, damage), kind, (name,)))
         for seed in range(FLIPS if where == WEIGHTS else FLIPS // 3):
             among = slice(0, 4000) if where == WEIGHTS and seed % 2 else slice(None)
@@ -116,8 +154,27 @@ TENSORS: dict[str, Callable[[bytes], bytes]] = {
 }
 # Names that a weight map may give, none of which is a file of safetensors in the folder.
 MAPPED = (
-    *("diffusion_pytorch_model.bin", "x.pt", "x.ckpt", "x.pkl", "x", "x.safetensors.bin", "../x.bin", "../../x.safetensors"),
-    *("/etc/passwd", "/dev/zero", "missing.safetensors", "x[/y].safetensors", "\x1b[31m.safetensors", "", ".", "..", "a\0b"),
+    *(
+        "diffusion_pytorch_model.bin",
+        "x.pt",
+        "x.ckpt",
+        "x.pkl",
+        "x",
+        "x.safetensors.bin",
+        "../x.bin",
+        "../../x.safetensors",
+    ),
+    *(
+        "/etc/passwd",
+        "/dev/zero",
+        "missing.safetensors",
+        "x[/y].safetensors",
+        "\x1b[31m.safetensors",
+        "",
+        ".",
+        "..",
+        "a\0b",
+    ),
     *("a" * 300 + ".safetensors", "pipe.safetensors", "loop.safetensors", "link.safetensors", "pickle.safetensors"),
 )
 
@@ -141,7 +198,9 @@ def mapped(name: str, *, keep: bool = False) -> Callable[[Path], list[str]]:
         (unet / "link.safetensors").symlink_to(folder / "elsewhere.bin")
         (folder / "x.safetensors").write_bytes((folder / "model" / WEIGHTS).read_bytes())
         shard = unet / "diffusion_pytorch_model-00001-of-00002.safetensors"
-        (folder / "model" / WEIGHTS).rename(shard) if not keep else shard.write_bytes((folder / "x.safetensors").read_bytes())
+        (folder / "model" / WEIGHTS).rename(shard) if not keep else shard.write_bytes(
+            (folder / "x.safetensors").read_bytes()
+        )
         return words
 
     return make

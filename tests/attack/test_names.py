@@ -101,7 +101,11 @@ WRONG: dict[str, Callable[[Path], str]] = {
     "url": lambda folder: "https://example.org/x.npy",
 }
 # Words of a refusal that cannot hold the name: there is none, or it leads elsewhere.
-NAMED = {"empty": ("given", "--scheduler", "records", "holds", "folder"), "chain": ("link",), "hub-empty": ("hub", "hf:")}
+NAMED = {
+    "empty": ("given", "--scheduler", "records", "holds", "folder"),
+    "chain": ("link",),
+    "hub-empty": ("hub", "hf:"),
+}
 # Data may be read from anywhere; those that the program may take.
 USUAL_NAMES = {
     "not-utf8": os.fsdecode(b"a\xff.npy"),
@@ -163,7 +167,13 @@ def cases() -> list[Case]:
     made = []
     for place, words in PLACES.items():
         for what, wrong in WRONG.items():
-            if place in ("samples", "held-out", "train") and what not in ("loop", "fifo", "not-utf8", "name-of-300", "nobody"):
+            if place in ("samples", "held-out", "train") and what not in (
+                "loop",
+                "fifo",
+                "not-utf8",
+                "name-of-300",
+                "nobody",
+            ):
                 continue  # read by what reads data
             made.append(Case(f"{place}-{what}", of(words, wrong), says=NAMED.get(what, ())))
     for what, name in USUAL_NAMES.items():
@@ -173,9 +183,16 @@ def cases() -> list[Case]:
         made.append(Case(f"out-{what}", into(out), says=("--out", "cannot", "is a file", "holds"), whole=True))
         if what not in ("empty", "proc", "full"):
             made.append(
-                Case(f"out-{what}-forced", _forced(into(out)), says=("--out", "cannot", "is a file", "holds"), whole=True)
+                Case(
+                    f"out-{what}-forced", _forced(into(out)), says=("--out", "cannot", "is a file", "holds"), whole=True
+                )
             )
-    for what, name in (("markup", "x[/y]"), ("control", "\x1b[31mred"), ("not-utf8", os.fsdecode(b"a\xff")), ("bold", "[bold]")):
+    for what, name in (
+        ("markup", "x[/y]"),
+        ("control", "\x1b[31mred"),
+        ("not-utf8", os.fsdecode(b"a\xff")),
+        ("bold", "[bold]"),
+    ):
         made.append(Case(f"out-named-{what}", into(lambda folder, n=name: n), VALID, ("--out",), whole=True))
     return made
 

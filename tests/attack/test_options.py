@@ -75,7 +75,12 @@ def single() -> list[Case]:
                     # Whether a negative number is out of bounds is the option's own matter.
                     expect = VALID if may or (what == "minus-one" and not _bounded(said)) else "refused"
                     made.append(
-                        Case(f"{command}-{name}-{what}", given([*base, f"{flag(name)}={value}"]), expect, (flag(name), name))
+                        Case(
+                            f"{command}-{name}-{what}",
+                            given([*base, f"{flag(name)}={value}"]),
+                            expect,
+                            (flag(name), name),
+                        )
                     )
     return made
 
@@ -134,7 +139,7 @@ FEASIBLE = {
 }
 # Words of refusals that name no option.
 SAID = {
-    **{name: ("Unknown command",) for name in ("no-command", "command-control")},
+    **dict.fromkeys(("no-command", "command-control"), ("Unknown command",)),
     **{f"reproduce-{what}": ("experiment", "is not known") for what in ("unknown", "control", "long")},
     "audit-memory": ("memory",),
     "audit-label": ("label",),

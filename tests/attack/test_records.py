@@ -15,8 +15,8 @@ import xarray as xr
 
 from attack.cases import TAKEN, VALID, Case, attack, attacks
 from attack.mutations import DAMAGE, LIES, deep, flipped, lied
-from commands import COMMAND, assert_refused
 from attack.records import RECORD, RUNS, edited, hdf5, made, of
+from commands import COMMAND, assert_refused
 
 Change = Callable[[Path], object]
 FLIPS = 14
@@ -191,7 +191,19 @@ def _virtual(file: h5py.File, run: Path) -> None:
 
 SETTINGS = {
     "theory": ("format", "geomem", "command", "variances", "samples", "dim", "times", "seed", "quick"),
-    "audit": ("command", "model", "samples", "probe", "label", "points", "times", "seed", "measured", "measured.draws", "budget"),
+    "audit": (
+        "command",
+        "model",
+        "samples",
+        "probe",
+        "label",
+        "points",
+        "times",
+        "seed",
+        "measured",
+        "measured.draws",
+        "budget",
+    ),
     "data": ("command", "data", "samples", "sizes", "t", "seed", "quick", "extent", "split"),
     "train": ("command", "data", "seed", "steps", "settings", "settings.steps", "settings.shape", "settings.data"),
     "reproduce": ("command", "name", "scale", "steps", "seed", "alphas", "dim"),
@@ -227,7 +239,12 @@ def cases() -> list[tuple[Case, str]]:
         for what, edit in HDF5.items():
             expect = VALID if what in ("groups", "many-variables", "soft-link") else "refused"
             add(command, f"hdf5-{what}", hdf5(RECORD[command], edit), expect, f"{RECORD[command]}.nc")
-    for name, expect in (("config.json", "refused"), ("environment.json", VALID), ("metrics.jsonl", VALID), ("summary.json", VALID)):
+    for name, expect in (
+        ("config.json", "refused"),
+        ("environment.json", VALID),
+        ("metrics.jsonl", VALID),
+        ("summary.json", VALID),
+    ):
         for what, damage in (*DAMAGE.items(), *_texts()):
             add("audit", f"{name}-{what}", bytes_of(name, damage), VALID if what == "cut--1" else expect, name)
         add("audit", f"{name}-fifo", lambda run, n=name: ((run / n).unlink(), os.mkfifo(run / n)), expect, name)
@@ -268,7 +285,10 @@ def test_records(case: Case, runs: Path, tmp_path: Path) -> None:
 def test_words_that_are_mathtext_are_drawn_or_refused(words: str, runs: Path, tmp_path: Path) -> None:
     """With pictures, where it shows."""
     change = edited("theory", worded(words))
-    attack(Case("mathtext", partial(of("theory", change), runs), VALID, ("theory.nc", "run"), whole=True, writes="run"), tmp_path)
+    attack(
+        Case("mathtext", partial(of("theory", change), runs), VALID, ("theory.nc", "run"), whole=True, writes="run"),
+        tmp_path,
+    )
 
 
 @pytest.mark.slow
