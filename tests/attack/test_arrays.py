@@ -1,6 +1,8 @@
 """Arrays in files: .npy, .npz, MNIST's and CIFAR-10's formats, damaged and hostile."""
 
 import gzip
+import io
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -168,10 +170,11 @@ def cases() -> list[Case]:
         checked = form in CHECKED
         for seed in range(2 * FLIPS if checked else FLIPS):
             among = slice(None) if checked else slice(0, 128) if form == "npy" else slice(0, 16)
+            change = flipped(seed, among=among)
             made.append(
                 Case(
                     f"{form}-flip-{seed}",
-                    of(name, lambda d=flipped(seed, among=among), c=content: d(c())),
+                    of(name, lambda d=change, c=content: d(c())),
                     SAME if checked else VALID,
                     (name,),
                     same=of(name, content) if checked else None,
@@ -209,9 +212,6 @@ def test_the_generator_makes_what_it_says() -> None:
     packed = PACKED["bomb"]()
     assert len(packed) < 2 << 20
     assert len(gzip.decompress(packed)) == len(idx()) + (1 << 30)
-    import io
-    import zipfile
-
     held = zipfile.ZipFile(io.BytesIO(bomb(b"head", 2))).infolist()[0]
     assert (held.filename, held.file_size) == ("x.npy", 4 + (2 << 20))
     assert held.compress_size < 10_000

@@ -70,6 +70,8 @@ CONTENT: dict[str, Callable[[], bytes]] = {
     "ppm-large": lambda: b"P6 99999999 99999999 255\n",
 }
 OTHER_FORMATS = ("gif", "bmp", "tiff", "webp", "jpeg", "ppm", "pcx", "tga", "ico", "dds")
+# Names that no image has, of files that Ghostscript would run.
+BESIDE = ("00.txt", "notes", "x[y].csv", "a.pkl", ".hidden", "a.eps", "a.ps", "a.pdf", "a.svg")
 FLIPS = 24
 
 
@@ -103,17 +105,13 @@ def cases() -> list[Case]:
         made.append(Case(f"png-{what}", of(content), kind, (FIRST,)))
     for what, content in CONTENT.items():
         kind = VALID if what == "mpo" else "refused"  # a JPEG with more at its end
-        for name in (FIRST, MORE):
-            made.append(Case(f"{what}-as-{name}", of(content, name), kind, (name,)))
-    for kind in OTHER_FORMATS:
-        made.append(Case(f"{kind}-as-png", of(lambda k=kind: image(k)), VALID, (FIRST,)))
-    for name in ("00.txt", "notes", "x[/y].csv", "a.pkl", ".hidden", "a.eps", "a.ps", "a.pdf", "a.svg"):
-        made.append(Case(f"beside-{name.replace('/', '')}", beside(name), VALID, (name, "pictures")))
-    return made
+        made += [Case(f"{what}-as-{name}", of(content, name), kind, (name,)) for name in (FIRST, MORE)]
+    made += [Case(f"{kind}-as-png", of(lambda k=kind: image(k)), VALID, (FIRST,)) for kind in OTHER_FORMATS]
+    return made + [Case(f"beside-{name}", beside(name), VALID, (name, "pictures")) for name in BESIDE]
 
 
 def beside(name: str) -> Callable[[Path], list[str]]:
-    return lambda folder: images.wants(folder, name.replace("/", ""), POSTSCRIPT)
+    return lambda folder: images.wants(folder, name, POSTSCRIPT)
 
 
 @attacks(cases())

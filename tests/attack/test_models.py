@@ -221,8 +221,10 @@ def weights() -> list[Case]:
     ]
     for i, target in enumerate(MAPPED):
         made.append(Case(f"map-{i}-{target[:20].encode('unicode_escape').decode()}", mapped(target), says=("model",)))
-    for target in ("diffusion_pytorch_model.bin", "/dev/zero", "../../x.safetensors"):
-        made.append(Case(f"map-beside-weights-{Path(target).name}", mapped(target, keep=True), VALID, ("model",)))
+    made += [
+        Case(f"map-beside-weights-{Path(target).name}", mapped(target, keep=True), VALID, ("model",))
+        for target in ("diffusion_pytorch_model.bin", "/dev/zero", "../../x.safetensors")
+    ]
     index = "unet/diffusion_pytorch_model.safetensors.index.json"
     for what, text in (
         ("deep", deep(100_000)),
@@ -230,7 +232,7 @@ def weights() -> list[Case]:
         ("no-map", "{}"),
         ("map-list", '{"metadata": {}, "weight_map": [1]}'),
         ("map-number", '{"metadata": {}, "weight_map": {"conv_in.bias": 7}}'),
-        ("map-deep", '{"metadata": {}, "weight_map": {"conv_in.bias": %s}}' % LIES["deep"]),
+        ("map-deep", '{"metadata": {}, "weight_map": ' + LIES["deep"] + "}"),
         ("cut", '{"metadata": '),
         ("bytes", "\udcff\udcfe"),
     ):

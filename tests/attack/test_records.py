@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from attack.records import RECORD, RUNS, edited, hdf5, made, of
 from commands import COMMAND, assert_refused
 
 Change = Callable[[Path], object]
-FLIPS = 14
+FLIPS, TOLD = 10, 4
 
 
 def bytes_of(name: str, damage: Callable[[bytes], bytes | None]) -> Change:
@@ -90,7 +91,7 @@ ARRAYS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "as-integers": lambda a: a.assign({first(a): (a[first(a)].dims, np.zeros(a[first(a)].shape, np.int8))}),
     "attribute-of-text": lambda a: a.assign_attrs(dict.fromkeys(a.attrs, "x[/y]")),
     "attribute-negative": lambda a: a.assign_attrs(dict.fromkeys(a.attrs, -1)),
-    "attribute-list": lambda a: a.assign_attrs(dict.fromkeys(a.attrs, [1.0, 2.0])),
+    "attribute-list": lambda a: a.assign_attrs({key: [1.0, 2.0] for key in a.attrs}),
     "mathtext": worded("$\\frac{$"),
     "mathtext-open": worded("a$b_{c"),
     "markup": worded("[/x]<script>alert(1)</script>"),
@@ -232,10 +233,10 @@ def cases() -> list[tuple[Case, str]]:
         for what, change in ARRAYS.items():
             add(command, f"arrays-{what}", edited(record, change), VALID, file)
         for field in SETTINGS[command]:
-            for kind in ("null", "minus-one", "text", "control", "empty-list", "object", "deep", "10^400"):
+            for kind in random.Random(field).sample(list(LIES), TOLD):
                 lie = partial(lied, path=tuple(field.split(".")), lie=kind)
                 add(command, f"{field}-{kind}", bytes_of("config.json", lambda d, c=lie: c(d.decode()).encode()), VALID)
-    for command in ("theory", "audit", "reproduce"):
+    for command in ("theory", "audit"):
         for what, edit in HDF5.items():
             expect = VALID if what in ("groups", "many-variables", "soft-link") else "refused"
             add(command, f"hdf5-{what}", hdf5(RECORD[command], edit), expect, f"{RECORD[command]}.nc")
