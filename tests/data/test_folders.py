@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from geomem.data import Preparation, load
-from geomem.data.folder import FORMATS
+from geomem.data.images import FORMATS
 from geomem.errors import InputError
 from geomem.limits import LARGEST_IMAGE, LARGEST_SIDE, LONGEST_HEADER
 from inputs import lock, pictures, refused
@@ -186,7 +186,7 @@ def test_folder_without_images_is_refused(tmp_path, content):
 def test_text_under_an_image_s_name_is_refused(tmp_path):
     pictures(tmp_path, a=GREY)
     (tmp_path / "b.png").write_text("no image")
-    refused(tmp_path, "b.png: has an image's extension, but is not an image", "remove it from the folder")
+    refused(tmp_path, "b.png: is not an image that can be read", "remove it from the folder")
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # test_files_are_closed is about these
@@ -250,7 +250,7 @@ def test_unreadable_files_and_folders_are_counted(tmp_path, monkeypatch):
 def test_first_image_may_be_the_unreadable_one(tmp_path):
     pictures(tmp_path, b=GREY, c=GREY)
     (tmp_path / "a.png").write_bytes(b"no image")
-    refused(tmp_path, "a.png: has an image's extension, but", "1 image cannot be read")
+    refused(tmp_path, "a.png: is not an image", "1 image cannot be read")
     assert list(load(tmp_path, skip_unreadable=True).files) == ["b.png", "c.png"]
     for name in "bc":
         (tmp_path / f"{name}.png").write_bytes(b"no image")
@@ -313,7 +313,7 @@ def test_only_known_formats_are_opened(tmp_path, content, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", never)
     pictures(tmp_path, a=GREY)
     (tmp_path / "b.png").write_bytes(content)
-    refused(tmp_path, "b.png: has an image's extension, but is not an image that can be read (PNG, JPEG, GIF")
+    refused(tmp_path, "b.png: is not an image that can be read (PNG, JPEG, GIF")
 
 
 def test_documents_name_the_formats():

@@ -64,8 +64,25 @@ def test_row_without_a_whole_image_is_refused(datasets, second):
     Image.fromarray(COLOURS[0]).save(good, "PNG")
     rows = {"image": [{"bytes": good.getvalue(), "path": None}, second]}
     broken = datasets.Dataset.from_dict(rows, features=datasets.Features({"image": datasets.Image()}))
-    with pytest.raises(InputError, match=r"hf:x: .*row 1"):
+    with pytest.raises(InputError, match=r"^hf:x, row 1: .*; choose other data; in hf:x, 1 image cannot be read"):
         from_table("hf:x", broken, Preparation())
+    data = from_table("hf:x", broken, Preparation(), skip_unreadable=True)
+    assert (len(data), data.label(0), data.notes) == (1, "row 0", ("1 image could not be read and was left out.",))
+
+
+def test_images_in_files_of_their_own_are_read(datasets, tmp_path):
+    Image.fromarray(COLOURS[0]).save(tmp_path / "a.png")
+    rows = {"image": [{"bytes": None, "path": str(tmp_path / "a.png")}]}
+    there = datasets.Dataset.from_dict(rows, features=datasets.Features({"image": datasets.Image()}))
+    np.testing.assert_array_equal(from_table("hf:x", there, Preparation()).values, [COLOURS[0]])
+
+
+def test_only_known_formats_are_opened(datasets, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    rows = {"image": [{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n", "path": None}]}
+    table = datasets.Dataset.from_dict(rows, features=datasets.Features({"image": datasets.Image()}))
+    with pytest.raises(InputError, match=r"hf:x, row 0: is not an image that can be read \(PNG, JPEG"):
+        from_table("hf:x", table, Preparation())
 
 
 @pytest.fixture

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomem.data.dataset import DataSet
-from geomem.errors import InputError, reason_of
+from geomem.data.images import FORMATS, decoded, extensions
+from geomem.errors import InputError
 from geomem.files import Unreadable, opened, printable, tree
-from geomem.limits import LARGEST_IMAGE, LARGEST_SIDE
+from geomem.limits import LARGEST_SIDE
 from geomem.memory import check_memory
 
-__all__ = ["BACKGROUNDS", "FORMATS", "Preparation", "from_folder", "prepare_all", "prepared"]
+__all__ = ["BACKGROUNDS", "Preparation", "from_folder", "prepare_all", "prepared"]
 
-# The formats that Pillow may open, whatever a file's name; among the others are programs, as PostScript.
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 _GREY = ("1", "L", "LA", "La")
 # 16-bit gray values, which Pillow would clip instead of scaling.
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -95,9 +94,7 @@ def from_folder(folder: Path, preparation: Preparation, *, skip_unreadable: bool
         InputError: For a folder without images, images of different sizes or channels, or more than fit into memory; for files and
             subfolders that cannot be read, with their number.
     """
-    from PIL import Image
-
-    known = {extension for extension, kind in Image.registered_extensions().items() if kind in FORMATS}
+    known = extensions()
     where, held = printable(folder), tree(folder)
     files = [path for path in held.files if path.suffix.lower() in known]
     broken = [path for path in held.broken if path.suffix.lower() in known]
@@ -272,29 +269,5 @@ def _prepared(source: str, name: str, image: Any, preparation: Preparation) -> N
 
 
 def _open(path: Path) -> Any:
-    """An image file's first picture.
-
-    Raises:
-        Unreadable: If it cannot be opened, is damaged, is none of `FORMATS`, or is larger than `LARGEST_IMAGE`.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    where = printable(path)
-    try:
-        with opened(path) as stream, Image.open(stream, formats=FORMATS) as image:
-            if image.width * image.height > LARGEST_IMAGE:
-                raise Image.DecompressionBombError
-            return image.copy()
-    except UnidentifiedImageError:
-        raise Unreadable(
-            f"{where}: has an image's extension, but is not an image that can be read ({', '.join(FORMATS)}); remove it from the "
-            "folder."
-        ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Unreadable(
-            f"{where}: has more than {LARGEST_IMAGE:,} pixels; shrink it or remove it from the folder."
-        ) from None
-    except (OSError, ValueError, TypeError, SyntaxError, OverflowError, struct.error) as error:
-        raise Unreadable(
-            f"{where}: is a damaged image ({reason_of(error)}); replace it or remove it from the folder."
-        ) from error
+    with opened(path) as stream:
+        return decoded(stream, printable(path), "replace it or remove it from the folder")

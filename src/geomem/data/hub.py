@@ -1,5 +1,6 @@
 """Data sets on the Hugging Face hub, through the `datasets` library (the extra `hub`)."""
 
+import io
 import os
 import socket
 import threading
@@ -12,8 +13,9 @@ from urllib.parse import urlsplit
 
 from geomem.data.dataset import DataSet
 from geomem.data.folder import Preparation, prepare_all
+from geomem.data.images import decoded
 from geomem.errors import InputError
-from geomem.files import Unreadable, exists, path_of, printable
+from geomem.files import Unreadable, exists, opened, path_of, printable
 
 __all__ = ["from_hub", "from_table"]
 
@@ -77,17 +79,18 @@ def from_table(where: str, table: Any, preparation: Preparation, *, skip_unreada
         raise InputError(f"{where}: has no column of images; it has {', '.join(columns)}.")
     if len(table) == 0:
         raise InputError(f"{where}: holds no rows.")
-    column = table.select_columns(images[0]).cast_column(images[0], datasets.Image(decode=True))
+    column = table.select_columns(images[0]).cast_column(images[0], datasets.Image(decode=False))
     names = [f"row {i}" for i in range(len(column))]
 
     def read(i: int) -> Any:
-        try:
-            image = column[i][images[0]]
-        except Exception as error:
-            raise Unreadable(f"{where}: {names[i]} holds a damaged image ({error}).") from error
-        if image is None:
-            raise Unreadable(f"{where}: {names[i]} holds no image.")
-        return image
+        held = column[i][images[0]] or {}
+        name, remedy = f"{where}, {names[i]}", "choose other data"
+        if held.get("bytes"):
+            return decoded(io.BytesIO(held["bytes"]), name, remedy)
+        if not held.get("path"):
+            raise Unreadable(f"{name}: holds no image; {remedy}.")
+        with opened(path_of(held["path"])) as stream:
+            return decoded(stream, name, remedy)
 
     values, kept, notes = prepare_all(where, names, read, preparation, skip_unreadable=skip_unreadable)
     files = () if kept.size == len(names) else [names[i] for i in kept]  # so that rows keep their numbers in the table
