@@ -25,8 +25,6 @@ from geomem.terminal import interruptible, print_results, print_table, printing,
 
 __all__ = ["app", "main"]
 
-# Characters of a wrong option that are repeated.
-_SHOWN = 400
 _HELP = "Which dimensions of its data does a diffusion model still have, and which has it lost to memorization?"
 # Order of the headings under which help lists options; what the command is about comes first.
 _GROUPS = {"": 0, RUN: 9}
@@ -181,5 +179,4 @@ def _of_usage(error: CycloptsError) -> str:
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return f"{error.argument.name}: is required; see geomem {' '.join(error.command_chain or ())} --help."
     said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    shown = said if len(said) <= _SHOWN else f"{said[: _SHOWN // 2]} ... {said[-_SHOWN // 2 :]}"
-    return f"{shown.rstrip('.')}. See geomem --help."
+    return f"{said.rstrip('.')}. See geomem --help."

@@ -10,6 +10,7 @@ __all__ = [
     "LARGEST_LABEL",
     "LARGEST_SIDE",
     "LONGEST_HEADER",
+    "MOST_AXES",
     "MOST_STEPS",
 ]
 
@@ -17,6 +18,8 @@ __all__ = [
 LARGEST_JSON, DEEPEST_JSON = 2**22, 32
 # Bytes of the header of a .npy file; NumPy's own are below 200.
 LONGEST_HEADER = 10_000
+# Axes of an array, as NumPy had them for twenty years.
+MOST_AXES = 32
 # Pixels of an image file, as Pillow recommends, and side that images are resized to.
 LARGEST_IMAGE, LARGEST_SIDE = 89_478_485, 4096
 # Steps of a noise process, and number of a class.

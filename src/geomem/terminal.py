@@ -27,6 +27,8 @@ _QUIET_SECONDS, _NEWS = 10.0, 0.05
 
 # Characters that move the cursor, change colors or the direction of text: in a name they could show something else than it is.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Characters of a message: names that it repeats may be of any length.
+_LONGEST = 800
 _GONE = 141  # what a shell says of a program whose reader went away
 
 
@@ -122,7 +124,8 @@ def print_table(table: "Table") -> None:
 def say(text: str) -> None:
     """A line on standard error; where that cannot be written, the work goes on."""
     with suppress(OSError):
-        print(f"geomem: {escaped(text)}", file=sys.stderr)
+        shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+        print(f"geomem: {escaped(shown)}", file=sys.stderr)
 
 
 @contextmanager

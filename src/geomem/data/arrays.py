@@ -19,7 +19,7 @@ from geomem.data.dataset import DataSet
 from geomem.data.stored import StoredArray
 from geomem.errors import InputError, reason_of
 from geomem.files import opened, printable
-from geomem.limits import LONGEST_HEADER
+from geomem.limits import LONGEST_HEADER, MOST_AXES
 from geomem.memory import check_memory
 
 __all__ = ["from_npy", "from_npz"]
@@ -101,8 +101,8 @@ def _header(stream: io.BufferedIOBase, where: str) -> _Header:
         raise InputError(f"{where}: is not a complete NumPy file ({reason_of(error)}); {_AGAIN}.") from error
     if dtype.hasobject:
         raise InputError(f"{where}: {_PICKLED}.")
-    if any(k < 0 for k in shape):
-        raise InputError(f"{where}: is not a complete NumPy file (a negative shape); {_AGAIN}.")
+    if any(k < 0 for k in shape) or len(shape) > MOST_AXES:
+        raise InputError(f"{where}: is not a complete NumPy file (a negative shape, or one of too many axes); {_AGAIN}.")
     return _Header(tuple(int(k) for k in shape), fortran, dtype, content.tell())
 
 

@@ -42,5 +42,5 @@ def decoded(stream: IO[bytes], where: str, remedy: str) -> Any:
         raise Unreadable(f"{where}: is not an image that can be read ({', '.join(FORMATS)}); {remedy}.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unreadable(f"{where}: has more than {LARGEST_IMAGE:,} pixels; {remedy}.") from None
-    except (OSError, ValueError, TypeError, SyntaxError, OverflowError, struct.error) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, OverflowError, MemoryError, struct.error) as error:
         raise Unreadable(f"{where}: is a damaged image ({reason_of(error)}); {remedy}.") from error
