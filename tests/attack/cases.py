@@ -8,7 +8,6 @@ read to the end, unless a case wants the whole of them.
 import hashlib
 import json
 import os
-import resource
 import shlex
 import stat
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from attack.carried import SECONDS, apart, here
 from commands import geomem
 from geomem.errors import GeomemError
 from geomem.jobs.registry import COMMANDS, job_named
@@ -30,10 +30,10 @@ __all__ = ["REFUSED", "SAME", "TAKEN", "VALID", "Case", "attack", "attacks"]
 # What is asked of a command: to refuse (exit 2 or 3); to take the input; to do either; or, for formats with checksums, to refuse
 # or read the very values that were there before the file was damaged.
 REFUSED, TAKEN, VALID, SAME = "refused", "taken", "either", "same"
-# Bytes that this process may grow by in one case, and that it may ask for: then the machine lives on, whatever the command does.
-_GROWTH, _ASKED = 256 << 20, 3 << 30
+# Bytes that the process may grow by in one case.
+_GROWTH = 256 << 20
 _LONGEST = 900
-_SECONDS, _PATIENCE = 20, 5
+_PATIENCE = 5
 # Files that code in the input would write if it were run.
 MARK = "ran"
 _RECORDS = (".nc", ".npy", ".safetensors", ".jsonl", "config.json", "environment.json")
@@ -52,6 +52,7 @@ class Case:
         fair: Whether an input that was taken was in truth acceptable.
         same: Makes the undamaged input, for `SAME`.
         writes: Folder that the command writes into though it is no --out; records and settings there stay as they are.
+        apart: Whether a library may hang or crash, so that the command is carried out in a process of its own.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Case:
     fair: Callable[[Path], bool] | None = None
     same: Callable[[Path], Sequence[str]] | None = None
     writes: str = ""
+    apart: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -73,7 +75,7 @@ def attacks(cases: Sequence[Case]) -> Callable[[Callable[..., None]], Callable[.
 
     def marked(test: Callable[..., None]) -> Callable[..., None]:
         made: Callable[..., None] = pytest.mark.parametrize("case", cases, ids=str)(test)
-        for mark in (pytest.mark.slow, pytest.mark.timeout(_SECONDS, func_only=True)):
+        for mark in (pytest.mark.slow, pytest.mark.timeout(SECONDS + 10, func_only=True)):
             made = mark(made)
         made.cases = len(cases)  # type: ignore[attr-defined]
         return made
@@ -86,31 +88,27 @@ def attack(case: Case, folder: Path) -> None:
     words = [str(word) for word in case.make(folder)]
     before = _files(folder)
     out = words[words.index("--out") + 1] if "--out" in words else None
-    grown = -_reset_peak()
-    with _bounded(), _opened_only(not case.whole), _unblocked(folder) as waited:
-        try:
-            done = geomem(*words, cwd=folder)
-        except Exception as error:
-            pytest.fail(
-                f"{_again(folder, words)}\nended with {type(error).__name__}: {str(error)[:500]}", pytrace=False
-            )
-    grown += _peak()
+    carry = apart if case.apart else here
+    with _opened_only(not case.whole), _unblocked(folder) as waited:
+        done = carry(words, folder)
+    if done.fault:
+        pytest.fail(f"{_again(folder, words)}\n{done.fault}", pytrace=False)
     faults = [
-        *_of_code(case, done.returncode),
-        *(_of_message(case, words, done.stderr) if done.returncode else ()),
-        *_of_files(case, folder, before, out, refused=done.returncode != 0),
+        *_of_code(case, done.code),
+        *(_of_message(case, words, done.said) if done.code else ()),
+        *_of_files(case, folder, before, out, refused=done.code != 0),
     ]
-    if done.returncode == 0 and case.fair is not None and not case.fair(folder):
+    if done.code == 0 and case.fair is not None and not case.fair(folder):
         faults.append("what it took is not acceptable")
-    if done.returncode == 0 and case.same is not None and _digest(done.stderr) != _original(case.same, folder):
+    if done.code == 0 and case.same is not None and _digest(done.said) != _original(case.same, folder):
         faults.append("what it took is not what the undamaged file holds")
     if waited:
         faults.append(f"waits for somebody to write into {', '.join(waited)}")
-    if grown > _GROWTH:
-        faults.append(f"took {grown >> 20} MiB")
+    if done.grown > _GROWTH:
+        faults.append(f"took {done.grown >> 20} MiB")
     if faults:
         listed = "\n".join(f"- {fault}" for fault in faults)
-        pytest.fail(f"{_again(folder, words)}\n{listed}\n{done.stderr[-1500:]}", pytrace=False)
+        pytest.fail(f"{_again(folder, words)}\n{listed}\n{done.said[-1500:]}", pytrace=False)
 
 
 def _again(folder: Path, words: Sequence[str]) -> str:
@@ -185,30 +183,6 @@ def _files(folder: Path) -> dict[str, str]:
                 with open(path, "rb") as stream:  # noqa: PTH123
                     found[key] = hashlib.blake2b(stream.read()).hexdigest()
     return found
-
-
-def _reset_peak() -> int:
-    """Forget the most memory that this process has held; what it holds now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _peak()
-
-
-def _peak() -> int:
-    """Bytes that this process has held at most, since that was forgotten."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
-@contextmanager
-def _bounded() -> Iterator[None]:
-    """Refuse this process more than some GiB beyond what it has, so that a bomb fails here and not on the machine."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _ASKED, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 # Run as a process of its own: a library that waits may hold all threads of this one.

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,6 @@ import xarray as xr
 from attack.cases import TAKEN, VALID, Case, attack, attacks
 from attack.mutations import DAMAGE, LIES, deep, flipped, lied
 from attack.records import RECORD, RUNS, edited, hdf5, made, of
-from commands import COMMAND, assert_refused
 
 Change = Callable[[Path], object]
 FLIPS, TOLD = 10, 4
@@ -168,13 +166,9 @@ HDF5: dict[str, Callable[[h5py.File, Path], object]] = {
     "references": _object_reference,
     "variable-length": lambda file, run: _made_again(file, dtype=h5py.vlen_dtype("f8")),
     "groups": _groups,
-    "many-variables": lambda file, run: [file.create_dataset(f"v{i}", data=0.0) for i in range(3000)],
-}
-
-# What keeps the library waiting or turning with all threads held, which only the end of its process ends.
-HANGING: dict[str, Callable[[h5py.File, Path], object]] = {
     "hard-cycle": lambda file, run: file.create_group("g").__setitem__("up", file["/"]),
     "external-fifo": lambda file, run: (os.mkfifo(run / "pipe"), _external_storage(file, run, str(run / "pipe"))),
+    "many-variables": lambda file, run: [file.create_dataset(f"v{i}", data=0.0) for i in range(3000)],
 }
 
 
@@ -216,7 +210,9 @@ def cases() -> list[tuple[Case, str]]:
     made: list[tuple[Case, str]] = []
 
     def add(command: str, what: str, change: Change, expect: str = VALID, *says: str) -> None:
-        case = Case(f"{command}-{what}", lambda _: (), expect, (*says, "run"), whole=True, writes="run")
+        # Damage beneath xarray can keep HDF5 turning for good.
+        apart = what.startswith(("record-", "hdf5-"))
+        case = Case(f"{command}-{what}", lambda _: (), expect, (*says, "run"), whole=True, writes="run", apart=apart)
         made.append((replace(case, make=partial(of(command, change))), command))  # type: ignore[arg-type]
 
     for command in RUNS:
@@ -290,14 +286,6 @@ def test_words_that_are_mathtext_are_drawn_or_refused(words: str, runs: Path, tm
         Case("mathtext", partial(of("theory", change), runs), VALID, ("theory.nc", "run"), whole=True, writes="run"),
         tmp_path,
     )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", HANGING)
-def test_hdf5_that_would_hang_is_refused(what: str, runs: Path, tmp_path: Path) -> None:
-    words = of("theory", hdf5("theory", HANGING[what]))(runs, tmp_path)
-    done = subprocess.run([*COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert_refused(done, 2, "theory.nc")
 
 
 @pytest.mark.slow
