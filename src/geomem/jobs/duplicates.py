@@ -24,7 +24,7 @@ def duplicate_stages(run: Run, request: Budgeted, data: DataSet, *, seed: int, s
     """Where the search for near duplicates begins, and the search, in parts."""
     work = _Work(run, request, data, seed)
     return [
-        Stage(SEARCH, work.beginning, share=share / 2),
+        Stage.single(SEARCH, "measuring distances between neighbours", work.begun, share=share / 2, all_cores=False),
         Stage(DUPLICATES, work.parts, work.joined, share / 2, work.seconds),
     ]
 
@@ -45,13 +45,9 @@ class _Work:
         """The search, which holds coordinates of all rows."""
         return search_in(self.data, self.record, memory=self.request.bytes)
 
-    def beginning(self) -> Sequence[Part]:
-        """Typical distance, axes and order, in one part, on one thread: threads would wait for each other at every block."""
-
-        def made(tell: Tell) -> xr.Dataset:
-            return search_record(self.data, limit=self.request.limit, seed=self.seed, memory=self.request.bytes)
-
-        return [Part(SEARCH, "measuring distances between neighbours", made)]
+    def begun(self) -> xr.Dataset:
+        """Typical distance, axes and order."""
+        return search_record(self.data, limit=self.request.limit, seed=self.seed, memory=self.request.bytes)
 
     def parts(self) -> Sequence[Part]:
         """Ranges of rows."""

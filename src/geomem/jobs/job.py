@@ -85,9 +85,15 @@ class Stage:
     notice: Callable[[], str | None] = lambda: None
 
     @classmethod
-    def single(cls, name: str, label: str, make: Callable[[], xr.Dataset], *, share: float = 1.0) -> "Stage":
-        """A stage of one part, which may use all cores."""
-        return cls(name, lambda: [Part(name, label, lambda tell: make())], share=share, all_cores=True)
+    def single(
+        cls, name: str, label: str, make: Callable[[], xr.Dataset], *, share: float = 1.0, all_cores: bool = True
+    ) -> "Stage":
+        """A stage of one part, which may use all cores.
+
+        One that works on many small blocks is to use one: its threads would wait for each other at each of them, on shared cores
+        for most of the time.
+        """
+        return cls(name, lambda: [Part(name, label, lambda tell: make())], share=share, all_cores=all_cores)
 
 
 @dataclass(frozen=True)

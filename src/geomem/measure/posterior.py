@@ -137,15 +137,18 @@ class _Set:
 
     def _at_point(self, i: int, t: float) -> dict[str, Any]:
         """What is measured at one point alone; of the first points, with their spectra."""
-        here = self.posterior.at(i)
-        others = here.without(torch.tensor([i])) if self.planted else here
-        log_w = here.log_weights(t)[0]
+        squares = self.posterior.squares[i]
+        n = squares.numel()
+        log_w, entropy = _log_weights(squares, t)
+        if self.planted:
+            others = squares.clone()
+            others[i] = torch.inf
+            entropy = _log_weights(others, t)[1]
         weights = log_w.exp()
-        n = weights.numel()
         found = {
-            "effective_samples": float(1 / weights.square().sum()),
+            "effective_samples": float(1 / (weights @ weights)),
             "own_weight": float(weights[i]) if self.planted else np.nan,
-            "information": math.log(max(1, n - self.planted)) - float(others.entropy(t)[0]),
+            "information": math.log(max(1, n - self.planted)) - entropy,
         }
         if i >= self.seen:
             return found
@@ -154,10 +157,21 @@ class _Set:
         samples, w, mean = moments(z, log_w, negligible=_NEGLIGIBLE)
         along = (w @ (z[samples].to(torch.float64) - mean).square() / t).numpy()
         return found | {
-            "trace": float(weights @ here.squares[0]),
+            "trace": float(weights @ squares),
             "along": along.astype(np.float32),
             "survival": survival_of(self.z[:, :kept], log_w, t, negligible=_NEGLIGIBLE).numpy(),
         }
+
+
+def _log_weights(squares: Tensor, t: float) -> tuple[Tensor, float]:
+    """ln w (n,) of all samples at a point, and the entropy of w, with as few arrays of that length as can be."""
+    log_w = squares / (-2 * t)
+    log_w -= log_w.max()
+    weights = log_w.exp()
+    total = weights.sum()
+    finite = log_w.clamp_min(-1e300)
+    entropy = float(total.log() - (weights @ finite) / total)
+    return log_w.sub_(total.log()), entropy
 
 
 def local_directions(data: Prepared, t: float, count: int) -> xr.Dataset:

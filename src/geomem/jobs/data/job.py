@@ -100,7 +100,7 @@ class DataJob(Job[DataRequest, Inputs]):
                 stages.append(Stage(name, work.theory, work.theory_joined, share, work.theory_seconds))
             else:
                 label, make = singles[name]
-                stages.append(Stage.single(name, label, make, share=share))
+                stages.append(Stage.single(name, label, make, share=share, all_cores=False))
         if made is not None:
 
             def copies() -> Any:
