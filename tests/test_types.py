@@ -11,6 +11,7 @@ from jaxtyping import TypeCheckError
 from geomem import data, manifolds, scores, spectra
 from geomem.manifolds import LinearManifold
 from geomem.scores import EmpiricalScore, GaussianScore, Posterior, sampling
+from geomem.scores.distances import Samples
 from geomem.scores.sampling import heun, noise_levels, reverse_diffusion
 from geomem.training import ResidualMLP
 
@@ -64,6 +65,8 @@ CALLS: dict[str, Callable[[], object]] = {
     "scores.GaussianScore.fit": lambda: GaussianScore.fit(drawn(N, 2, 2)),
     "scores.EmpiricalScore.posterior": lambda: empirical().posterior(drawn(3, D), t_min=0.1, exclude=OWN),
     "scores.Posterior.__init__": posterior,
+    "scores.Posterior.of": lambda: Posterior.of(Samples.of(drawn(N, D)), drawn(3, D), t_min=0.1),
+    "scores.Posterior.without": lambda: posterior().without(OWN),
     "scores.Posterior.effective_samples": lambda: posterior().effective_samples(0.5),
     "scores.Posterior.entropy": lambda: posterior().entropy(0.5),
     "scores.Posterior.log_weights": lambda: posterior().log_weights(0.5),
