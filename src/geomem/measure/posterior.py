@@ -14,7 +14,7 @@ from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 from geomem.measure.principal import Prepared, spanned
 from geomem.scores import Posterior
 from geomem.scores.distances import Samples
-from geomem.scores.moments import moments, scatter, survival_of
+from geomem.scores.moments import moments, scatter, survival_of, variances
 from geomem.spectra import Spectrum
 from geomem.spectra.dimension import READINGS, read
 
@@ -155,7 +155,7 @@ class _Set:
         kept = spanned(self.data.variances, t)
         z = self.z[:, : self.recorded]
         samples, w, mean = moments(z, log_w, negligible=_NEGLIGIBLE)
-        along = (w @ (z[samples].to(torch.float64) - mean).square() / t).numpy()
+        along = (variances(z, samples, w, mean) / t).numpy()
         return found | {
             "trace": float(weights @ squares),
             "along": along.astype(np.float32),

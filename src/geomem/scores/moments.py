@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["NEGLIGIBLE", "moments", "scatter", "survival_of"]
+__all__ = ["NEGLIGIBLE", "moments", "scatter", "survival_of", "variances"]
 
 # Samples that together hold less than this share of the weight are omitted from moments: it is below float64's rounding.
 NEGLIGIBLE = 2e-19
-# Bytes of float64 copies of samples in memory at once.
-_BLOCK = 2**25
+# Bytes of float64 copies of samples in memory at once, so few that they stay in the cache.
+_BLOCK = 2**23
 
 
 def survival_of(
@@ -65,6 +65,19 @@ def scatter(
     for index, w in _pairs(rows, samples, weights):
         root = _rooted(rows[index], w, origin, shift)
         out.addmm_(root.T, root)
+    return out
+
+
+def variances(
+    rows: Float[Tensor, "n k"],
+    samples: Int[Tensor, " a"],
+    weights: Float[Tensor, " a"],
+    shift: Float[Tensor, " k"],
+) -> Float[Tensor, " k"]:
+    """Weighted second moments of each coordinate of samples about `shift`."""
+    out = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+    for index, w in _pairs(rows, samples, weights):
+        out += w @ _relative(rows[index], shift).square()
     return out
 
 
