@@ -190,12 +190,14 @@ def differences(run: Path, straight: Path) -> list[str]:
     ]
     for name in sorted(mine.keys() & theirs.keys()):
         read = _READ.get(Path(name).suffix)
-        if read is not None and Path(name).name not in _TIMED and read(mine[name]) != read(theirs[name]):
+        if read is None or Path(name).name in _TIMED:
+            continue
+        if read(mine[name], run) != read(theirs[name], straight):
             wrong.append(f"{name} differs")
     return wrong
 
 
-def _arrays(path: Path) -> Any:
+def _arrays(path: Path, run: Path) -> Any:
     """All bits of a record, but for what tells of time."""
     arrays = xr.load_dataset(path, engine="netcdf4")
     held = {str(name): arrays[name] for name in sorted(map(str, arrays.variables)) if str(name) not in _TIMES}
@@ -216,11 +218,20 @@ def _untimed(content: Any) -> Any:
     return [_untimed(v) for v in content] if isinstance(content, list) else repr(content)
 
 
-_READ: Mapping[str, Callable[[Path], Any]] = {
+def _json(path: Path, run: Path) -> Any:
+    """JSON, with the run's own path as that of any run, and without what tells of time."""
+    return _untimed(json.loads(path.read_text().replace(str(run.resolve()), "RUN")))
+
+
+def _bytes(path: Path, run: Path) -> str:
+    return hashlib.blake2b(path.read_bytes()).hexdigest()
+
+
+_READ: Mapping[str, Callable[[Path, Path], Any]] = {
     ".nc": _arrays,
-    ".json": lambda path: _untimed(json.loads(path.read_text())),
-    ".safetensors": lambda path: hashlib.blake2b(path.read_bytes()).hexdigest(),
-    ".npy": lambda path: hashlib.blake2b(path.read_bytes()).hexdigest(),
+    ".json": _json,
+    ".safetensors": _bytes,
+    ".npy": _bytes,
 }
 
 

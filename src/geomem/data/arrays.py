@@ -102,7 +102,9 @@ def _header(stream: io.BufferedIOBase, where: str) -> _Header:
     if dtype.hasobject:
         raise InputError(f"{where}: {_PICKLED}.")
     if any(k < 0 for k in shape) or len(shape) > MOST_AXES:
-        raise InputError(f"{where}: is not a complete NumPy file (a negative shape, or one of too many axes); {_AGAIN}.")
+        raise InputError(
+            f"{where}: is not a complete NumPy file (a negative shape, or one of too many axes); {_AGAIN}."
+        )
     return _Header(tuple(int(k) for k in shape), fortran, dtype, content.tell())
 
 
