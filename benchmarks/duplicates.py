@@ -33,7 +33,8 @@ from sklearn.neighbors import KDTree, NearestNeighbors
 from speed import processor
 
 from geomem.data import DataSet, load
-from geomem.data.duplicates import Search, distinct_rows, joined, scale_of_search
+from geomem.data.distinct import distinct_rows
+from geomem.data.duplicates import Search, joined, scale_of_search
 
 SIDE, PATTERNS, CLUSTERS, TWINS = 28, 24, 10, 500
 _BLOCK = 20_000

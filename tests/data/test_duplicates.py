@@ -6,7 +6,7 @@ import torch
 
 from geomem.data import DataSet, screen
 from geomem.data import dataset as dataset_module
-from geomem.data.duplicates import distinct_rows
+from geomem.data.distinct import distinct_rows
 from geomem.data.duplicates import near_duplicates as near_duplicates_of
 
 # --- equal rows ---

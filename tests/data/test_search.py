@@ -10,8 +10,9 @@ import xarray as xr
 
 from data.data_inputs import FINE
 from data.test_duplicates import agrees, data_set, near_duplicates, planted, same
-from geomem.data import duplicates
-from geomem.data.duplicates import Search, distinct_rows, joined, scale_of_search
+from geomem.data import distinct
+from geomem.data.distinct import distinct_rows
+from geomem.data.duplicates import Search, joined, scale_of_search
 from geomem.data.selection import Selection
 from geomem.jobs import duplicates as stages
 from geomem.jobs.data.request import DataRequest
@@ -25,7 +26,7 @@ def test_rows_whose_sums_agree_are_compared_value_for_value(monkeypatch: pytest.
     rng = np.random.default_rng(0)
     values = rng.normal(size=(9, 5))[rng.integers(0, 9, 50)]
     whole = distinct_rows(data_set(values))
-    monkeypatch.setattr(duplicates, "_factors", lambda count: np.zeros(count, np.uint64))
+    monkeypatch.setattr(distinct, "_factors", lambda count: np.zeros(count, np.uint64))
     for found, expected in zip(distinct_rows(data_set(values)), whole, strict=True):
         np.testing.assert_array_equal(found, expected)
 

@@ -1,6 +1,6 @@
-"""Duplicates: equal rows, and near duplicates, pairs that are much nearer to each other than typical neighbours.
+"""Near duplicates: pairs of rows that are much nearer to each other than typical neighbours; see also `data.distinct`.
 
-Both bias an audit. A held-out image whose duplicate is in the training data looks memorized. A copy of an image that has
+Duplicates bias an audit. A held-out image whose duplicate is in the training data looks memorized. A copy of an image that has
 a duplicate in the data has two nearest neighbours at the same distance, which hides the copy.
 """
 
@@ -23,7 +23,6 @@ __all__ = [
     "Pairs",
     "Scale",
     "Search",
-    "distinct_rows",
     "joined",
     "near_duplicates",
     "scale_of_search",
@@ -46,39 +45,6 @@ _PROBED, _FITTED = 1000, 2000
 _CANDIDATES = 128
 # Where the next neighbour is beyond this multiple of the last one's distance, a group has ended.
 _REACH = (1 + 1e-6) / _SHARE
-
-
-def distinct_rows(data: DataSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first row of every set of equal rows, and for each row the first row that it equals."""
-    n = len(data)
-    sums = np.empty(n, dtype=np.uint64)
-    for start, block in data.blocks():
-        words = _words(block)
-        sums[start : start + len(words)] = words.astype(np.uint64) @ _factors(words.shape[1])
-    first = np.arange(n)
-    by_sum = np.argsort(sums, kind="stable")
-    same = sums[by_sum][1:] == sums[by_sum][:-1]
-    # Rows of equal sums are almost always equal; their values decide.
-    starts = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)) == 1)
-    ends = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)) == -1)
-    for a, b in zip(starts, ends, strict=True):
-        seen: dict[bytes, int] = {}
-        for row in by_sum[a : b + 1]:
-            first[row] = seen.setdefault(_words(data.values[row : row + 1]).tobytes(), row)
-    return np.flatnonzero(first == np.arange(n)), first
-
-
-def _words(block: NDArray[np.generic]) -> NDArray[np.uint32]:
-    """The bytes of rows as numbers (n, w); equal rows have equal ones."""
-    # Adding 0 turns -0.0 into the equal 0.0.
-    plain = np.add(block, block.dtype.type(0)) if block.dtype.kind == "f" else block
-    row = np.ascontiguousarray(plain).reshape(len(block), -1).view(np.uint8)
-    return np.pad(row, ((0, 0), (0, -row.shape[1] % 4))).view(np.uint32)
-
-
-def _factors(count: int) -> NDArray[np.uint64]:
-    """Random factors: sums of products with these are equal for different rows with a chance of 2^-33 or less."""
-    return np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from geomem.data.dataset import DataSet
-from geomem.data.duplicates import distinct_rows
+from geomem.data.distinct import distinct_rows
 from geomem.data.load import holds_image_files, load
 from geomem.data.scale import scale_of
 from geomem.errors import InputError

@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geomem.data.dataset import DataSet
-from geomem.data.duplicates import distinct_rows
+from geomem.data.distinct import distinct_rows
 from geomem.data.splits import Split, nested_split
 from geomem.errors import InputError
 

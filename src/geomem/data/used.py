@@ -22,7 +22,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from geomem.data.dataset import DataSet
-from geomem.data.duplicates import MEMORY, Pairs, Scale, Search, distinct_rows, joined, scale_of_search
+from geomem.data.distinct import distinct_rows
+from geomem.data.duplicates import MEMORY, Pairs, Scale, Search, joined, scale_of_search
 from geomem.data.screen import Axes
 from geomem.seeds import derived_seed
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomem.data import DataSet, nested_split
-from geomem.data.duplicates import distinct_rows
+from geomem.data.distinct import distinct_rows
 from geomem.data.layout import channels_first
 from geomem.data.scale import scale_of
 from geomem.errors import InputError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomem.data import DataSet
-from geomem.data.duplicates import distinct_rows
+from geomem.data.distinct import distinct_rows
 from geomem.data.rows import divided, hold_out_count
 from geomem.errors import InputError
 from geomem.jobs.audit.cost import EVALUATIONS_DRAWN, STEPS, empirical_seconds, evaluations_at, planned_draws
