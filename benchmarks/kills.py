@@ -190,9 +190,7 @@ def differences(run: Path, straight: Path) -> list[str]:
     ]
     for name in sorted(mine.keys() & theirs.keys()):
         read = _READ.get(Path(name).suffix)
-        if read is None or Path(name).name in _TIMED:
-            continue
-        if read(mine[name], run) != read(theirs[name], straight):
+        if read is not None and Path(name).name not in _TIMED and read(mine[name], run) != read(theirs[name], straight):
             wrong.append(f"{name} differs")
     return wrong
 
@@ -218,18 +216,18 @@ def _untimed(content: Any) -> Any:
     return [_untimed(v) for v in content] if isinstance(content, list) else repr(content)
 
 
-def _json(path: Path, run: Path) -> Any:
-    """JSON, with the run's own path as that of any run, and without what tells of time."""
-    return _untimed(json.loads(path.read_text().replace(str(run.resolve()), "RUN")))
+def _words(path: Path, run: Path) -> Any:
+    """JSON without what tells of time, and of the folder that the run is in."""
+    return _untimed(json.loads(path.read_text().replace(str(run.resolve()), "RUN").replace(run.name, "RUN")))
 
 
-def _bytes(path: Path, run: Path) -> str:
+def _bytes(path: Path, run: Path) -> Any:
     return hashlib.blake2b(path.read_bytes()).hexdigest()
 
 
 _READ: Mapping[str, Callable[[Path, Path], Any]] = {
     ".nc": _arrays,
-    ".json": _json,
+    ".json": _words,
     ".safetensors": _bytes,
     ".npy": _bytes,
 }

@@ -58,7 +58,7 @@ def edited(name: str, change: Callable[[xr.Dataset], xr.Dataset]) -> Callable[[P
         path = run / f"{name}.nc"
         arrays = xr.load_dataset(path, engine="netcdf4")
         path.unlink()
-        change(arrays).to_netcdf(path, engine="netcdf4")
+        change(arrays.drop_encoding()).to_netcdf(path, engine="netcdf4")
 
     return edit
 
