@@ -47,6 +47,7 @@ def app(command: str | None = None) -> App:
         help_flags=["--help", "-h"],
         result_action="return_value",
         help_format="plaintext",
+        suppress_keyboard_interrupt=False,  # `interruptible` says what is saved
     )
     for order, (name, (help_, *_)) in enumerate(COMMANDS.items()):
         made.command(_job(name, help_) if name == command else _stub(help_), name=name, sort_key=order)
