@@ -1,15 +1,13 @@
-"""Runs of `geomem data` that were killed, spread over processes, or met a full disk; and data that changed."""
+"""Runs of `geomem data` that were spread over processes, or met a full disk; and data that changed."""
 
-import json
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from commands import assert_refused, geomem, started, stopped
+from commands import assert_refused, geomem, started
 from data.data_inputs import ROWS, records
 
 COMMAND = ["data", "real", "--samples", "made", "--quick", "--out", "run"]
@@ -18,21 +16,6 @@ COMMAND = ["data", "real", "--samples", "made", "--quick", "--out", "run"]
 def copied(straight: Path, to: Path, *names: str) -> None:
     for name in names:
         shutil.copytree(straight.parent / name, to / name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("after", ["duplicates.nc", "posterior_120_0.nc"])
-def test_a_killed_run_resumes_to_the_same_result(straight: Path, tmp_path: Path, after: str) -> None:
-    copied(straight, tmp_path, "real", "made")
-    stage = tmp_path / "run" / after
-    code, said = stopped(*COMMAND, cwd=tmp_path, when=stage.exists, by=signal.SIGKILL)
-    assert code == -signal.SIGKILL, said
-    assert not (tmp_path / "run" / "index.html").exists()
-    result = geomem(*COMMAND, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "looking for duplicates" not in result.stderr
-    summaries = [json.loads((run / "summary.json").read_text()) for run in (tmp_path / "run", straight)]
-    assert summaries[0] == summaries[1]
 
 
 @pytest.mark.slow

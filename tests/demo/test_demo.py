@@ -3,13 +3,12 @@
 import csv
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from commands import assert_refused, geomem, stopped
+from commands import assert_refused, geomem
 from geomem.jobs.demo.measure import SCORES
 from geomem.records import Run
 from geomem.spectra.dimension import READINGS, DimensionEstimate
@@ -147,18 +146,6 @@ def test_a_damaged_checkpoint_is_named(copied: Path) -> None:
     (copied / "digits_samples.nc").unlink()
     result = geomem("demo", "--quick", "--out", "run", cwd=copied.parent)
     assert_refused(result, 2, "digits_networks_0.safetensors", "checkpoint")
-
-
-@pytest.mark.slow
-def test_an_interrupted_demo_resumes_to_the_same_result(straight: Path, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "run" / "digits_networks_0.safetensors"
-    code, said = stopped("demo", "--quick", "--out", "run", cwd=tmp_path, when=checkpoint.exists, by=signal.SIGINT)
-    assert code == 130, said
-    assert "interrupted" in said
-    assert "Traceback" not in said
-    assert not (tmp_path / "run" / "index.html").exists()
-    assert geomem("demo", "--quick", "--out", "run", cwd=tmp_path).returncode == 0
-    assert (tmp_path / "run" / "summary.json").read_bytes() == (straight / "summary.json").read_bytes()
 
 
 @pytest.mark.slow
