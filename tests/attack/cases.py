@@ -159,7 +159,8 @@ def _of_files(case: Case, folder: Path, before: Mapping[str, str], out: str | No
     if any(Path(name).name == MARK for name in after):
         yield "RAN CODE OF THE INPUT"
     changed = [name for name in sorted({*after, *before}) if after.get(name) != before.get(name)]
-    runs = [name for name in changed if name.startswith("geomem-") or Path(name).is_relative_to(out or MARK)]
+    place = Path(out or MARK)  # and the folders that it is in
+    runs = [n for n in changed if n.startswith("geomem-") or Path(n).is_relative_to(place) or place.is_relative_to(n)]
     if refused and runs:
         yield f"left {', '.join(runs[:5])} though it refused"
     drawn = [n for n in changed if n.startswith(case.writes) and not n.endswith(_RECORDS)] if case.writes else []
