@@ -2,12 +2,14 @@
 
     .lock           locked by the process that uses the folder; the lock ends with the process
     manifest.txt    every file that was written here, a path a line, added before the file itself: "name/" for a folder with a
-                    manifest of its own, "name/*" for all of one that a library fills
+                    manifest of its own, "name/*" for all of one that a library fills. A file that must come back as it was
+                    written has a line more, with its digest behind a tab
     .<name>.*.part  <name> while it is written; it takes its name when it is whole
 
 A killed process leaves at most parts. They are removed when the folder is locked again.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -74,6 +76,21 @@ class Folder:
         if new:
             append_line(self.path / _MANIFEST, "\n".join(new))
             self._listed.update(new)
+
+    def seal(self, name: str, written: Path) -> None:
+        """Note the digest of a file, while it has its temporary path."""
+        append_line(self.path / _MANIFEST, f"{name}\t{_digest(written)}")
+
+    def intact(self, name: str) -> bool:
+        """Whether a file is what was written; also where no digest was noted.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        noted = {
+            digest for line in self._lines() for held, tab, digest in [line.partition("\t")] if tab and held == name
+        }
+        return not noted or _digest(self.path / name) in noted
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -157,6 +174,9 @@ class Folder:
         return own, foreign
 
     def _read(self) -> list[str]:
+        return [line.partition("\t")[0] for line in self._lines()]
+
+    def _lines(self) -> list[str]:
         try:
             return (self.path / _MANIFEST).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         except OSError:
@@ -185,6 +205,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def reason(error: OSError) -> str:

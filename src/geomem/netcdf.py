@@ -7,6 +7,7 @@ what does is refused before a value is read.
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import xarray as xr
@@ -30,14 +31,20 @@ def write(path: Path, arrays: xr.Dataset) -> None:
         raise (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(str(error))) from error
 
 
-def read(path: Path) -> xr.Dataset:
+def read(path: Path, intact: Callable[[], bool] = lambda: True) -> xr.Dataset:
     """Labelled arrays, read into memory.
+
+    Args:
+        path: The file.
+        intact: Whether it is what was written, which is asked before HDF5 sees it: on damaged files HDF5 may not return.
 
     Raises:
         InputError: If the file is damaged, or not as geomem writes it.
     """
     try:
         with opened(path):  # no pipe, which HDF5 would wait for
+            if not intact():
+                raise ValueError("its content is not what was written")
             _check(path)
         return xr.load_dataset(path, engine="netcdf4")
     except InputError:

@@ -122,14 +122,15 @@ class Run:
         """
         with self.writing(f"{name}.nc") as temporary:
             netcdf.write(temporary, arrays)
+            self._folder.seal(f"{name}.nc", temporary)
 
     def load(self, name: str) -> xr.Dataset:
         """Labelled arrays saved under `name`, read into memory.
 
         Raises:
-            InputError: If the file is damaged, or geomem cannot have written it.
+            InputError: If the file is not what was written, or geomem cannot have written it.
         """
-        return netcdf.read(self.path / f"{name}.nc")
+        return netcdf.read(self.path / f"{name}.nc", lambda: self._folder.intact(f"{name}.nc"))
 
     def load_all(self, names: Sequence[str]) -> dict[str, xr.Dataset]:
         """The arrays of all names.

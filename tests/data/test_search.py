@@ -72,7 +72,7 @@ def test_a_run_that_stops_resumes_at_its_part(tmp_path: Path, monkeypatch: pytes
 
     whole = stages.found_in
     monkeypatch.setattr(stages, "found_in", until(1))
-    with pytest.raises(StopIteration):
+    with pytest.raises(KeyboardInterrupt):
         run(request, out=tmp_path / "whole", workers=1, progress=_stop_at("condenses"))
     assert found == [range(360)]  # small data are one part
     monkeypatch.setattr(stages, "_PART", 100)
@@ -82,7 +82,7 @@ def test_a_run_that_stops_resumes_at_its_part(tmp_path: Path, monkeypatch: pytes
         run(request, out=tmp_path / "parts", workers=1)
     assert not Run.existing(tmp_path / "parts").has("duplicates")
     monkeypatch.setattr(stages, "found_in", until(4))
-    with pytest.raises(StopIteration):
+    with pytest.raises(KeyboardInterrupt):
         run(request, out=tmp_path / "parts", workers=1, progress=_stop_at("condenses"))
     assert found == [range(0, 100), range(100, 200), range(200, 300), range(300, 360)]
     records = [Run.existing(tmp_path / name).load("duplicates") for name in ("whole", "parts")]
@@ -93,7 +93,7 @@ def test_a_run_that_stops_resumes_at_its_part(tmp_path: Path, monkeypatch: pytes
 def _stop_at(word: str) -> Callable[[str, float], None]:
     def told(label: str, share: float) -> None:
         if word in label:
-            raise StopIteration
+            raise KeyboardInterrupt
 
     return told
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from geomem.errors import OutputError
+from geomem.errors import InputError, OutputError
 from geomem.folder import atomic_path
 from geomem.records import Run, environment
 from runs import begun
@@ -71,6 +71,19 @@ def test_arrays_come_back_with_their_labels_and_units(run):
     run.save("theory", ARRAYS * 2)
     np.testing.assert_array_equal(loaded["t_c"], [0.1, 0.2])
     np.testing.assert_array_equal(run.load("theory")["t_c"], [0.2, 0.4])
+
+
+def test_a_record_that_is_not_what_was_written_is_refused_before_it_is_opened(run, monkeypatch):
+    run.save("theory", ARRAYS * 3)
+    run.save("theory", ARRAYS)
+    path = run.path / "theory.nc"
+    whole = path.read_bytes()
+    xr.testing.assert_identical(Run.existing(run.path).load("theory"), ARRAYS)
+    monkeypatch.setattr("geomem.netcdf._check", lambda path: pytest.fail("HDF5 has seen it"))
+    for place in range(0, len(whole), len(whole) // 50):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(InputError, match=r"theory\.nc: is damaged \(its content is not what was written\)"):
+            Run.existing(run.path).load("theory")
 
 
 def test_metrics_are_appended_line_by_line(run):

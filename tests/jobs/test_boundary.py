@@ -43,7 +43,7 @@ def test_without_a_run_the_traceback_is_a_temporary_file():
 
 
 def test_errors_on_purpose_pass():
-    with pytest.raises(InputError, match=r"^as it is$"), boundary(lambda: "adding"), readable(Path("run")):
+    with pytest.raises(InputError, match=r"^run: as it is$"), boundary(lambda: "adding"), readable(Path("run")):
         raise InputError("as it is")
 
 

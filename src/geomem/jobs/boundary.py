@@ -63,6 +63,10 @@ def readable(what: Path) -> Iterator[None]:
     """
     try:
         yield
+    except InputError as error:
+        if str(what) in str(error):
+            raise
+        raise InputError(f"{what}: {error}") from error
     except GeomemError:
         raise
     except Exception as error:

@@ -9,12 +9,20 @@ from geomem.jobs.request import Request, option
 __all__ = ["TheoryRequest"]
 
 
+# Beyond it, squares or their inverses leave the range of numbers.
+_LARGEST = 1e100
+
+
 @dataclass(frozen=True)
 class TheoryRequest(Request):
     """Compute condensation time, effective samples and Jacobian spectra of Gaussian data: table and figure."""
 
     variances: tuple[float, ...] = option(
-        help="Variances with multiplicities, such as 1x2,0.3x5.", read=parse_variances, write=variances_text, least=0
+        help="Variances with multiplicities, such as 1x2,0.3x5.",
+        read=parse_variances,
+        write=variances_text,
+        least=0,
+        most=_LARGEST,
     )
     samples: float = option(help="Number of training samples N.", least=2)
     dim: int | None = option(
@@ -25,7 +33,8 @@ class TheoryRequest(Request):
         help="Noise variances: from:to:count (log-spaced), or a comma-separated list.",
         read=parse_times,
         write=times_text,
-        above=0,
+        least=1 / _LARGEST,
+        most=_LARGEST,
     )
     seed: int = option(0, help="Random seed.", least=0)
     quick: bool = option(False, help="Rough results: few draws of the random matrices.")
@@ -36,6 +45,9 @@ class TheoryRequest(Request):
             raise InputError(
                 f"--dim: {self.dim} is less than the {len(self.variances)} variances given; leave it out or make it larger."
             )
+        small = [value for value in self.variances if 0 < value < 1 / _LARGEST]
+        if small:
+            raise InputError(f"--variances: {small[0]:g} is neither 0 nor at least {1 / _LARGEST:g}; rescale them.")
         if not any(self.variances):
             raise InputError("--variances: all are 0, so there is no manifold; give at least one above 0.")
 
