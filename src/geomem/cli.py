@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.group import Group
 
 from geomem import __version__
-from geomem.errors import GeomemError, InputError, Interrupted
+from geomem.errors import GeomemError, InputError, Interrupted, OutputError, reason_of
 from geomem.jobs.registry import COMMANDS, request_named
 from geomem.jobs.request import EXECUTION, RUN, Execution, Option, Request, flag, options
 from geomem.terminal import interruptible, print_results, print_table, printing, progress_bar, say
@@ -168,6 +168,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CycloptsError as error:
         say(f"error: {error.__cause__ if isinstance(error.__cause__, InputError) else _of_usage(error)}")
         sys.exit(InputError.exit_code)
+    except OSError as error:  # outside any job, as where a library finds no folder for temporary files
+        say(f"error: files cannot be written or read ({reason_of(error)}); check the free space and the permissions.")
+        sys.exit(OutputError.exit_code)
     except Exception as error:
         from geomem.jobs.boundary import unexpected
 

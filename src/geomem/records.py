@@ -23,8 +23,8 @@ from typing import Any
 import xarray as xr
 
 from geomem import netcdf
-from geomem.errors import InputError, OutputError
-from geomem.files import read_json
+from geomem.errors import GeomemError, InputError, OutputError
+from geomem.files import is_folder, path_of, printable, read_json
 from geomem.folder import Folder, append_line, atomic_path, reason
 
 __all__ = ["Run", "digest", "environment"]
@@ -61,13 +61,13 @@ class Run:
         Raises:
             OutputError: If the path is a file, cannot be written, is used by another process, or holds something else.
         """
-        folder = Path(path).expanduser().resolve()
+        folder = _placed(path, OutputError)
         identity = {"format": _FORMAT, "geomem": version("geomem"), "command": command}
         plain = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
         run = cls(folder, json.loads(json.dumps({**identity, **plain})))
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: is a file; choose a folder for the results with --out.")
         with _writable(folder):
+            if folder.exists() and not folder.is_dir():
+                raise OutputError(f"{folder}: is a file; choose a folder for the results with --out.")
             folder.mkdir(parents=True, exist_ok=True)
         with run._folder.alone():  # before anything in the folder is looked at
             with _writable(folder):
@@ -103,10 +103,10 @@ class Run:
         Raises:
             InputError: If the folder does not exist or holds no run.
         """
-        folder = Path(path).expanduser().resolve()
+        folder = _placed(path, InputError)
         config = _read_config(folder)
         if config is None:
-            what = "holds no geomem run (no config.json of one)" if folder.is_dir() else "is not a folder"
+            what = "holds no geomem run (no config.json of one)" if is_folder(folder) else "is not a folder"
             raise InputError(f"{folder}: {what}; give the folder that a command's --out named.")
         return cls(folder, config)
 
@@ -245,6 +245,27 @@ def _writable(path: Path, advice: str = "; choose another folder with --out.") -
         yield
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({reason(error)}){advice}") from error
+
+
+def _placed(path: Path | str, error: type[GeomemError]) -> Path:
+    """The absolute path of a run's folder.
+
+    Raises:
+        GeomemError: Of the kind given, for a path that leads nowhere, or whose name is no text, which records cannot have.
+    """
+    expanded, why = path_of(path), "there is no such user"
+    if not str(expanded).startswith("~"):
+        try:
+            folder = expanded.resolve()
+            str(folder).encode()
+        except UnicodeEncodeError:
+            why = "its name is not valid UTF-8"
+        except (OSError, RuntimeError):
+            why = "its links lead in a circle"
+        else:
+            return folder
+    another = "choose another with --out" if error is OutputError else "name another"
+    raise error(f"{printable(path)}: cannot be used as a folder, since {why}; {another}.")
 
 
 def digest(settings: Any) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomem.errors import Interrupted, OutputError, Terminated
@@ -25,8 +26,9 @@ __all__ = ["interruptible", "print_result", "print_results", "print_table", "pri
 _QUIET_SECONDS, _NEWS = 10.0, 0.05
 
 
-# Characters that move the cursor, change colors or the direction of text: in a name they could show something else than it is.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Characters that move the cursor, change colors or the direction of text, or are no text: in a name they could show something else
+# than it is.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # Characters of a message: names that it repeats may be of any length.
 _LONGEST = 800
 _GONE = 141  # what a shell says of a program whose reader went away
@@ -48,21 +50,36 @@ def printing() -> Iterator[None]:
     Raises:
         OutputError: If it cannot be written, as on a full disk.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed before Python began
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - it stays open as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
-        _drop_output()
-        sys.exit(_GONE)
     except OSError as error:
+        if not _output_fails():
+            raise
         _drop_output()
+        if isinstance(error, BrokenPipeError):
+            sys.exit(_GONE)
         raise OutputError(
             f"standard output cannot be written ({(error.strerror or str(error)).lower()}). Results that were to be saved are saved: "
             "run the same command again to see them."
         ) from error
+
+
+def _output_fails() -> bool:
+    """Whether standard output is what cannot be written, and not a file that a command reads or writes."""
+    try:
+        os.write(sys.stdout.fileno(), b"\n")
+    except io.UnsupportedOperation:  # it is no file
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _drop_output() -> None:
@@ -125,7 +142,8 @@ def say(text: str) -> None:
     """A line on standard error; where that cannot be written, the work goes on."""
     with suppress(OSError):
         shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-        print(f"geomem: {escaped(shown)}", file=sys.stderr)
+        line = escaped(shown).replace("\n", "\\n")
+        print(f"geomem: {line}", file=sys.stderr)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def attack(case: Case, folder: Path) -> None:
     with _opened_only(not case.whole), _unblocked(folder) as waited:
         done = carry(words, folder)
     if done.fault:
-        pytest.fail(f"{_again(folder, words)}\n{done.fault}", pytrace=False)
+        pytest.fail(_text(f"{_again(folder, words)}\n{done.fault}"), pytrace=False)
     faults = [
         *_of_code(case, done.code),
         *(_of_message(case, words, done.said) if done.code else ()),
@@ -108,7 +108,12 @@ def attack(case: Case, folder: Path) -> None:
         faults.append(f"took {done.grown >> 20} MiB")
     if faults:
         listed = "\n".join(f"- {fault}" for fault in faults)
-        pytest.fail(f"{_again(folder, words)}\n{listed}\n{done.said[-1500:]}", pytrace=False)
+        pytest.fail(_text(f"{_again(folder, words)}\n{listed}\n{done.said[-1500:]}"), pytrace=False)
+
+
+def _text(said: str) -> str:
+    """A message that can be sent between processes, whatever is in it."""
+    return said.encode("utf-8", "backslashreplace").decode()
 
 
 def _again(folder: Path, words: Sequence[str]) -> str:

@@ -47,7 +47,11 @@ def test_force_beside_a_run_is_refused(job: str, other: tuple[str, ...], kills: 
     begun(place / out, first)
     assert first.poll() is None, (place / f"{out}.log").read_text()
     command = [*COMMAND, *kills.JOBS[job], *other, "--force", "--out", out]
-    second = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=200)
+    first.send_signal(signal.SIGSTOP)  # it may be done before the other has imported what it needs
+    try:
+        second = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=200)
+    finally:
+        first.send_signal(signal.SIGCONT)
     code = first.wait(timeout=200)
     assert_refused(second, 3, "another run is using this folder")
     assert code == 0, (place / f"{out}.log").read_text()
@@ -113,6 +117,7 @@ def printing(
         stdout=out,  # type: ignore[call-overload]
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         timeout=60,
         env={**os.environ, **environment},
     )

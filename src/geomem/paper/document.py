@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from geomem.errors import InputError, OutputError
+from geomem.files import is_file, path_of
 from geomem.folder import atomic_path
 from geomem.jobs.boundary import readable
 from geomem.paper.claims import needs
@@ -32,7 +33,7 @@ def verdicts_of(records: Path | str) -> list[Verdict]:
     Raises:
         InputError: If the folder holds no run of an experiment, or one that is not finished.
     """
-    runs = _runs(Path(records))
+    runs = _runs(path_of(records))
     with readable(Path(records)):
         return all_verdicts({name: arrays for name, (_, arrays) in runs.items()})
 
@@ -45,7 +46,7 @@ def documents(records: Path | str, out: Path | str, verdicts: Sequence[Verdict] 
     Raises:
         InputError: As `verdicts_of`, and if an experiment that a claim needs is missing.
     """
-    folder, target = Path(records), Path(out)
+    folder, target = path_of(records), path_of(out)
     runs = _runs(folder)
     missing = [name for name in EXPERIMENTS if name not in runs]
     if missing:
@@ -97,7 +98,7 @@ _Runs = Mapping[str, tuple[Run, Mapping[str, xr.Dataset]]]
 def _runs(folder: Path) -> _Runs:
     runs = {}
     for name in EXPERIMENTS:
-        if (folder / name / "config.json").is_file():
+        if is_file(folder / name / "config.json"):
             run = Run.existing(folder / name)
             if run.config["command"] != f"reproduce {name}":
                 raise InputError(

@@ -47,8 +47,8 @@ def divided(data: DataSet, size: int | None, held_out: int, seed: int) -> tuple[
     distinct = distinct_rows(data)[0]
     wanted = distinct.size - held_out if size is None else size
     if held_out < 0 or wanted < 1 or wanted + held_out > distinct.size:
-        apart = f" and {held_out:,} held out" if held_out else ""
-        what = "images" if size is None else f"{size:,} training images"
+        apart = f" and {held_out:,} held out (--hold-out)" if held_out else ""
+        what = "1 training image" if size is None else f"{size:,} training images"
         raise InputError(
             f"{data.name}: has {distinct.size:,} distinct images, fewer than {what}{apart}; choose fewer, or give more data."
         )

@@ -15,6 +15,10 @@ METHODS = ("rem", "annealed", "finite")
 FORMS = ("exact", "row", "column", "eq19", "eq43")
 
 
+# Most dimensions in which singular values are ordered one by one.
+_ORDERED = 10_000
+
+
 def predictions(
     variances: Sequence[float], n_samples: float, times: Sequence[float], *, draws: int = 400, seed: int = 0
 ) -> xr.Dataset:
@@ -23,7 +27,7 @@ def predictions(
     Returns:
         `effective_samples` (estimator, t); `singular_values` (form, t, level), J units, one level for each distinct
         variance; `ordered` (t, direction), the median over draws of the correlated theory's ordered singular values
-        (absent where it does not apply: rank below 3 or above 90); `condensation_time`, `expansion` (Eq. 15) and
+        (absent where it does not apply: rank below 3 or above 90, d above 10,000); `condensation_time`, `expansion` (Eq. 15) and
         `half_weight_time`; `axis_condensation_time` (level), self-consistent along e_j sqrt t (see
         `condensation_time_along`).
 
@@ -65,7 +69,7 @@ def predictions(
         coords={"estimator": methods, "form": list(FORMS), "t": ("t", t, time), "level": ("level", levels, time)},
         attrs={"dim": s.size, "rank": rank, "n_samples": n},
     )
-    if not 2 < rank <= 90:
+    if not 2 < rank <= 90 or s.size > _ORDERED:
         return arrays
     ordered = []
     for i, u in enumerate(t):
