@@ -1,5 +1,6 @@
 """What commands print: findings and tables on standard output, progress and messages on standard error."""
 
+import errno
 import io
 import json
 import os
@@ -31,6 +32,8 @@ _QUIET_SECONDS, _NEWS = 10.0, 0.05
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # Characters of a message: names that it repeats may be of any length.
 _LONGEST = 800
+# How a full or vanished standard output fails.
+_UNWRITTEN = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 _GONE = 141  # what a shell says of a program whose reader went away
 
 
@@ -60,7 +63,8 @@ def printing() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        if not _output_fails():
+        # Runs turn what they cannot write into errors of their own.
+        if error.errno not in _UNWRITTEN:
             raise
         _drop_output()
         if isinstance(error, BrokenPipeError):
@@ -69,17 +73,6 @@ def printing() -> Iterator[None]:
             f"standard output cannot be written ({(error.strerror or str(error)).lower()}). Results that were to be saved are saved: "
             "run the same command again to see them."
         ) from error
-
-
-def _output_fails() -> bool:
-    """Whether standard output is what cannot be written, and not a file that a command reads or writes."""
-    try:
-        os.write(sys.stdout.fileno(), b"\n")
-    except io.UnsupportedOperation:  # it is no file
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _drop_output() -> None:
