@@ -74,7 +74,7 @@ def test_an_interrupted_experiment_resumes(tmp_path: Path) -> None:
     assert code == 130, said
     assert "interrupted; progress is saved" in said
     assert "Traceback" not in said
-    assert {p.suffix for p in first.parent.iterdir()} <= {".json", ".jsonl", ".nc"}
+    assert {p.suffix for p in first.parent.iterdir()} <= {".json", ".jsonl", ".nc", ".txt"}
     assert [p.name for p in first.parent.glob("*.nc")] == ["samples-50.nc"]
     made = first.stat().st_mtime_ns
     result = geomem("reproduce", "fig10", "--out", "run", cwd=tmp_path)
