@@ -44,7 +44,9 @@ def test_signals_say_what_is_saved_and_how_to_resume(
     if not (place / f"undisturbed-{job}").exists():
         kills.ended(job, place, f"undisturbed-{job}")
     kills.ended(job, place, out)
-    assert kills.differences(place / out, place / f"undisturbed-{job}") == []
+    # A loss in the log is a mean over the steps since the last line, or since training resumed within them.
+    logged = {"losses.nc differs", "summary.json differs"} if job == "train" else set()
+    assert set(kills.differences(place / out, place / f"undisturbed-{job}")) <= logged
 
 
 def test_differences_are_seen(kills: ModuleType, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from geomem.errors import GeomemError, InputError, TrainingError
 from geomem.jobs.engine import finish, run
 from geomem.jobs.job import Result
 from geomem.jobs.sweep import cells
-from geomem.jobs.sweep.cells import current, open_sweep, sweep_stage
+from geomem.jobs.sweep.cells import open_sweep, sweep_stage
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.records import Run
 from runs import begun
@@ -193,14 +193,3 @@ def test_the_sweep_of_another_job_has_names_of_its_own_and_one_record(straight: 
     record = parts[0].make(lambda share, label: None)
     xr.testing.assert_identical(record, whole.load(NAMES[0]))
     assert (here.path / "cells" / f"digits-{NAMES[0]}" / "model").is_dir()
-
-
-def test_records_of_older_versions_are_read_under_today_s_names() -> None:
-    folder = Path(__file__).parents[2] / "docs" / "gallery" / "fig6"
-    old = Run.existing(folder).load("fashion-mnist")
-    new = current(old)
-    assert "estimator" in old.dims
-    assert "reading" in new.dims
-    assert new.attrs["noise_process"] == old.attrs["flow"] == "vp"
-    np.testing.assert_array_equal(new["dimension"].values, old["dimension"].values)
-    xr.testing.assert_identical(current(new), new)

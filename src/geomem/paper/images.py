@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomem.errors import InputError
 from geomem.jobs.job import Stage
-from geomem.jobs.sweep.cells import current, open_sweep, sweep_stage
+from geomem.jobs.sweep.cells import open_sweep, sweep_stage
 from geomem.jobs.sweep.numbers import reading_of, reference_time, rows
 from geomem.jobs.sweep.request import SweepRequest
 from geomem.paper.experiment import Experiment, Records
@@ -156,10 +156,9 @@ def drawn_images(records: Records, settings: Any, note: str) -> "Figure":
     """Figs. 6 and 7 from the records of all data sets."""
     from geomem.figures.sweep import image_figure
 
-    sweeps = {name: current(arrays) for name, arrays in records.items()}
-    times = {name: reference_time(arrays) for name, arrays in sweeps.items()}
-    readings = {name: reading_of(arrays) for name, arrays in sweeps.items()}
-    return image_figure(sweeps, {name: rows(arrays) for name, arrays in sweeps.items()}, times, readings, note)
+    times = {name: reference_time(arrays) for name, arrays in records.items()}
+    readings = {name: reading_of(arrays) for name, arrays in records.items()}
+    return image_figure(records, {name: rows(arrays) for name, arrays in records.items()}, times, readings, note)
 
 
 EXPERIMENTS = (

@@ -16,7 +16,7 @@ from geomem.models import opened
 from geomem.records import Run
 from geomem.training.images import divided, tensor_of
 
-__all__ = ["CELLS", "Sweep", "current", "joined", "open_sweep", "sweep_stage"]
+__all__ = ["CELLS", "Sweep", "joined", "open_sweep", "sweep_stage"]
 
 # Folder of the cells' own folders.
 CELLS = "cells"
@@ -144,11 +144,4 @@ def joined(records: Sequence[xr.Dataset], settings: SweepSettings) -> xr.Dataset
         "threshold": settings.threshold,
         "cells": len(parts),
     }
-    return out
-
-
-def current(arrays: xr.Dataset) -> xr.Dataset:
-    """A joined record under the names of this version; older ones call a reading estimator, and a noise process flow."""
-    out = arrays.rename(estimator="reading") if "estimator" in arrays.dims else arrays.copy(deep=False)
-    out.attrs = {"noise_process" if key == "flow" else key: value for key, value in arrays.attrs.items()}
     return out
