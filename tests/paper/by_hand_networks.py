@@ -115,13 +115,13 @@ def images(
     distance = np.array([[1.0, 1.1]] * 10)[None, None].repeat(len(sizes), 0)
     arrays = xr.Dataset(
         {
-            "dimension": (("estimator", "score", "set", "point", "size", "seed", "t"), values),
+            "dimension": (("reading", "score", "set", "point", "size", "seed", "t"), values),
             "scaled_value": (("direction",), np.zeros(784)),
             "sample_distance": (("size", "seed", "sample", "neighbour"), distance),
             "control_distance": (("size", "seed", "control", "neighbour"), distance),
         },
         coords={
-            "estimator": rules,
+            "reading": rules,
             "score": ["network", "empirical"],
             "set": sets,
             "size": list(sizes),
