@@ -14,6 +14,7 @@ import xarray as xr
 
 from geomem.errors import InputError, reason_of
 from geomem.files import opened
+from geomem.interrupts import postponed
 
 __all__ = ["read", "write"]
 
@@ -25,7 +26,8 @@ def write(path: Path, arrays: xr.Dataset) -> None:
         OSError: If the disk refuses.
     """
     try:
-        arrays.to_netcdf(path, engine="netcdf4")
+        with postponed():  # xarray locks files
+            arrays.to_netcdf(path, engine="netcdf4")
     except RuntimeError as error:  # netCDF has no words for a full disk
         full = shutil.disk_usage(path.parent).free < arrays.nbytes
         raise (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else OSError(str(error))) from error
@@ -46,7 +48,8 @@ def read(path: Path, intact: Callable[[], bool] = lambda: True) -> xr.Dataset:
             if not intact():
                 raise ValueError("its content is not what was written")
             _check(path)
-        return xr.load_dataset(path, engine="netcdf4")
+        with postponed():
+            return xr.load_dataset(path, engine="netcdf4")
     except InputError:
         raise
     except Exception as error:  # HDF5, netCDF and xarray raise errors of many kinds

@@ -8,7 +8,20 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "geomem"
 # Rows of CONTRIBUTING's table, from below; those of one row may import each other.
 ROWS = [
-    {"errors", "seeds", "noise", "intervals", "folder", "netcdf", "records", "precision", "files", "limits", "memory"},
+    {
+        "errors",
+        "seeds",
+        "noise",
+        "intervals",
+        "folder",
+        "interrupts",
+        "netcdf",
+        "records",
+        "precision",
+        "files",
+        "limits",
+        "memory",
+    },
     {"theory"},
     {"scores"},
     {"spectra"},

@@ -1,16 +1,15 @@
 """Training in a run's folder, with resuming, logging, checkpoints, and interruption between steps."""
 
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from geomem.errors import Terminated, TrainingError
+from geomem.interrupts import noted
 from geomem.records import Run, environment
 from geomem.training.checkpoint import load_training, save_training
 from geomem.training.loop import Objective, Settings, Training, steps
@@ -99,7 +98,7 @@ def train_in(
     saved, cost, every = time.monotonic(), 0.0, max(1, settings.steps // _LOGGED)
     interrupted, received = False, list[int]()
     try:
-        with _signals(received):
+        with noted(received):
             for step in steps(state, objective(state)):
                 meter.add(step.losses)
                 interrupted = _any_of(accelerator, bool(received))
@@ -131,29 +130,6 @@ def _any_of(accelerator: "Accelerator | None", here: bool) -> bool:
     if accelerator is None or accelerator.num_processes == 1:
         return here
     return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device)) > 0)
-
-
-@contextmanager
-def _signals(received: list[int]) -> Iterator[None]:
-    """Collect SIGINT and SIGTERM inside the block; a second signal interrupts at once.
-
-    Only the main thread receives signals; in other threads this does nothing.
-    """
-
-    def note(number: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Meter:
