@@ -62,11 +62,11 @@ def test_file_is_closed_with_the_last_reference(stored):
 
 def test_descriptors_are_given_back(tmp_path):
     path = saved(tmp_path / "a.npy", VALUES)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(50):
         load(path)
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 FORMS = {

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -72,7 +72,7 @@ def from_npy(path: Path) -> DataSet:
     return DataSet(where, "array", values)
 
 
-def _header(stream: io.BufferedIOBase, where: str) -> _Header:
+def _header(stream: IO[bytes], where: str) -> _Header:
     """The head of a .npy file, of which no more than `LONGEST_HEADER` bytes are read.
 
     Raises:
@@ -143,7 +143,7 @@ def _chosen(archive: zipfile.ZipFile, where: str, array: str | None) -> tuple[st
         if arrays[name].flag_bits & 1:
             raise InputError(f"{where}: its array {name!r} is encrypted; save it without a password.")
         with archive.open(arrays[name]) as entry:
-            headers[name] = _header(entry, f"{where}[{name}]")  # type: ignore[arg-type]  # it reads bytes
+            headers[name] = _header(entry, f"{where}[{name}]")
     fitting = [name for name, header in headers.items() if len(header.shape) >= 2 or array is not None]
     if not fitting:
         raise InputError(f"{where}: holds no array of samples (n, d) or images; it holds {listed}.")

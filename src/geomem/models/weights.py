@@ -130,7 +130,7 @@ def _headers(paths: list[Path]) -> dict[str, tuple[Path, tuple[int, ...]]]:
             pass
         try:
             with safe_open(path, framework="pt") as stored:
-                shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+                shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, OSError) as error:
             raise InputError(
                 f"{printable(path)}: is damaged or cut short ({reason_of(error)}); copy or download it again."
