@@ -98,7 +98,16 @@ def test_files_that_may_not_grow_are_one_message_and_leave_no_half(limit: int, t
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     command = [*COMMAND, *THEORY, "--out", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, preexec_fn=limited)
+    # Python would leave compiled modules cut short at the limit, for all who import them later.
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=limited,
+    )
     assert_refused(done, 3, "cannot be written")
     assert not [p for p in tmp_path.rglob("*") if p.name.endswith(".part")]
     again = geomem(*THEORY, "--out", "run", cwd=tmp_path)

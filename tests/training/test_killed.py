@@ -149,12 +149,14 @@ def test_a_finished_run_is_not_trained_again(straight, monkeypatch):
 @contextmanager
 def full_disk(limit):
     """Files of this process end at `limit` bytes, by the system's own doing."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, compiled = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # modules that are imported now would be left cut short
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = compiled
 
 
 def test_a_full_disk_keeps_the_last_checkpoint_whole(tmp_path, monkeypatch, often):

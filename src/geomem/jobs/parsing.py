@@ -36,16 +36,14 @@ def parse_variances(text: str) -> tuple[float, ...]:
     for part in text.split(","):
         value, _, count = part.strip().partition("x")
         try:
-            number = int(count) if count else 1
-            if len(out) + number > _MOST:
-                raise InputError(f"--variances: {text!r} stands for more than {_MOST:,} values; give fewer.")
-            out += [float(value)] * number
-        except InputError:
-            raise
+            variance, number = float(value), int(count) if count else 1
         except ValueError:
             raise InputError(
                 f"--variances: {part.strip()!r} is not a variance; write them as 1x2,0.3x5 (variance x how many)."
             ) from None
+        if len(out) + number > _MOST:
+            raise InputError(f"--variances: {text!r} stands for more than {_MOST:,} values; give fewer.")
+        out += [variance] * number
     return tuple(out)
 
 
