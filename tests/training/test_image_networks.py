@@ -61,7 +61,8 @@ def test_networks_for_any_size(name, shape, kind):
     out = network(images, told).sample
     assert out.shape == images.shape
     alone = torch.cat([network(images[i : i + 1], told[i : i + 1]).sample for i in range(3)])
-    torch.testing.assert_close(out, alone, rtol=1e-4, atol=1e-5)
+    # Convolutions of one image and of three sum in other orders, and how far that tells depends on the processor.
+    torch.testing.assert_close(out, alone, rtol=1e-4, atol=1e-4)
     other = network(images, told.flip(0)).sample
     assert not torch.allclose(out[0], other[0], rtol=1e-2)
     assert torch.equal(network(images, told, return_dict=False)[0], out)
