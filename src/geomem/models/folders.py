@@ -4,6 +4,7 @@ Configurations must be JSON and weights safetensors. Pickles are refused, becaus
 """
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,25 @@ from typing import Any
 
 from geomem.errors import InputError, reason_of
 from geomem.files import exists, is_file, is_folder, names, path_of, printable, read_json
+from geomem.models.families import FAMILIES
 from geomem.models.weights import PICKLES, Weights, find_weights, pickled
 
-__all__ = ["NETWORKS", "Parts", "find"]
+__all__ = ["Parts", "find"]
 
-# Supported network classes, and the modules that define them.
-NETWORKS = {"UNet2DModel": "diffusers", "PixelMLP": "geomem.models.pixels"}
-_NETWORK = "UNet2DModel"
 _FORMS = (
-    "A model is a diffusers folder (model_index.json with unet/ and scheduler/, or a UNet2DModel's config.json with its "
+    "A model is a diffusers folder (model_index.json with unet/ or transformer/ and scheduler/, or a network's config.json with its "
     "weights), or a model of the hub as hf:owner/name, such as hf:google/ddpm-cifar10-32"
 )
+# Networks that have several inputs beside a text, or that are no score of images, and what to do with them.
+_REFUSED = {
+    "StableCascadeUNet": "its latents come from two stages",
+    "Kandinsky3UNet": "its text encoder has no family here",
+    "PriorTransformer": "it makes embeddings, not images",
+    "UNet3DConditionModel": "it makes videos",
+    "ConsistencyModelUNet": "it maps noise to samples in one step, and has no score",
+}
+# Libraries whose classes a pipeline may name; none of them is looked up by its name.
+_LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -36,7 +45,9 @@ class Parts:
         weights: Its weights.
         scheduler: Content of scheduler_config.json.
         scheduler_path: Path of that file.
-        latent: Whether the pipeline generates latents, which another network decodes to images.
+        folder: The model's folder.
+        pipeline: The parts of its pipeline, library and class by name; none for a network alone.
+        settings: The rest of its model_index.json.
     """
 
     name: str
@@ -45,7 +56,9 @@ class Parts:
     weights: Weights
     scheduler: Mapping[str, Any]
     scheduler_path: Path
-    latent: bool
+    folder: Path
+    pipeline: Mapping[str, tuple[str, str]]
+    settings: Mapping[str, Any]
 
 
 def find(source: str | Path, scheduler: str | Path | None = None) -> Parts:
@@ -59,13 +72,12 @@ def find(source: str | Path, scheduler: str | Path | None = None) -> Parts:
         InputError: If it is not such a folder, contains code or pickles, or lacks a part.
     """
     folder = _folder(str(source))
-    network, pipeline = _network(folder)
+    network, pipeline, settings = _network(folder)
     config = read_json(network / "config.json")
-    _is_unet(config.get("_class_name"), network / "config.json")
+    _is_known(config.get("_class_name"), network / "config.json")
     weights = find_weights(network)
     path = _scheduler(folder, network, scheduler)
-    latent = any(name.startswith("vq") or name == "vae" for name in pipeline)
-    return Parts(printable(source), network, config, weights, read_json(path), path, latent)
+    return Parts(printable(source), network, config, weights, read_json(path), path, folder, pipeline, settings)
 
 
 def _folder(source: str) -> Path:
@@ -100,7 +112,7 @@ def _downloaded(name: str) -> Path:
     if not _HUB_ID.fullmatch(name):
         raise InputError(f"hf:{printable(name)}: is not the name of a model on the hub, which is hf:owner/name.")
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
     except Exception as error:  # the library raises errors of its own, of its dependencies and of the server
         raise InputError(
             f"hf:{name}: could not be downloaded from the Hugging Face hub ({reason_of(error)}). Check the name and the network, "
@@ -108,14 +120,14 @@ def _downloaded(name: str) -> Path:
         ) from error
 
 
-def _network(folder: Path) -> tuple[Path, Mapping[str, Any]]:
-    """The network's folder, and the parts of its pipeline."""
+def _network(folder: Path) -> tuple[Path, Mapping[str, tuple[str, str]], Mapping[str, Any]]:
+    """The network's folder, and the parts and settings of its pipeline."""
     index = folder / "model_index.json"
     where = printable(index)
     if not exists(index):
         if not exists(folder / "config.json"):
             raise _no_model(folder)
-        return folder, {}
+        return folder, {}, {}
     pipeline = read_json(index)
     parts = {k: v for k, v in pipeline.items() if isinstance(v, list) and len(v) == 2 and v[0]}
     for name, (library, cls) in parts.items():
@@ -123,21 +135,24 @@ def _network(folder: Path) -> tuple[Path, Mapping[str, Any]]:
             raise InputError(
                 f"{where}: its part {printable(name)} is not the name of a library and of a class; it is damaged."
             )
-        if library not in ("diffusers", "transformers") and NETWORKS.get(cls) != library:
+        if library not in _LIBRARIES and (cls not in FAMILIES or FAMILIES[cls].library != library):
             raise InputError(
                 f"{where}: its part {name} is {cls} of {library!r}, custom code of the model, which is not run. Rebuild the "
                 "network as a module and wrap it in geomem.scores.NetworkScore."
             )
-    if "unet" not in parts:
+    part = next((name for name in ("unet", "transformer") if name in parts), None)
+    if part is None:
         raise InputError(
-            f"{where}: has no part unet (it has {', '.join(parts) or 'none'}); only pipelines of a {_NETWORK} are supported."
+            f"{where}: has no part unet or transformer (it has {', '.join(parts) or 'none'}); supported are pipelines of "
+            f"{', '.join(FAMILIES)}."
         )
-    _is_unet(parts["unet"][1], index)
-    inner = folder / "unet"
+    _is_known(parts[part][1], index)
+    inner = folder / part
     network = inner if is_folder(inner) else folder  # the oldest models on the hub have one flat folder
     if not exists(network / "config.json"):
         raise InputError(f"{printable(network)}: has no config.json, so the model's network is missing.")
-    return network, parts
+    settings = {k: v for k, v in pipeline.items() if k not in parts}
+    return network, {name: (library, cls) for name, (library, cls) in parts.items()}, settings
 
 
 def _no_model(folder: Path) -> InputError:
@@ -145,8 +160,8 @@ def _no_model(folder: Path) -> InputError:
     held, where = names(folder), printable(folder)
     if "adapter_config.json" in held or any("lora" in name.lower() and name.endswith(".safetensors") for name in held):
         return InputError(
-            f"{where}: holds a LoRA, a change of a model's weights and not a model. Merge it into its model (fuse_lora of the "
-            "pipeline), and save that as a folder with save_pretrained."
+            f"{where}: holds a LoRA, a change of a model's weights and not a model. Give its base model as the model, and this with "
+            f"--adapter: geomem audit BASE --adapter {shlex.quote(where)} --trained-on IMAGES."
         )
     pickles = [name for name in held if Path(name).suffix.lower() in PICKLES]
     if pickles:
@@ -156,11 +171,12 @@ def _no_model(folder: Path) -> InputError:
     return InputError(f"{where}: is not a diffusers model ({shown}). {_FORMS}.")
 
 
-def _is_unet(cls: Any, where: Path) -> None:
-    if not isinstance(cls, str) or cls not in NETWORKS:
+def _is_known(cls: Any, where: Path) -> None:
+    if not isinstance(cls, str) or cls not in FAMILIES:
+        why = f" ({_REFUSED[cls]})" if isinstance(cls, str) and cls in _REFUSED else ""
         raise InputError(
-            f"{printable(where)}: its network is {cls}, but only {_NETWORK} is supported. Wrap another network, with its conditions bound, "
-            "in geomem.scores.NetworkScore."
+            f"{printable(where)}: its network is {printable(str(cls))[:80]}{why}, but supported are {', '.join(FAMILIES)}. Wrap another network, with its "
+            "conditions bound, in geomem.scores.NetworkScore."
         )
 
 

@@ -6,9 +6,11 @@ levels, registers with `wrapped`.
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from geomem.data import DataSet
 from geomem.data.layout import channels_first
 from geomem.data.scale import scale_of
 from geomem.errors import InputError, reason_of
+from geomem.models.codec import Codec
+from geomem.models.families import Word
 from geomem.models.pipelines import PipelineScore, load
 from geomem.precision import full_precision
 from geomem.scores import NetworkScore, Score
@@ -26,6 +30,9 @@ from geomem.scores.network import dtype_of
 from geomem.seeds import derived_generator
 
 __all__ = ["Model", "fingerprint", "opened", "wrapped"]
+
+# Images that are read and encoded at once, and most values of latents that are kept.
+_ENCODED_AT_ONCE, _MOST_ENCODED = 256, 2**28
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Model:
         reach: Least and greatest noise variance at which it may be evaluated.
         levels: Noise variances that it was trained at, ascending; None for all within reach.
         pixels: Whether its images are pixels from -1 to 1.
-        latent: Whether its images are latents, which another network decodes.
+        codec: The autoencoder of a model whose points are latents; None for none.
     """
 
     score: Score
@@ -54,7 +61,9 @@ class Model:
     reach: tuple[float, float] = (0.0, math.inf)
     levels: NDArray[np.float64] | None = None
     pixels: bool = False
-    latent: bool = False
+    codec: Codec | None = None
+    _encoded: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _sources: list[DataSet] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,13 +80,53 @@ class Model:
             return float(np.clip(t, *self.reach))
         return float(self.levels[np.argmin(np.abs(np.log(self.levels / t)))])
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image as it is seen: of the decoded one, for latents."""
+        return self.shape if self.codec is None else self.codec.image_shape(self.shape)
+
+    @property
+    def takes(self) -> str:
+        """What it is conditioned on: "nothing", "class" or "text"."""
+        return self.score.takes if isinstance(self.score, PipelineScore) else "nothing"
+
+    def conditioned(self, words: Sequence[Word]) -> Score:
+        """Its score with a condition for each of so many points; as it is, for a model that is conditioned on nothing.
+
+        Raises:
+            InputError: For a condition that the model does not know.
+        """
+        return self.score.conditioned(words) if isinstance(self.score, PipelineScore) and words else self.score
+
     def encode(self, images: DataSet, rows: NDArray[np.int64] | slice = slice(None)) -> Tensor:
-        """Rows of a data set as points (n, *shape).
+        """Rows of a data set as points (n, *shape): as they are, or encoded as latents.
 
         Raises:
             InputError: If they have another shape.
         """
-        return channels_first(images.rows(rows), images.shape, self.shape)
+        if self.codec is None or images.shape == self.shape:
+            return channels_first(images.rows(rows), images.shape, self.shape)
+        if not any(known is images for known in self._sources):
+            self._sources.append(images)  # keeps its number from being another's
+        places = np.arange(len(images))[rows]
+        missing = np.array([row for row in places.tolist() if (id(images), row) not in self._encoded], dtype=np.int64)
+        fresh: dict[int, Tensor] = {}
+        for some in np.array_split(missing, max(1, -(-missing.size // _ENCODED_AT_ONCE))):
+            pixels = channels_first(images.rows(some), images.shape, self.image_shape)
+            with full_precision():
+                latents = self.codec.encode(pixels.to(self.device)).cpu()
+            fresh.update(zip(some.tolist(), latents, strict=True))
+        out = [fresh.get(row, self._encoded.get((id(images), row))) for row in places.tolist()]
+        if (len(self._encoded) + len(fresh)) * math.prod(self.shape) < _MOST_ENCODED:
+            self._encoded.update({(id(images), row): latent for row, latent in fresh.items()})
+        return torch.stack([latent for latent in out if latent is not None]) if out else torch.empty(0, *self.shape)
+
+    def decode(self, points: Tensor) -> Tensor:
+        """Points (n, *shape) as images (n, *image_shape), on the CPU."""
+        if self.codec is None:
+            return points.cpu()
+        with full_precision():
+            return self.codec.decode(points.to(self.device)).to(points.dtype).cpu()
 
     def fingerprint(self) -> str:
         """A digest of its weights and noise conditioning, or of its values if it has no weights."""
@@ -118,13 +167,15 @@ def _network(score: NetworkScore, device: str | None = None) -> Model:
 @wrapped.register
 def _pipeline(score: PipelineScore, device: str | None = None) -> Model:
     known = _network(score, device)
+    if score.codec is not None:
+        score.codec.to(known.device)
     return Model(
         **{
             **vars(known),
             "name": score.name,
-            "words": score.words,
-            "pixels": not score.latent,
-            "latent": score.latent,
+            "words": score.description,
+            "pixels": True,
+            "codec": score.codec,
         }
     )
 
@@ -147,7 +198,10 @@ def _add_network(digest: "hashlib.blake2b", score: NetworkScore) -> None:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     if isinstance(score, PipelineScore):
-        digest.update(score.identity.encode())
+        digest.update(repr((score.identity, score.words, score.guidance, score.adapted)).encode())
+        for name, values in sorted(score.values(score.words[:1]).items()):  # by them, the text encoder
+            digest.update(name.encode())
+            digest.update(values.contiguous().numpy().data)
         return
     low, high = np.clip(score.reach, 1e-4, 1e4).tolist()
     levels = np.geomspace(low, high, 5) if score.times is None else score.times
@@ -160,26 +214,26 @@ def opened(
     source: str | Path | Score,
     data: DataSet,
     *,
-    scheduler: str | None = None,
-    label: int | None = None,
     device: str | None = None,
+    **options: Any,
 ) -> Model:
     """Open a model from a folder, from the hub or from a score, and check that its images match the data.
 
     Args:
         source: What `load` reads, or a score.
         data: The training data, or other data of the same form.
-        scheduler: Folder or file of a scheduler to use instead of the model's own.
-        label: Class of a class-conditional model.
+        options: Those of `load`, each None for its default.
         device: Device on which it is evaluated; None for a GPU if there is one.
 
     Raises:
         InputError: If it cannot be opened, takes images of another size, channels or scale, or its score is not finite.
     """
+    given = {name: value for name, value in options.items() if value is not None}
     if isinstance(source, str | Path):
-        score: Score = load(source, scheduler=scheduler, label=label)
-    elif scheduler is not None or label is not None:
-        raise InputError("scheduler, label: are only for models opened from a folder; bind them in the score.")
+        shape = data.image_shape
+        score: Score = load(source, size=None if shape is None else shape[0], **given)
+    elif given:
+        raise InputError(f"{', '.join(given)}: only for models opened from a folder; bind them in the score.")
     else:
         score = source
     model = wrapped(score, device)
@@ -197,20 +251,21 @@ def opened(
 
 def _check_form(model: Model, data: DataSet) -> None:
     """Raise an error if the data have another shape or scale than the model's images."""
-    wanted = model.shape
+    wanted = model.image_shape
     try:
         model.encode(data, slice(0, 1))
     except InputError:
         hint = "give data of that shape"
-        if model.latent:
-            hint = "save the latents of your images with numpy.save and give those"
-        elif len(wanted) == 3 and wanted[0] in (1, 3):
+        if len(wanted) == 3 and wanted[0] in (1, 3):
             size = f"--size {wanted[1]} and " if wanted[1] == wanted[2] else ""
             hint = f"convert image files with {size}--mode {'gray' if wanted[0] == 1 else 'rgb'}"
+        latents = "" if model.codec is None else f" or latents of {'x'.join(map(str, model.shape))}"
         raise InputError(
-            f"{model.name}: takes {'latents' if model.latent else 'images'} of {'x'.join(map(str, wanted))} (channels, height, "
-            f"width), but {data.name} has samples of shape {data.shape}; {hint}."
+            f"{model.name}: takes images of {'x'.join(map(str, wanted))} (channels, height, width){latents}, but {data.name} has "
+            f"samples of shape {data.shape}; {hint}."
         ) from None
+    if data.shape != wanted and data.shape == model.shape and model.codec is not None:
+        return  # latents have no range
     found = scale_of(data)
     if model.pixels and found not in (None, "-1 to 1"):
         raise InputError(

@@ -1,6 +1,8 @@
-"""Scores of existing diffusion models: diffusers folders of a UNet2DModel, and models on the hub."""
+"""Scores of existing diffusion models: diffusers folders, with an adapter or without, and models on the hub."""
 
+import copy
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -11,9 +13,13 @@ from torch import Tensor, nn
 
 from geomem.errors import InputError, reason_of
 from geomem.files import printable
-from geomem.limits import LARGEST_LABEL, LARGEST_SIDE
-from geomem.models.folders import NETWORKS, Parts, find
+from geomem.models.adapters import adapt, switch
+from geomem.models.codec import Codec, open_codec
+from geomem.models.conditioning import Conditioning
+from geomem.models.families import FAMILIES, Family, Values, Word
+from geomem.models.folders import Parts, find
 from geomem.models.schedules import Schedule, schedule
+from geomem.models.texts import Texts
 from geomem.models.weights import built
 from geomem.noise import CONDITIONS
 from geomem.scores.network import NetworkScore
@@ -22,18 +28,30 @@ __all__ = ["PipelineScore", "load"]
 
 
 class PipelineScore(NetworkScore):
-    """The score of a diffusers model, see `load`.
+    """The score of a diffusers model, see `load`. It is `scores.conditioned.Conditioned`.
 
     Attributes:
         name: Name given by the user.
-        words: Description of its noise process.
-        latent: Whether x are latents, which another network decodes to images.
-        parameters: Number of its parameters.
-        identity: Its configurations and its label, as text.
+        description: Description of its noise process.
+        codec: The autoencoder of a model whose x are latents; None for pixels.
+        parameters: Number of parameters of its network.
+        identity: Its configurations, as text.
+        words: What each point is conditioned on; a single one is for all points.
+        guidance: Scale g of classifier-free guidance: u + g (c - u), with u the prediction without and c with the condition.
+        adapted: Whether its adapter is on; None for a model without one.
     """
 
     def __init__(
-        self, module: nn.Module, shape: tuple[int, ...], process: Schedule, parts: Parts, label: int | None
+        self,
+        module: nn.Module,
+        shape: tuple[int, ...],
+        process: Schedule,
+        parts: Parts,
+        conditioning: Conditioning,
+        *,
+        codec: Codec | None,
+        words: Sequence[Word],
+        adapted: bool | None,
     ) -> None:
         super().__init__(
             module,
@@ -45,9 +63,82 @@ class PipelineScore(NetworkScore):
             times=process.times,
             reach=process.reach,
         )
-        self.name, self.words, self.latent = parts.name, process.words, parts.latent
+        self.name, self.description, self.codec = parts.name, process.words, codec
         self.parameters = sum(p.numel() for p in module.parameters())
-        self.identity = json.dumps([parts.config, parts.scheduler, label], sort_keys=True)
+        self.identity = json.dumps([parts.config, parts.scheduler], sort_keys=True)
+        self.words, self.guidance, self.adapted = tuple(words), 1.0, adapted
+        self._conditioning = conditioning
+
+    @property
+    def takes(self) -> str:
+        """What it is conditioned on: "nothing", "class" or "text"."""
+        return self._conditioning.kind
+
+    def conditioned(self, words: Sequence[Word], guidance: float | None = None) -> "PipelineScore":
+        """The same score with a condition for each point, or one for all, and perhaps another guidance scale.
+
+        Raises:
+            InputError: For a condition that the model does not know.
+        """
+        found = copy.copy(self)
+        found.words = tuple(words)
+        if guidance is not None:
+            found.guidance = guidance
+        self._conditioning.values(found.words[:1])
+        return found
+
+    def values(self, words: Sequence[Word]) -> Values:
+        """The tensors (n, ...) that its network takes for words (n)."""
+        return self._conditioning.values(words)
+
+    def unconditional(self) -> "PipelineScore":
+        """The same score without a condition."""
+        return self.conditioned((None,), 1.0)
+
+    def without_adapter(self) -> "PipelineScore":
+        """The score of the base model, by the same network.
+
+        Raises:
+            InputError: For a model without an adapter.
+        """
+        if self.adapted is None:
+            raise InputError(f"{self.name}: has no adapter of its network to leave out.")
+        found = copy.copy(self)
+        found.adapted = False
+        return found
+
+    def select(self, places: Sequence[int]) -> "PipelineScore":
+        """The score of some of its points, by their places."""
+        if len(self.words) == 1:
+            return self
+        found = copy.copy(self)
+        found.words = tuple(self.words[i] for i in places)
+        return found
+
+    def _evaluated(self, x: Tensor, condition: Tensor) -> Tensor:
+        """The network's output, under guidance where it has some."""
+        network = self.module
+        if self.adapted is not None and getattr(network, "adapter_is_on", None) != self.adapted:
+            _core(network).switched(self.adapted)
+            network.adapter_is_on = self.adapted
+        n, known = len(x), len(self.words)
+        if n % known:
+            raise InputError(f"x: has {n} points, but there are conditions for {known}.")
+        guided = self.guidance != 1
+        values = self._conditioning.values([*self.words, None] if guided else self.words)
+        place = torch.arange(known).repeat_interleave(n // known)
+        weight = next(network.parameters())
+
+        def at(index: Tensor) -> dict[str, Tensor]:
+            some = {name: v[index].to(weight.device) for name, v in values.items()}
+            return {name: v.to(weight.dtype) if v.is_floating_point() else v for name, v in some.items()}
+
+        if not guided:
+            out: Tensor = network(x, condition, at(place))
+            return out
+        both = network(x.repeat(2, *[1] * (x.ndim - 1)), condition.repeat(2), at(torch.cat([place, 0 * place + known])))
+        with_condition, without = both.chunk(2)
+        return without + self.guidance * (with_condition - without)
 
 
 def load(
@@ -55,19 +146,28 @@ def load(
     *,
     scheduler: str | Path | None = None,
     label: int | None = None,
+    prompt: str | None = None,
+    guidance: float = 1.0,
+    adapter: str | Path | None = None,
+    size: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> PipelineScore:
     """The score of a diffusers model in variance-exploding coordinates: x is an image of [-1, 1] plus noise of variance t.
 
-    Supported are pipelines of a UNet2DModel with any of `SCHEDULERS`, and the network's folder alone with a scheduler. The
-    prediction type and the noise conditioning are read from the configurations (see `models.schedules`). Clipping and
-    thresholding, which some schedulers apply while sampling, are never applied. No code in a model folder is run, and weights
-    must be safetensors. Half-precision weights are computed in `dtype`.
+    Supported are pipelines of the networks in `FAMILIES` with any of `SCHEDULERS`, and the network's folder alone with a scheduler. Where
+    the pipeline has an autoencoder, x is a latent on the network's own scale, see `Codec`. The prediction type and the noise
+    conditioning are read from the configurations (see `models.schedules`). Clipping and thresholding, which some schedulers apply
+    while sampling, are never applied. No code in a model folder is run, and weights must be safetensors. Half-precision weights are
+    computed in `dtype`.
 
     Args:
         source: Folder, or "hf:owner/name" for a model of the hub (downloaded on first use).
         scheduler: Folder or scheduler_config.json to use instead of the model's own.
         label: Class of a class-conditional model; the score is that of this class.
+        prompt: Text of a text-conditional model; None for no text. `conditioned` gives each point its own.
+        guidance: Scale of classifier-free guidance; 1 for none.
+        adapter: A LoRA or a textual inversion, as a safetensors file or its folder.
+        size: Side of images in pixels, for networks that do not state one (Flux).
         dtype: Dtype in which the network is computed, float32 or float64.
 
     Returns:
@@ -80,96 +180,113 @@ def load(
     if dtype not in (torch.float32, torch.float64):
         raise InputError(f"dtype: {dtype} is too coarse for a spectrum; choose torch.float32 or torch.float64.")
     parts = find(source, scheduler)
+    family = FAMILIES[str(parts.config["_class_name"])]
     process = schedule(
         parts.scheduler, parts.config.get("time_embedding_type", "positional"), printable(parts.scheduler_path)
     )
-    unet = _read(parts, process, label, dtype)
-    shape = _form(parts, unet)
-    module: nn.Module = _Network(unet, shape[0], _class(parts, unet, label, dtype))
+    if label is not None and prompt is not None:
+        raise InputError(f"{parts.name}: label, prompt: a model is conditioned on one of them; leave the other out.")
+    codec = open_codec(parts.folder, parts.pipeline, dtype)
+    side = None if size is None else size // (1 if codec is None else codec.factor)
+    word: Word = prompt if label is None else label
+    network = _read(parts, family, process, side, word, dtype)
+    shape = family.shape(network, printable(parts.network / "config.json"), side)
+    texts = _texts(parts, codec) if family.takes(network) == "text" else None
+    adapted = adapt(network, family.part, adapter, texts) if adapter is not None else False
+    conditioning = Conditioning(family, network, texts, shape, parts.name)
+    if family.takes(network) != "text" and prompt is not None:
+        raise InputError(f"{parts.name}: prompt: this model is not conditioned on texts; leave the prompt out.")
+    if guidance != 1 and family.takes(network) == "nothing":
+        raise InputError(f"{parts.name}: guidance: this model has no conditions to be guided by; leave the scale out.")
+    conditioning.values([word] if guidance == 1 else [word, None])
+    module: nn.Module = _Network(network, family, shape[0])
     if process.preconditioning is not None:
         module = _Preconditioned(module, process, *process.preconditioning)
         process = replace(process, condition=CONDITIONS["t"])
-    return PipelineScore(module.eval().requires_grad_(False), shape, process, parts, label)
+    score = PipelineScore(
+        module.eval().requires_grad_(False),
+        shape,
+        process,
+        parts,
+        conditioning,
+        codec=codec,
+        words=[word],
+        adapted=True if adapted else None,
+    )
+    score.guidance = guidance
+    return score
 
 
 class _Network(nn.Module):
-    """A UNet2DModel as a function of the point and its noise condition."""
+    """A network of a family as a function of the point, its noise condition and the values that it is conditioned on."""
 
-    label: Tensor | None
-
-    def __init__(self, unet: Any, channels: int, label: Tensor | None) -> None:
+    def __init__(self, network: Any, family: Family, channels: int) -> None:
         super().__init__()
-        self.unet, self.channels = unet, channels
-        self.register_buffer("label", label, persistent=False)
+        self.network, self._family, self.channels = network, family, channels
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        labels = None if self.label is None else self.label.expand(x.shape[0])
-        # Learned embeddings are indexed by integers.
-        condition = condition.round().long() if isinstance(self.unet.time_proj, nn.Embedding) else condition
-        out: Tensor = self.unet(x, condition, class_labels=labels).sample
-        return out[:, : self.channels]
+    def forward(self, x: Tensor, condition: Tensor, values: dict[str, Tensor]) -> Tensor:
+        return self._family.evaluated(self.network, x, condition, values)[:, : self.channels]
+
+    def switched(self, on: bool) -> None:
+        switch(self.network, on)
 
 
 class _Preconditioned(nn.Module):
     """The denoiser D = c_skip x + c_out F(c_in x, c_noise) of Karras et al. 2022, at x = y + sigma eps and t = sigma^2."""
 
-    def __init__(self, network: nn.Module, process: Schedule, sigma_data: float, sign: float) -> None:
+    def __init__(self, network: _Network, process: Schedule, sigma_data: float, sign: float) -> None:
         super().__init__()
         self.network, self.condition = network, process.condition
         self.sigma_data, self.sign = sigma_data, sign
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, values: dict[str, Tensor]) -> Tensor:
         square = self.sigma_data**2
         total = (t + square).reshape(-1, *[1] * (x.ndim - 1))
-        out: Tensor = self.network(x * total.rsqrt(), self.condition(t))
+        out: Tensor = self.network(x * total.rsqrt(), self.condition(t), values)
         sigma = t.sqrt().reshape(total.shape)
         return square / total * x + self.sign * sigma * self.sigma_data * total.rsqrt() * out
 
 
-def _read(parts: Parts, process: Schedule, label: int | None, dtype: torch.dtype) -> Any:
+def _core(module: nn.Module) -> _Network:
+    """The network within its preconditioning."""
+    found = module.network if isinstance(module, _Preconditioned) else module
+    assert isinstance(found, _Network)
+    return found
+
+
+def _read(
+    parts: Parts, family: Family, process: Schedule, side: int | None, word: Word, dtype: torch.dtype
+) -> Any:
     """The network, which was checked before its weights were read."""
-    kind = str(parts.config["_class_name"])
+    kind, where = str(parts.config["_class_name"]), printable(parts.network / "config.json")
 
     def check(plan: Any) -> None:
         _fits(parts, process, plan)
-        _tried(parts, plan, _form(parts, plan), _class(parts, plan, label, torch.float32))
+        shape = family.shape(plan, where, side)
+        values = Conditioning(family, plan, None, shape, parts.name).values([word])
+        _tried(parts, _Network(plan, family, shape[0]), shape, values)
 
-    return built(getattr(import_module(NETWORKS[kind]), kind), parts.config, parts.weights, dtype, check)
+    return built(getattr(import_module(family.library), kind), parts.config, parts.weights, dtype, check)
 
 
-def _form(parts: Parts, unet: Any) -> tuple[int, int, int]:
-    """(channels, height, width) of a network's images.
-
-    Raises:
-        InputError: If the configuration does not say so, or the outputs are none of a score.
-    """
-    where, size = printable(parts.network / "config.json"), unet.config.sample_size
-    if size is None:
-        raise InputError(f"{where}: does not state the image size; set sample_size there.")
-    sides = [size, size] if isinstance(size, int) else size
-    if (
-        not isinstance(sides, list | tuple)
-        or len(sides) != 2
-        or not all(isinstance(k, int) and 0 < k <= LARGEST_SIDE for k in sides)
-    ):
+def _texts(parts: Parts, codec: Codec | None) -> Texts:
+    """The text encoders of a pipeline."""
+    names = {name: str(cls) for name, (_, cls) in parts.pipeline.items() if name.startswith("text_encoder")}
+    if not names:
         raise InputError(
-            f"{where}: sample_size must be one or two numbers of pixels, at most {LARGEST_SIDE:,}, got {str(size)[:100]}."
+            f"{parts.name}: is conditioned on texts, but has no text encoder; give the folder of the whole pipeline (model_index.json)."
         )
-    channels, outputs = unet.config.in_channels, unet.config.out_channels
-    # A network with learned variance outputs it in the second half of its channels.
-    if outputs not in (channels, 2 * channels):
-        raise InputError(
-            f"{where}: the network takes {channels} channels and gives {outputs}; a score has as many as its image."
-        )
-    return channels, sides[0], sides[1]
+    zeros = parts.settings.get("force_zeros_for_empty_prompt", False) is True
+    kind = str(parts.settings.get("_class_name"))
+    return Texts(parts.folder, kind, names, zeros, 8 if codec is None else codec.factor)
 
 
-def _tried(parts: Parts, plan: Any, shape: tuple[int, ...], label: Tensor | None) -> None:
+def _tried(parts: Parts, network: _Network, shape: tuple[int, ...], values: Any) -> None:
     """Raise an error if a network without memory cannot be evaluated at an image of its own size."""
-    network = _Network(plan, shape[0], None if label is None else label.to("meta"))
+    given = {name: v.to("meta") for name, v in values.items()}
     try:
         with torch.no_grad():
-            out = network(torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta"))
+            out = network(torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta"), given)
         if out.shape != (1, *shape):
             raise ValueError(f"it gives images of shape {tuple(out.shape[1:])} for {shape}")
     except Exception as error:  # a configuration can hold anything
@@ -178,34 +295,13 @@ def _tried(parts: Parts, plan: Any, shape: tuple[int, ...], label: Tensor | None
         ) from error
 
 
-def _fits(parts: Parts, process: Schedule, unet: Any) -> None:
+def _fits(parts: Parts, process: Schedule, network: Any) -> None:
     """Raise an error if the scheduler's steps are not those of the network's learned embedding."""
-    if isinstance(unet.time_proj, nn.Embedding):
-        known = unet.time_proj.num_embeddings
+    embedding = getattr(network, "time_proj", None)
+    if isinstance(embedding, nn.Embedding):
+        known = embedding.num_embeddings
         if process.times is not None and known != parts.scheduler.get("num_train_timesteps", 1000):
             raise InputError(
                 f"{printable(parts.scheduler_path)}: has {process.times.size:,} steps, but the network has embeddings for {known:,}; give the scheduler "
                 "that it was trained with."
             )
-
-
-def _class(parts: Parts, unet: Any, label: int | None, dtype: torch.dtype) -> Tensor | None:
-    """The class label as a tensor for the network; None for a network without classes."""
-    if getattr(unet, "class_embedding", None) is None:
-        if label is not None:
-            raise InputError(f"{parts.name}: label: this model has no classes; leave the label out.")
-        return None
-    kind, count = unet.config.class_embed_type, unet.config.num_class_embeds
-    if kind == "identity":
-        raise InputError(
-            f"{parts.name}: is conditioned on vectors (class_embed_type identity); bind a vector in a module and wrap it in "
-            "geomem.scores.NetworkScore."
-        )
-    known = f"0 to {count - 1}" if kind is None else f"a number up to {LARGEST_LABEL:,}"
-    if label is None or not 0 <= label <= LARGEST_LABEL or (kind is None and label >= count):
-        got = "" if label is None else f", got {label}" if abs(label) <= LARGEST_LABEL else ", got one out of range"
-        raise InputError(
-            f"{parts.name}: is class-conditional; choose the class (label, --label: {known}){got}, and give "
-            "data of that class."
-        )
-    return torch.tensor([label], dtype=torch.long if kind is None else dtype)

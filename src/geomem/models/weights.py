@@ -20,10 +20,10 @@ from geomem.errors import InputError, reason_of
 from geomem.files import is_file, names, opened, printable, read_json
 from geomem.memory import check_memory
 
-__all__ = ["PICKLES", "Weights", "built", "find_weights", "pickled"]
+__all__ = ["PICKLES", "SUFFIX", "Weights", "built", "find_weights", "pickled", "read_tensors"]
 
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
-_STEM, _SUFFIX = "diffusion_pytorch_model", ".safetensors"
+_STEM, SUFFIX = "diffusion_pytorch_model", ".safetensors"
 _SHARD = re.compile(r"-\d+-of-\d+")
 # Names of attention layers before diffusers 0.11, and since.
 _FORMER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -42,6 +42,11 @@ class Weights:
     folder: Path
     files: Mapping[str, tuple[Path, tuple[int, ...]]]
 
+    @property
+    def variant(self) -> str | None:
+        """The variant that the files are, as "fp16"; None for full precision."""
+        return next((_variant(path.name) for path, _ in self.files.values()), "") or None
+
     def copy_into(self, network: nn.Module) -> None:
         """Copy each tensor into the network's of the same name; none stays mapped to its file."""
         known = network.state_dict()
@@ -52,10 +57,14 @@ class Weights:
                         known[_present(name, known)].copy_(stored.get_tensor(name))
 
 
-def find_weights(network: Path) -> Weights:
+def find_weights(network: Path, stem: str = _STEM) -> Weights:
     """Find the weights in a network's folder, and read the names and shapes of its tensors.
 
     Full-precision files come before variants, such as fp16.
+
+    Args:
+        network: The folder.
+        stem: How names of its files begin: diffusers' own, or "model" for transformers'.
 
     Raises:
         InputError: If there are none, or only pickles; for a damaged file; for a weight map that names anything but safetensors
@@ -63,12 +72,12 @@ def find_weights(network: Path) -> Weights:
     """
     held = names(network)
     maps = {name: _map(network, name) for name in held if re.search(r"\.index(\.[\w-]+)?\.json$", name)}
-    files = [name for name in held if name.startswith(_STEM) and name.endswith(_SUFFIX)]
+    files = [name for name in held if re.match(rf"{stem}[.-]", name) and name.endswith(SUFFIX)]
     if not files:
         pickles = [name for name in held if Path(name).suffix.lower() in PICKLES]
         if pickles:
             raise pickled(network, pickles[0])
-        raise InputError(f"{printable(network)}: has no weights (no {_STEM}{_SUFFIX}); save the model again.")
+        raise InputError(f"{printable(network)}: has no weights (no {stem}{SUFFIX}); save the model again.")
     variant = min(_variant(name) for name in files)  # "" comes first
     chosen = [name for name in files if _variant(name) == variant]
     whole = [name for name in chosen if not _SHARD.search(name)]
@@ -76,14 +85,14 @@ def find_weights(network: Path) -> Weights:
     if not mapped:
         raise InputError(
             f"{printable(network)}: its weights are in {len(chosen)} files, but the map of them "
-            f"({_STEM}{_SUFFIX}.index.json) is missing; copy or download it as well."
+            f"({stem}{SUFFIX}.index.json) is missing; copy or download it as well."
         )
     return Weights(network, _headers([network / name for name in mapped]))
 
 
 def _variant(name: str) -> str:
     """The variant in a file's name, as "fp16"; "" for none."""
-    return _SHARD.sub("", name.removesuffix(_SUFFIX)).partition(".")[2]
+    return _SHARD.sub("", name.removesuffix(SUFFIX)).partition(".")[2]
 
 
 def _map(network: Path, name: str) -> set[str]:
@@ -99,7 +108,7 @@ def _map(network: Path, name: str) -> set[str]:
     for file in sorted(set(named.values())):
         if file != Path(file).name or "\\" in file or "\0" in file:
             raise InputError(f"{where}: names {printable(file)!r}, which is no file of its folder, and is refused.")
-        if not file.endswith(_SUFFIX):
+        if not file.endswith(SUFFIX):
             raise InputError(
                 f"{where}: names {printable(file)!r}, which is not safetensors and could run code when it is opened; it is refused."
             )
@@ -121,6 +130,18 @@ def _within(path: Path, network: Path) -> bool:
     target, folder = path.resolve(), network.resolve()
     places = [folder, *(above.parent / "blobs" for above in folder.parents if above.name == "snapshots")]
     return target.parent in places
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, and its metadata.
+
+    Raises:
+        InputError: If it is damaged, or is no such file.
+    """
+    _headers([path])
+    with safe_open(path, framework="pt") as stored:
+        # Copies: a file that is mapped and then cut short would end the process.
+        return {name: stored.get_tensor(name).clone() for name in stored.keys()}, dict(stored.metadata() or {})  # noqa: SIM118 - no mapping
 
 
 def _headers(paths: list[Path]) -> dict[str, tuple[Path, tuple[int, ...]]]:

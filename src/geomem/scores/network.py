@@ -97,7 +97,7 @@ class NetworkScore:
         condition = self.condition(slope**2 * exact).to(weight)
         a, b = (c.to(weight)[:, None] for c in coefficients(slope**2 * exact, self.noise))
         scaled = a * (slope * rows.to(weight) + offset)
-        out = self.module(scaled.reshape(rows.shape[0], *self.shape), condition)
+        out = self._evaluated(scaled.reshape(rows.shape[0], *self.shape), condition)
         if not isinstance(out, Tensor) or out.shape != (rows.shape[0], *self.shape):
             found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise InputError(
@@ -105,6 +105,11 @@ class NetworkScore:
             )
         eps = PREDICTIONS[self.prediction](out.reshape(rows.shape), scaled, a, b)
         return (-eps / exact.sqrt().to(weight)[:, None]).reshape(x.shape).to(x)
+
+    def _evaluated(self, x: Tensor, condition: Tensor) -> Tensor:
+        """The module's output (n, *shape) at points on its own scale."""
+        out: Tensor = self.module(x, condition)
+        return out
 
     def denoised(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The denoised point E[y|x] = x + t s(x, t) (Tweedie), of x's shape."""

@@ -1,0 +1,169 @@
+"""Text encoders of a pipeline: from words to what a network is conditioned on.
+
+Tokenizers and encoders are transformers' own classes, named in a table here and not by the model's folder. Nothing of the folder runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from geomem.errors import InputError, reason_of
+from geomem.files import exists, is_folder, printable
+from geomem.models.weights import find_weights
+
+if TYPE_CHECKING:
+    from geomem.models.families import Word
+
+__all__ = ["Encoded", "Texts"]
+
+# Classes of encoders, and of their tokenizers.
+_ENCODERS = {
+    "CLIPTextModel": "CLIPTokenizer",
+    "CLIPTextModelWithProjection": "CLIPTokenizer",
+    "T5EncoderModel": "T5Tokenizer",
+}
+_EXTRA = 'install what reads them: pip install "geomem[text]"'
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Encoded texts (n).
+
+    Attributes:
+        last: Last hidden states (n, tokens, width).
+        penultimate: Those of the layer before (n, tokens, width); the last where an encoder gives no other.
+        pooled: One vector a text (n, width), projected where the encoder projects it.
+        mask: 1 for tokens of the text, 0 for padding (n, tokens).
+    """
+
+    last: Tensor
+    penultimate: Tensor
+    pooled: Tensor
+    mask: Tensor
+
+
+@dataclass
+class Texts:
+    """The text encoders of a pipeline, each read when it is first used.
+
+    Attributes:
+        folder: The pipeline's folder.
+        pipeline: Class of the pipeline.
+        names: Classes of its text encoders, by name.
+        zeros_for_none: Whether zeros stand for no text, as in SDXL, instead of an encoded empty text.
+        factor: Pixels of an image for each latent, along a side.
+        changed: What adapters change in an encoder, by name, see `models.adapters`.
+        spelled: Words of adapters that are several tokens, written so.
+    """
+
+    folder: Path
+    pipeline: str
+    names: Mapping[str, str]
+    zeros_for_none: bool = False
+    factor: int = 8
+    changed: dict[str, list[Any]] = field(default_factory=dict)
+    spelled: dict[str, str] = field(default_factory=dict)
+    _read: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
+
+    def pixels(self, shape: tuple[int, ...]) -> int:
+        """Side in pixels of an image with latents of this shape."""
+        return self.factor * shape[-1]
+
+    @torch.no_grad()
+    def clip(self, name: str, words: Sequence["Word"]) -> Encoded:
+        """Texts encoded by a CLIP encoder; no text is encoded as an empty one.
+
+        Raises:
+            InputError: If the encoder cannot be read.
+        """
+        tokenizer, encoder = self._encoder(name)
+        length = min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings))
+        ids, mask = self._tokens(tokenizer, words, length)
+        attended = mask if getattr(encoder.config, "use_attention_mask", False) else None
+        out = encoder(ids, attention_mask=attended, output_hidden_states=True)
+        last = out.last_hidden_state
+        pooled = out.text_embeds if "text_embeds" in out else out.pooler_output
+        return Encoded(last, out.hidden_states[-2] if len(out.hidden_states) > 1 else last, pooled, mask.to(last))
+
+    @torch.no_grad()
+    def t5(self, name: str, words: Sequence["Word"], length: int, *, masked: bool = False) -> Encoded:
+        """Texts encoded by T5, of `length` tokens; `masked` hides the padding from it.
+
+        Raises:
+            InputError: If the encoder cannot be read.
+        """
+        tokenizer, encoder = self._encoder(name)
+        ids, mask = self._tokens(tokenizer, words, length)
+        last = encoder(ids, attention_mask=mask if masked else None).last_hidden_state
+        return Encoded(last, last, last.mean(1), mask.to(last))
+
+    def _tokens(self, tokenizer: Any, words: Sequence["Word"], length: int) -> tuple[Tensor, Tensor]:
+        texts = ["" if word is None else str(word) for word in words]
+        for word, tokens in self.spelled.items():
+            texts = [text.replace(word, tokens) for text in texts]
+        found = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return found.input_ids, found.attention_mask
+
+    def _encoder(self, name: str) -> tuple[Any, Any]:
+        """Tokenizer and encoder."""
+        if name not in self._read:
+            if name not in self.names:
+                raise InputError(
+                    f"{printable(self.folder)}: has no {name}, which encodes the texts that its network takes; copy or download it as well."
+                )
+            self._read[name] = _opened(self.folder, name, self.names[name])
+            for change in self.changed.get(name, []):
+                change(*self._read[name])
+        return self._read[name]
+
+
+def _opened(folder: Path, name: str, kind: str) -> tuple[Any, Any]:
+    """Tokenizer and encoder of a part of a pipeline, in float32.
+
+    Raises:
+        InputError: For a class that is not known, missing parts, or weights that are no safetensors.
+    """
+    try:
+        import transformers
+        from transformers.utils import logging
+    except ImportError:
+        raise InputError(f"{printable(folder)}: is conditioned on texts; {_EXTRA}.") from None
+    where, words = folder / name, folder / name.replace("text_encoder", "tokenizer")
+    if kind not in _ENCODERS:
+        raise InputError(
+            f"{printable(where)}: its texts are encoded by {printable(kind)[:60]}; supported are {', '.join(_ENCODERS)}."
+        )
+    for place, needed in ((where, "config.json"), (words, "")):
+        if not is_folder(place) or (needed and not exists(place / needed)):
+            raise InputError(f"{printable(place)}: is missing, so texts cannot be encoded; copy or download it as well.")
+    weights = find_weights(where, stem="model")  # safetensors alone, and within the folder
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        tokenizer = getattr(transformers, _ENCODERS[kind]).from_pretrained(words, local_files_only=True)
+        encoder, report = getattr(transformers, kind).from_pretrained(
+            where,
+            local_files_only=True,
+            use_safetensors=True,
+            variant=weights.variant,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # a configuration can hold anything
+        raise InputError(
+            f"{printable(where)}: its texts' encoder cannot be opened ({reason_of(error)}); it may be damaged, or was saved by another "
+            "version of transformers."
+        ) from error
+    finally:
+        logging.set_verbosity(said)
+        logging.enable_progress_bar()
+    for problem in ("missing_keys", "mismatched_keys"):
+        if report[problem]:
+            first = printable(str(sorted(map(str, report[problem]))[0]))
+            raise InputError(f"{printable(where)}: its weights do not fit its config.json ({problem}: {first}, ...).")
+    return tokenizer, encoder.eval().requires_grad_(False)
