@@ -57,9 +57,9 @@ def test_pipelines_of_plain_diffusers(kind, tmp_path):
     score = load(tmp_path)
     assert score.shape == SHAPE
     assert score.name == str(tmp_path)
-    assert score.words == "variance-preserving, 1,000 steps"
+    assert score.description == "variance-preserving, 1,000 steps"
     assert score.parameters == sum(p.numel() for p in network.parameters())
-    assert not score.latent
+    assert score.codec is None
     assert not score.module.training
     assert not any(p.requires_grad for p in score.module.parameters())
     gives(score, network, scheduler)

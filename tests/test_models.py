@@ -36,7 +36,7 @@ def test_a_pipeline_is_a_model_with_its_own_words(tmp_path):
     assert model.name == str(tmp_path / "m")
     assert "variance-preserving" in model.words
     assert model.parameters == sum(p.numel() for p in unet().parameters())
-    assert (model.pixels, model.latent, model.dtype) == (True, False, torch.float32)
+    assert (model.pixels, model.codec, model.dtype) == (True, None, torch.float32)
     assert model.nearest(0.1) in model.levels
     assert model.fingerprint() == fingerprint(model.score)
 

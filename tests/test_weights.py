@@ -124,7 +124,7 @@ def test_former_names_of_attention(tmp_path):
         tensors = {key.replace(f".{new}.", f".{old}."): tensor for key, tensor in tensors.items()}
     assert any(".query." in key for key in tensors)
     save_file(tensors, path)
-    held = load(tmp_path).module.unet.state_dict()
+    held = load(tmp_path).module.network.state_dict()
     assert all(torch.equal(tensor, held[key]) for key, tensor in network.state_dict().items())
 
 

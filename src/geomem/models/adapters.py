@@ -14,7 +14,7 @@ from torch import Tensor
 from geomem.errors import InputError, reason_of
 from geomem.files import exists, is_file, is_folder, names, path_of, printable, read_json
 from geomem.models.texts import Texts
-from geomem.models.weights import PICKLES, SUFFIX, pickled, read_tensors
+from geomem.models.weights import PICKLES, SUFFIX, read_tensors
 
 __all__ = ["adapt", "switch"]
 
@@ -92,7 +92,9 @@ def _file(path: Path) -> Path:
         found = ", ".join(map(printable, held[:4])) or "none"
         raise InputError(f"{where}: must hold one adapter as a {SUFFIX} file ({found} there); name the file to use.")
     if not exists(path):
-        raise InputError(f"{where}: does not exist. An adapter is a LoRA or a textual inversion, a {SUFFIX} file or its folder.")
+        raise InputError(
+            f"{where}: does not exist. An adapter is a LoRA or a textual inversion, a {SUFFIX} file or its folder."
+        )
     if path.suffix.lower() in PICKLES:
         raise InputError(_pickle(path))
     if not is_file(path) or path.suffix != SUFFIX:
@@ -103,7 +105,7 @@ def _file(path: Path) -> Path:
 def _pickle(path: Path) -> str:
     return (
         f"{printable(path)}: is a pickle by its name, which can run code when it is opened and is refused. If you trust its origin, convert "
-        "it once: python -c \"import torch, safetensors.torch as s; "
+        'it once: python -c "import torch, safetensors.torch as s; '
         f"s.save_file(torch.load({printable(path)!r}, weights_only=True), 'adapter.safetensors')\""
     )
 
@@ -117,10 +119,12 @@ def _diffusers_form(
     if all(name.startswith(_PEFT) for name in tensors):  # as PEFT saves an adapter of the network alone
         config = read_json(path.parent / "adapter_config.json") if exists(path.parent / "adapter_config.json") else {}
         if config.get("peft_type", "LORA") != "LORA":
-            raise InputError(f"{printable(path)}: is an adapter of type {str(config['peft_type'])[:40]}; LoRA is supported.")
+            raise InputError(
+                f"{printable(path)}: is an adapter of type {str(config['peft_type'])[:40]}; LoRA is supported."
+            )
         keys = ("r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "bias")
-        settings = {f"{part}.{key}": config[key] for key in keys if config.get(key) is not None}
-        return {f"{part}.{name.removeprefix(_PEFT)}": v for name, v in tensors.items()}, None, settings or None
+        given = {f"{part}.{key}": config[key] for key in keys if config.get(key) is not None}
+        return {f"{part}.{name.removeprefix(_PEFT)}": v for name, v in tensors.items()}, None, given or None
     options = {"unet_config": network.config} if part == "unet" else {"return_alphas": True}
     found = getattr(diffusers.loaders, loader).lora_state_dict(dict(tensors), **options)
     state, alphas = found if isinstance(found, tuple) else (found, None)
@@ -141,7 +145,9 @@ def _load(
 ) -> None:
     modules = {name for name, _ in network.named_modules()}
     named = {name.removeprefix(f"{part}.").split(".lora")[0].split(".processor")[0] for name in state}
-    unknown = sorted(name for name in named if name not in modules and not name.endswith("attn1") and "alpha" not in name)
+    unknown = sorted(
+        name for name in named if name not in modules and not name.endswith("attn1") and "alpha" not in name
+    )
     if unknown:
         raise InputError(
             f"{where}: changes {len(unknown)} layers that the model does not have ({printable(unknown[0])}, ...); it was made for another one."
@@ -157,7 +163,9 @@ def _load(
     except ImportError:
         raise InputError(f'{where}: is a LoRA; install what reads them: pip install "geomem[text]"') from None
     except Exception as error:  # a LoRA can hold anything
-        raise InputError(f"{where}: cannot be added to the model ({reason_of(error)}); it was made for another one.") from error
+        raise InputError(
+            f"{where}: cannot be added to the model ({reason_of(error)}); it was made for another one."
+        ) from error
     finally:
         logging.set_verbosity(said)
     network.to(next(network.parameters()).dtype)
@@ -175,10 +183,10 @@ def _of_encoder(
         raise InputError(f"{where}: changes the {name}, which this model does not have.")
 
     def change(_: Any, encoder: Any) -> None:
-        from diffusers.loaders import StableDiffusionLoraLoaderMixin
+        import diffusers.loaders
 
         try:
-            StableDiffusionLoraLoaderMixin.load_lora_into_text_encoder(
+            getattr(diffusers.loaders, _LOADERS["UNet2DConditionModel"]).load_lora_into_text_encoder(
                 state,
                 None if settings else alphas,
                 encoder,

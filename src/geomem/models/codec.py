@@ -62,7 +62,8 @@ class Codec:
     def _encoded(self, images: Tensor) -> Tensor:
         out = self.network.encode(images.to(self._weight))
         z = out.latent_dist.mode() if hasattr(out, "latent_dist") else out.latents
-        return (z - self.shift) * self.scale
+        latents: Tensor = (z - self.shift) * self.scale
+        return latents
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -98,7 +99,9 @@ def open_codec(folder: Path, parts: Mapping[str, Any], dtype: torch.dtype) -> Co
         return None
     where, kind = folder / name, str(parts[name][1])
     if kind not in CODECS:
-        raise InputError(f"{printable(where)}: its autoencoder is {printable(kind)[:60]}; supported are {', '.join(CODECS)}.")
+        raise InputError(
+            f"{printable(where)}: its autoencoder is {printable(kind)[:60]}; supported are {', '.join(CODECS)}."
+        )
     if not exists(where / "config.json"):
         raise InputError(f"{printable(where)}: is missing, so images cannot be encoded; copy or download it as well.")
     config = read_json(where / "config.json")
@@ -114,10 +117,10 @@ def _tried(plan: Any, where: Path) -> None:
     """Raise an error if an autoencoder without memory cannot encode and decode."""
     try:
         codec = Codec(plan, 1.0)
-        side = 8 * codec.factor
-        images = torch.empty(1, codec.channels, side, side, device="meta")
+        shape = (codec.channels, 8 * codec.factor, 8 * codec.factor)
+        images = torch.empty(1, *shape, device="meta")
         latents = codec.encode(images)
-        if latents.shape[1:] != codec.shape(images.shape[1:]) or codec.decode(latents).shape != images.shape:
+        if latents.shape[1:] != codec.shape(shape) or codec.decode(latents).shape != images.shape:
             raise ValueError("its images and latents are of other shapes")
     except Exception as error:  # a configuration can hold anything
         raise InputError(

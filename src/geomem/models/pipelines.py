@@ -118,9 +118,8 @@ class PipelineScore(NetworkScore):
     def _evaluated(self, x: Tensor, condition: Tensor) -> Tensor:
         """The network's output, under guidance where it has some."""
         network = self.module
-        if self.adapted is not None and getattr(network, "adapter_is_on", None) != self.adapted:
-            _core(network).switched(self.adapted)
-            network.adapter_is_on = self.adapted
+        if self.adapted is not None:
+            _core(network).switch(self.adapted)
         n, known = len(x), len(self.words)
         if n % known:
             raise InputError(f"x: has {n} points, but there are conditions for {known}.")
@@ -138,7 +137,8 @@ class PipelineScore(NetworkScore):
             return out
         both = network(x.repeat(2, *[1] * (x.ndim - 1)), condition.repeat(2), at(torch.cat([place, 0 * place + known])))
         with_condition, without = both.chunk(2)
-        return without + self.guidance * (with_condition - without)
+        guided_out: Tensor = without + self.guidance * (with_condition - without)
+        return guided_out
 
 
 def load(
@@ -199,9 +199,10 @@ def load(
     if guidance != 1 and family.takes(network) == "nothing":
         raise InputError(f"{parts.name}: guidance: this model has no conditions to be guided by; leave the scale out.")
     conditioning.values([word] if guidance == 1 else [word, None])
-    module: nn.Module = _Network(network, family, shape[0])
+    core = _Network(network, family, shape[0])
+    module: nn.Module = core
     if process.preconditioning is not None:
-        module = _Preconditioned(module, process, *process.preconditioning)
+        module = _Preconditioned(core, process, *process.preconditioning)
         process = replace(process, condition=CONDITIONS["t"])
     score = PipelineScore(
         module.eval().requires_grad_(False),
@@ -223,12 +224,16 @@ class _Network(nn.Module):
     def __init__(self, network: Any, family: Family, channels: int) -> None:
         super().__init__()
         self.network, self._family, self.channels = network, family, channels
+        self._adapter_is_on = True
 
     def forward(self, x: Tensor, condition: Tensor, values: dict[str, Tensor]) -> Tensor:
         return self._family.evaluated(self.network, x, condition, values)[:, : self.channels]
 
-    def switched(self, on: bool) -> None:
-        switch(self.network, on)
+    def switch(self, on: bool) -> None:
+        """Switch its adapter on or off."""
+        if on != self._adapter_is_on:
+            switch(self.network, on)
+            self._adapter_is_on = on
 
 
 class _Preconditioned(nn.Module):
@@ -254,9 +259,7 @@ def _core(module: nn.Module) -> _Network:
     return found
 
 
-def _read(
-    parts: Parts, family: Family, process: Schedule, side: int | None, word: Word, dtype: torch.dtype
-) -> Any:
+def _read(parts: Parts, family: Family, process: Schedule, side: int | None, word: Word, dtype: torch.dtype) -> Any:
     """The network, which was checked before its weights were read."""
     kind, where = str(parts.config["_class_name"]), printable(parts.network / "config.json")
 

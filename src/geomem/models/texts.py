@@ -3,7 +3,8 @@
 Tokenizers and encoders are transformers' own classes, named in a table here and not by the model's folder. Nothing of the folder runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,6 @@ def _opened(folder: Path, name: str, kind: str) -> tuple[Any, Any]:
     """
     try:
         import transformers
-        from transformers.utils import logging
     except ImportError:
         raise InputError(f"{printable(folder)}: is conditioned on texts; {_EXTRA}.") from None
     where, words = folder / name, folder / name.replace("text_encoder", "tokenizer")
@@ -139,31 +139,42 @@ def _opened(folder: Path, name: str, kind: str) -> tuple[Any, Any]:
         )
     for place, needed in ((where, "config.json"), (words, "")):
         if not is_folder(place) or (needed and not exists(place / needed)):
-            raise InputError(f"{printable(place)}: is missing, so texts cannot be encoded; copy or download it as well.")
+            raise InputError(
+                f"{printable(place)}: is missing, so texts cannot be encoded; copy or download it as well."
+            )
     weights = find_weights(where, stem="model")  # safetensors alone, and within the folder
-    said = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        tokenizer = getattr(transformers, _ENCODERS[kind]).from_pretrained(words, local_files_only=True)
-        encoder, report = getattr(transformers, kind).from_pretrained(
-            where,
-            local_files_only=True,
-            use_safetensors=True,
-            variant=weights.variant,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with _silent(transformers.utils.logging):
+            tokenizer = getattr(transformers, _ENCODERS[kind]).from_pretrained(words, local_files_only=True)
+            encoder, report = getattr(transformers, kind).from_pretrained(
+                where,
+                local_files_only=True,
+                use_safetensors=True,
+                variant=weights.variant,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
     except Exception as error:  # a configuration can hold anything
         raise InputError(
             f"{printable(where)}: its texts' encoder cannot be opened ({reason_of(error)}); it may be damaged, or was saved by another "
             "version of transformers."
         ) from error
-    finally:
-        logging.set_verbosity(said)
-        logging.enable_progress_bar()
     for problem in ("missing_keys", "mismatched_keys"):
         if report[problem]:
             first = printable(str(sorted(map(str, report[problem]))[0]))
             raise InputError(f"{printable(where)}: its weights do not fit its config.json ({problem}: {first}, ...).")
     return tokenizer, encoder.eval().requires_grad_(False)
+
+
+@contextmanager
+def _silent(logging: Any) -> Iterator[None]:
+    """No progress bars and warnings of transformers; what matters is checked."""
+    said, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(said)
+        if shown:
+            logging.enable_progress_bar()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from geomem.errors import InputError
+from geomem.files import printable
 from geomem.limits import LARGEST_LABEL
 from geomem.models.families.base import Word
 
@@ -30,11 +31,21 @@ def numbers(words: Sequence[Word], count: int | None, *, null: int | None, dtype
         if word is None and null is not None:
             out.append(null)
             continue
-        text = str(word).strip() if word is not None else ""
-        if not text.isascii() or not text.isdigit() or len(text) > 18 or not int(text) < (count or LARGEST_LABEL + 1):
-            got = "" if word is None else f", got {text[:40]!r}" if len(text) < 40 else ", got one out of range"
+        number = _number(word)
+        if number is None or not 0 <= number < (LARGEST_LABEL + 1 if count is None else count):
+            got = "" if word is None else f", got {printable(str(word))[:40]}"
+            if number is not None and abs(number) > LARGEST_LABEL:
+                got = ", got one out of range"
             raise InputError(
                 f"is class-conditional; choose the class (label, --label: {known}){got}, and give data of that class."
             )
-        out.append(int(text))
+        out.append(number)
     return torch.tensor(out, dtype=dtype)
+
+
+def _number(word: Word) -> int | None:
+    """The whole number that a word is; None for none."""
+    if isinstance(word, int):
+        return word
+    text = "" if word is None else word.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None

@@ -26,6 +26,7 @@ class Flux:
     library, part = "diffusers", "transformer"
 
     def shape(self, network: Any, where: str, side: int | None) -> tuple[int, int, int]:
+        """See `Family.shape`."""
         config, side = network.config, _SIDE if side is None else side
         channels = score_channels(config.in_channels, network.out_channels, where)
         if channels % 4 or side % 2:
@@ -36,9 +37,11 @@ class Flux:
         return (channels // 4, side, side)
 
     def takes(self, network: Any) -> str:
+        """See `Family.takes`."""
         return "text"
 
     def values(self, network: Any, words: Sequence[Word], texts: "Texts | None", shape: tuple[int, ...]) -> Values:
+        """See `Family.values`."""
         n, config = len(words), network.config
         if texts is None:
             hidden, pooled = torch.zeros(n, 2, config.joint_attention_dim), torch.zeros(n, config.pooled_projection_dim)
@@ -48,13 +51,16 @@ class Flux:
         return {"encoder_hidden_states": hidden, "pooled_projections": pooled}
 
     def evaluated(self, network: Any, x: Tensor, step: Tensor, values: Values) -> Tensor:
+        """See `Family.evaluated`."""
         n, c, h, w = x.shape
         blocks = x.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h * w // 4, 4 * c)
         places = torch.zeros(h // 2, w // 2, 3, dtype=x.dtype, device=x.device)
         places[..., 1] += torch.arange(h // 2, device=x.device)[:, None]
         places[..., 2] += torch.arange(w // 2, device=x.device)
         hidden = values["encoder_hidden_states"]
-        guidance = torch.full((n,), _GUIDANCE, dtype=x.dtype, device=x.device) if network.config.guidance_embeds else None
+        guidance = (
+            torch.full((n,), _GUIDANCE, dtype=x.dtype, device=x.device) if network.config.guidance_embeds else None
+        )
         out: Tensor = network(
             blocks,
             encoder_hidden_states=hidden,

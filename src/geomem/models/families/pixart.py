@@ -23,13 +23,16 @@ class PixArt:
     library, part = "diffusers", "transformer"
 
     def shape(self, network: Any, where: str, side: int | None) -> tuple[int, int, int]:
+        """See `Family.shape`."""
         config = network.config
         return (score_channels(config.in_channels, network.out_channels, where), *side_of(config.sample_size, where))
 
     def takes(self, network: Any) -> str:
+        """See `Family.takes`."""
         return "text"
 
     def values(self, network: Any, words: Sequence[Word], texts: "Texts | None", shape: tuple[int, ...]) -> Values:
+        """See `Family.values`."""
         n = len(words)
         if texts is None:
             width = network.config.caption_channels or network.config.cross_attention_dim
@@ -44,6 +47,7 @@ class PixArt:
         return out
 
     def evaluated(self, network: Any, x: Tensor, step: Tensor, values: Values) -> Tensor:
+        """See `Family.evaluated`."""
         added = {name: values.get(name) for name in ("resolution", "aspect_ratio")}
         out: Tensor = network(
             x,

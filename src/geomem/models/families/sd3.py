@@ -23,13 +23,16 @@ class StableDiffusion3:
     library, part = "diffusers", "transformer"
 
     def shape(self, network: Any, where: str, side: int | None) -> tuple[int, int, int]:
+        """See `Family.shape`."""
         config = network.config
         return (score_channels(config.in_channels, config.out_channels, where), *side_of(config.sample_size, where))
 
     def takes(self, network: Any) -> str:
+        """See `Family.takes`."""
         return "text"
 
     def values(self, network: Any, words: Sequence[Word], texts: "Texts | None", shape: tuple[int, ...]) -> Values:
+        """See `Family.values`."""
         n, width = len(words), network.config.joint_attention_dim
         if texts is None:
             pooled = torch.zeros(n, network.config.pooled_projection_dim)
@@ -48,6 +51,7 @@ class StableDiffusion3:
         }
 
     def evaluated(self, network: Any, x: Tensor, step: Tensor, values: Values) -> Tensor:
+        """See `Family.evaluated`."""
         out: Tensor = network(
             x,
             encoder_hidden_states=values["encoder_hidden_states"],

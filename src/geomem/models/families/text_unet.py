@@ -21,6 +21,7 @@ class TextUNet:
     library, part = "diffusers", "unet"
 
     def shape(self, network: Any, where: str, side: int | None) -> tuple[int, int, int]:
+        """See `Family.shape`."""
         config = network.config
         odd = [name for name in ("class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim") if config.get(name)]
         if odd or config.get("addition_embed_type") not in (None, "text_time"):
@@ -33,15 +34,19 @@ class TextUNet:
         return (score_channels(config.in_channels, config.out_channels, where), *sides)
 
     def takes(self, network: Any) -> str:
+        """See `Family.takes`."""
         return "text"
 
     def values(self, network: Any, words: Sequence[Word], texts: "Texts | None", shape: tuple[int, ...]) -> Values:
+        """See `Family.values`."""
         if texts is None:  # the network alone: its shapes are tried
             width = network.config.cross_attention_dim
             width = width if isinstance(width, int) else max(width)
             out = {"encoder_hidden_states": torch.zeros(len(words), 2, width)}
             if network.config.get("addition_embed_type") == "text_time":
-                pooled = network.config.projection_class_embeddings_input_dim - 6 * network.config.addition_time_embed_dim
+                pooled = (
+                    network.config.projection_class_embeddings_input_dim - 6 * network.config.addition_time_embed_dim
+                )
                 return {**out, "text_embeds": torch.zeros(len(words), pooled), "time_ids": torch.zeros(len(words), 6)}
             return out
         if network.config.get("addition_embed_type") != "text_time":
@@ -59,6 +64,7 @@ class TextUNet:
         return {"encoder_hidden_states": hidden, "text_embeds": pooled, "time_ids": sizes}
 
     def evaluated(self, network: Any, x: Tensor, step: Tensor, values: Values) -> Tensor:
+        """See `Family.evaluated`."""
         added = {name: values[name] for name in ("text_embeds", "time_ids") if name in values}
         out: Tensor = network(x, step, values["encoder_hidden_states"], added_cond_kwargs=added or None).sample
         return out

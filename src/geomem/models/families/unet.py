@@ -25,13 +25,16 @@ class UNet:
         self.library = library
 
     def shape(self, network: Any, where: str, side: int | None) -> tuple[int, int, int]:
+        """See `Family.shape`."""
         sides = side_of(network.config.sample_size, where)
         return (score_channels(network.config.in_channels, network.config.out_channels, where), *sides)
 
     def takes(self, network: Any) -> str:
+        """See `Family.takes`."""
         return "nothing" if getattr(network, "class_embedding", None) is None else "class"
 
     def values(self, network: Any, words: Sequence[Word], texts: "Texts | None", shape: tuple[int, ...]) -> Values:
+        """See `Family.values`."""
         kind = network.config.class_embed_type
         if kind == "identity":
             raise InputError(
@@ -43,6 +46,7 @@ class UNet:
         return {"class_labels": numbers(words, count, null=None, dtype=dtype)}
 
     def evaluated(self, network: Any, x: Tensor, step: Tensor, values: Values) -> Tensor:
+        """See `Family.evaluated`."""
         # Learned embeddings are indexed by integers.
         step = step.round().long() if isinstance(network.time_proj, nn.Embedding) else step
         out: Tensor = network(x, step, class_labels=values.get("class_labels")).sample
