@@ -101,7 +101,8 @@ def _reached(out: Tensor, leaf: Tensor) -> bool:
     """Whether gradients of the score reach its points, and not only its parameters."""
     if out.grad_fn is None:
         return False
-    (probe,) = torch.autograd.grad(out.flatten()[:1].sum(), leaf, retain_graph=True, allow_unused=True)
+    with torch.enable_grad():  # the caller may have disabled it
+        (probe,) = torch.autograd.grad(out.flatten()[:1].sum(), leaf, retain_graph=True, allow_unused=True)
     return probe is not None
 
 
