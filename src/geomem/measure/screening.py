@@ -42,10 +42,10 @@ import xarray as xr
 from torch import Tensor
 
 from geomem.errors import InputError
+from geomem.measure.draws import normal
 from geomem.precision import full_precision
 from geomem.scores.base import Score
 from geomem.scores.network import dtype_of
-from geomem.seeds import derived_generator
 
 __all__ = ["STATISTICS", "screen"]
 
@@ -55,9 +55,6 @@ STATISTICS = {
     "freedom": "degrees of freedom tr A",
     "squares": "degrees of freedom tr A^T A",
 }
-
-# Images whose noise one generator makes.
-_BLOCK = 64
 
 
 def screen(
@@ -106,7 +103,10 @@ def screen(
         for start in range(0, n, step):
             places = slice(start, min(n, start + step))
             clean = images[places].to(device).to(dtype)
-            noise = _noise(range(first + start, first + places.stop), pairs, score.shape, seed).to(clean)
+            drawn = normal(
+                range(first + start, first + places.stop), pairs, score.shape, seed=seed, purpose="screening"
+            )
+            noise = drawn.to(clean)
             for j, t in enumerate(times):
                 for name, values in _measured(score, clean, noise, float(t)).items():
                     out[name][places, j] = values
@@ -119,17 +119,6 @@ def screen(
         coords={"point": np.arange(first, first + n), "t": level},
         attrs={"pairs": pairs, "seed": seed, "evaluations": 2 * pairs * n * len(times)},
     )
-
-
-def _noise(places: range, pairs: int, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Standard normal noise (n, pairs, *shape) of images by their places, float32."""
-    blocks = []
-    for block in range(places.start // _BLOCK, (places.stop - 1) // _BLOCK + 1):
-        generator = derived_generator(seed, "screening", block)
-        whole = torch.randn(_BLOCK, pairs, *shape, generator=generator)
-        low, high = max(places.start, block * _BLOCK), min(places.stop, (block + 1) * _BLOCK)
-        blocks.append(whole[low - block * _BLOCK : high - block * _BLOCK])
-    return torch.cat(blocks)
 
 
 def _measured(score: Score, clean: Tensor, noise: Tensor, t: float) -> dict[str, np.ndarray]:
