@@ -49,7 +49,8 @@ def read(path: Path, intact: Callable[[], bool] = lambda: True) -> xr.Dataset:
                 raise ValueError("its content is not what was written")
             _check(path)
         with postponed():
-            return xr.load_dataset(path, engine="netcdf4")
+            # How it was stored, as the width of its texts, says nothing of what is made of it: it would cut longer texts.
+            return xr.load_dataset(path, engine="netcdf4").drop_encoding()
     except InputError:
         raise
     except Exception as error:  # HDF5, netCDF and xarray raise errors of many kinds

@@ -73,6 +73,13 @@ def test_arrays_come_back_with_their_labels_and_units(run):
     np.testing.assert_array_equal(run.load("theory")["t_c"], [0.2, 0.4])
 
 
+def test_texts_of_joined_records_are_not_cut_to_the_width_of_the_first(run):
+    for name, text in (("first", "row 9"), ("second", "row 1234")):
+        run.save(name, xr.Dataset({"label": ("point", [text])}))
+    run.save("both", xr.concat([run.load("first"), run.load("second")], "point"))
+    assert run.load("both")["label"].values.tolist() == ["row 9", "row 1234"]
+
+
 def test_a_record_that_is_not_what_was_written_is_refused_before_it_is_opened(run, monkeypatch):
     run.save("theory", ARRAYS * 3)
     run.save("theory", ARRAYS)

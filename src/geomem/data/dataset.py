@@ -33,6 +33,7 @@ class DataSet:
         values: (n, *shape), uint8 or floating point; read from the file by rows if it allows.
         files: A name for each row, or () if rows have none.
         notes: Conversions and omissions while reading, as sentences.
+        captions: What each image shows, as a text or the number of a class, or () if that is not known.
     """
 
     name: str
@@ -40,6 +41,7 @@ class DataSet:
     values: NDArray[np.generic] | StoredArray
     files: Sequence[str] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
+    captions: Sequence[str] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         v = self.values
@@ -113,6 +115,8 @@ class DataSet:
         digest = hashlib.blake2b(repr((self.values.shape, self.values.dtype.str)).encode(), digest_size=8)
         for _, block in self.blocks():
             digest.update(np.ascontiguousarray(block).data)
+        for caption in self.captions:
+            digest.update(repr(caption).encode())
         return digest.hexdigest()
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.generic]]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from geomem.measure.directions import Axes, lost_axes
 from geomem.precision import full_precision
 from geomem.scores.base import Score
+from geomem.scores.conditioned import at_points
 from geomem.scores.network import dtype_of
 from geomem.seeds import derived_generator
 from geomem.spectra import leading
@@ -51,7 +52,7 @@ def look(
     vary most: the principal axes of the data's covariance there.
 
     Args:
-        score: Any score.
+        score: Any score; with conditions, one for each image.
         images: Clean images (n, *shape).
         t: Noise variance, data units squared.
         axes: Principal axes of the data.
@@ -79,14 +80,18 @@ def look(
     lost_survival, spent = np.full((n, _SHOWN), np.nan), 0
     for start in range(0, n, together):
         some = slice(start, min(n, start + together))
-        at = products(score, x[some], t)
+        at = products(at_points(score, range(n)[some]), x[some], t)
         for rank in range(_SHOWN):
             v = torch.from_numpy(np.nan_to_num(lost[some, rank])).to(device)
             moved = (v * at.transposed(v)).sum(1).cpu().numpy()
             lost_survival[some, rank] = np.where(np.isfinite(lost[some, rank]).all(1), moved, np.nan)
         spent = at.evaluations
     with torch.no_grad(), full_precision():
-        parts = [rows + t * score(rows, t) for rows in x.split(together)]
+        starts = range(0, n, together)
+        parts = [
+            rows + t * at_points(score, range(n)[start : start + together])(rows, t)
+            for start, rows in zip(starts, x.split(together), strict=True)
+        ]
     guess = torch.cat(parts).flatten(1).to(torch.float64).cpu().numpy()
     units = {"units": "data units"}
     return xr.Dataset(

@@ -45,6 +45,7 @@ from geomem.errors import InputError
 from geomem.measure.draws import normal
 from geomem.precision import full_precision
 from geomem.scores.base import Score
+from geomem.scores.conditioned import at_points
 from geomem.scores.network import dtype_of
 
 __all__ = ["STATISTICS", "screen"]
@@ -72,7 +73,7 @@ def screen(
     """Error and freedom of each image at each noise variance, from mirrored pairs of noise draws.
 
     Args:
-        score: Any score.
+        score: Any score; with conditions, one for each image.
         images: Clean images x0 (n, *shape), on any device.
         times: Noise variances t, data units squared.
         pairs: Mirrored pairs of draws for each image and noise variance; each takes two evaluations.
@@ -107,8 +108,9 @@ def screen(
                 range(first + start, first + places.stop), pairs, score.shape, seed=seed, purpose="screening"
             )
             noise = drawn.to(clean)
+            at = at_points(score, range(n)[places])
             for j, t in enumerate(times):
-                for name, values in _measured(score, clean, noise, float(t)).items():
+                for name, values in _measured(at, clean, noise, float(t)).items():
                     out[name][places, j] = values
             done += len(clean)
             tell(done / n)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from geomem.errors import InputError
 from geomem.models.model import Model
+from geomem.scores.base import Score
 from geomem.scores.sampling import heun, noise_levels
 from geomem.seeds import derived_generator
 
@@ -14,8 +15,18 @@ __all__ = ["drawn"]
 _SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
 
 
-def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int) -> Tensor:
+def drawn(
+    model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int, score: Score | None = None
+) -> Tensor:
     """Samples with these indices, by Heun's method on `steps` noise levels, each from its own noise around the mean (d,).
+
+    Args:
+        model: The model.
+        mean: Where noise is centred.
+        steps: Noise levels.
+        numbers: Indices of samples.
+        seed: Seed of the noise.
+        score: The model's score with a condition for each of these samples; None for the model's own.
 
     Returns:
         Samples (n, *shape), float32, not clipped.
@@ -31,7 +42,7 @@ def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int) 
     ]
     x = mean.reshape(model.shape) + known[0] ** 0.5 * torch.stack(noise)
     start = x.to(model.dtype).to(model.device)
-    out = heun(model.score, start, torch.tensor(known, dtype=torch.float64))
+    out = heun(model.score if score is None else score, start, torch.tensor(known, dtype=torch.float64))
     if not bool(torch.isfinite(out).all()):
         raise InputError(f"{model.name}: its samples are not finite (NaN or infinity); its weights may be damaged.")
     return out.float().cpu()

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from geomem.errors import InputError
 from geomem.scores.base import Score
+from geomem.scores.conditioned import at_points
 from geomem.spectra.dimension import RESOLVED
 from geomem.spectra.probes import checked
 from geomem.spectra.products import products
@@ -79,7 +80,7 @@ def leading(
     """Leading survivals at points as they are given: who wants noisy points adds the noise.
 
     Args:
-        score: Any score; see `products`.
+        score: Any score, see `products`; with conditions, one for each point.
         x: Points (n, *shape), float32 or float64.
         t: Noise variance, () or (n), data units squared.
         above: Threshold of the eigenvalues; 1/2 is that of the resolved dimension.
@@ -107,7 +108,7 @@ def leading(
     found: list[Point] = []
     for some, at in zip(points.split(together), times.split(together), strict=True):
         places = range(len(found), len(found) + len(some))
-        search = Search(products(score, some, at), places, rows.shape[1], above, seed, rows.device)
+        search = Search(products(at_points(score, places), some, at), places, rows.shape[1], above, seed, rows.device)
         found += search.run(residuals, certificate)
     return _joined(found, rows.shape[1])
 

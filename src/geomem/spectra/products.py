@@ -16,6 +16,7 @@ from torch import Tensor
 
 from geomem.precision import full_precision
 from geomem.scores.base import Score
+from geomem.scores.conditioned import at_points
 from geomem.spectra.exact import finite
 from geomem.spectra.probes import checked
 
@@ -146,7 +147,7 @@ class _Differences:
         return self.plain(v)
 
     def kept(self, points: Tensor) -> "_Differences":
-        return _Differences(self._score, self._x[points], self._t[points])
+        return _Differences(at_points(self._score, points.tolist()), self._x[points], self._t[points])
 
     def _reach(self, v: Tensor) -> Tensor:
         reach: Tensor = self._step / v.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
@@ -190,10 +191,10 @@ class _Backward(_Differences):
         return self._moved(v, (self._at(reach * v) - here) / reach)
 
     def kept(self, points: Tensor) -> "_Backward":
-        x, t = self._x[points], self._t[points]
-        leaf = x.reshape(x.shape[0], *self._score.shape).clone().requires_grad_(True)
+        x, t, score = self._x[points], self._t[points], at_points(self._score, points.tolist())
+        leaf = x.reshape(x.shape[0], *score.shape).clone().requires_grad_(True)
         with torch.enable_grad(), full_precision():
-            out = self._score(leaf, t)
-        found = _Backward(self._score, x, t, leaf, out)
+            out = score(leaf, t)
+        found = _Backward(score, x, t, leaf, out)
         found.evaluations = 1
         return found

@@ -16,6 +16,7 @@ from geomem.jobs.audit.screened import Screened, screening_numbers
 from geomem.jobs.audit.screening import SCREENED
 from geomem.jobs.job import Part, Tell, split
 from geomem.jobs.progress import duration
+from geomem.jobs.audit.decoded import pictured
 from geomem.measure.closer import expected_evaluations, expected_memory, look
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 from geomem.scores.distances import nearest
@@ -154,8 +155,11 @@ class Closer:
                 for name, row in zip(at["set"].values, at["row"].values, strict=True)
             ]
         )
-        return look(
-            work.model.score,
+        words = [
+            word for name, row in zip(at["set"].values, at["row"].values, strict=True) for word in work.words(str(name), int(row))
+        ]
+        found = look(
+            work.model.conditioned(words),
             images,
             float(plan.attrs["t"]),
             work.axes.above(0.0, work.most_axes),
@@ -164,3 +168,4 @@ class Closer:
             together=int(plan.attrs["together"]),
             device=work.model.device,
         )
+        return pictured(work.model, found, float(plan.attrs["t"]))

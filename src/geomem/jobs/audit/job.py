@@ -3,12 +3,14 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import xarray as xr
 
 from geomem.data import DataSet
+from geomem.data.captions import captioned
 from geomem.data.matching import unseen
 from geomem.data.rows import check_rows
 from geomem.errors import InputError
@@ -21,12 +23,14 @@ from geomem.jobs.audit.page import page_of
 from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.audit.screening import SCREENED, Screening
 from geomem.jobs.audit.spectra import Spectra
+from geomem.jobs.audit.tuned import tuned_report, tuned_stages
 from geomem.jobs.audit.work import Inputs, Work, joined
 from geomem.jobs.duplicates import DUPLICATES, duplicate_stages
 from geomem.jobs.job import Job, Report, Stage
 from geomem.measure.pairs import EMPIRICAL, MODEL
+from geomem.measure.tuned import LEAST_TUNED
 from geomem.measure.verdict import LEAST_IMAGES
-from geomem.models import opened
+from geomem.models import Model, PipelineScore, opened
 from geomem.records import Run
 from geomem.spectra import batch_within
 
@@ -55,11 +59,20 @@ class AuditJob(Job[AuditRequest, Inputs]):
             held_out = request.like(training, request.held_out, "--held-out")
         base = held_out if training is None else training
         assert base is not None
-        check_rows(base, request.limit, least=2 * LEAST_IMAGES)
+        check_rows(base, request.limit, least=LEAST_TUNED if request.tuned else 2 * LEAST_IMAGES)
         if held_out is not None and training is not None:
             unseen(training, held_out, few="Give more: nothing else shows what is lost.")
         samples = None if request.samples is None else request.like(base, request.samples, "--samples")
-        model = opened(request.model, base, scheduler=request.scheduler, label=request.label, device=request.device)
+        if request.trained_on is not None and training is not None:
+            training = captioned(training, request.trained_on, request.captions)
+        if request.held_out is not None and held_out is not None:
+            held_out = captioned(held_out, request.held_out, request.captions)
+        model = self._model(request, training or base, request.model, request.adapter)
+        if (training is None or training.captions) and held_out is not None:
+            held_out = self._worded(request, model, held_out, "--held-out")
+        if training is not None:
+            training = self._worded(request, model, training, "--trained-on")
+        reference = self._reference(request, model, base)
         request.directions_of(math.prod(model.shape))
         low, high = model.reach
         for t in request.times:
@@ -68,12 +81,65 @@ class AuditJob(Job[AuditRequest, Inputs]):
                     f"--times: {t:g} is out of reach of the model, which was trained from {low:.4g} to {high:.4g}."
                 )
         batch_within(model.score, request.bytes, dtype=model.dtype, device=model.device)
-        return Inputs(model, training, held_out, samples)
+        if reference is not None:
+            for t in (reference.reach[0], reference.reach[1]):
+                if not low <= t * (1 + 1e-6) or not t <= high * (1 + 1e-6):
+                    raise InputError(
+                        f"--base: was trained at noise variances from {reference.reach[0]:.4g} to {reference.reach[1]:.4g}, the model from "
+                        f"{low:.4g} to {high:.4g}; a fine-tuned model keeps its base's scheduler (--scheduler)."
+                    )
+        return Inputs(model, training, held_out, samples, reference)
+
+    def _model(self, request: AuditRequest, data: DataSet, source: Any, adapter: str | None) -> Model:
+        label = request.label
+        if label is None and request.captions is not None and data.captions and data.captions[0].isdigit():
+            label = int(data.captions[0])  # only to open a model that needs a class; each image has its own
+        return opened(
+            source,
+            data,
+            scheduler=request.scheduler,
+            label=label,
+            prompt=request.prompt,
+            adapter=adapter,
+            device=request.device,
+        )
+
+    def _worded(self, request: AuditRequest, model: Model, data: DataSet, named: str) -> DataSet:
+        """Data with captions only where the model is conditioned on each."""
+        if model.takes == "nothing" or request.prompt is not None or request.label is not None:
+            return replace(data, captions=())
+        if model.takes == "class" and data.captions and not all(word.isdigit() for word in data.captions):
+            if request.captions is None:
+                return replace(data, captions=())
+            classes = sorted(set(data.captions))  # as image folders number them
+            return replace(data, captions=[str(classes.index(word)) for word in data.captions])
+        if request.captions is not None and not data.captions:
+            raise InputError(f"{named}: has no captions; --captions names a column of the table beside image files.")
+        if data.captions and request.probe is not None:
+            raise InputError("--probe: whole spectra are measured with one condition for all images; give it with --prompt.")
+        return data
+
+    def _reference(self, request: AuditRequest, model: Model, data: DataSet) -> Model | None:
+        """The base model; the same network where the model is an adapter on it."""
+        if request.adapter is not None:
+            assert isinstance(model.score, PipelineScore)
+            return replace(model, score=model.score.without_adapter())
+        if request.base is None:
+            return None
+        found = self._model(request, data, request.base, None)
+        if found.shape != model.shape or found.takes != model.takes:
+            raise InputError(
+                f"--base: takes images of {found.shape} and is conditioned on {found.takes}, the model {model.shape} and {model.takes}; give "
+                "the model that it was fine-tuned from."
+            )
+        return found
 
     def facts(self, request: AuditRequest, inputs: Inputs) -> Mapping[str, Any]:
         """Digests of data and weights, and how many samples and directions are taken."""
         data = {"trained_on": inputs.training, "held_out": inputs.held_out, "samples": inputs.samples}
         digests = {f"{name}_fingerprint": None if d is None else d.fingerprint() for name, d in data.items()}
+        if inputs.reference is not None:
+            digests["base_fingerprint"] = inputs.reference.fingerprint()
         measured = {"draws": request.drawn, "directions": request.directions_of(math.prod(inputs.model.shape))}
         return {"model_fingerprint": inputs.model.fingerprint(), **digests, "measured": measured}
 
@@ -87,6 +153,8 @@ class AuditJob(Job[AuditRequest, Inputs]):
     def stages(self, request: AuditRequest, inputs: Inputs, run: Run) -> Sequence[Stage]:
         """Training rows, noise levels and cost; screening, the closer look, samples and copies; whole spectra where asked for."""
         work = Work(run, request, inputs)
+        if inputs.reference is not None:
+            return tuned_stages(work, inputs.reference)
         closer, screening, spectra = Closer(work), Screening(work), Spectra(work)
 
         stages = [
@@ -107,6 +175,8 @@ class AuditJob(Job[AuditRequest, Inputs]):
 
     def report(self, run: Run) -> Report:
         """Numbers, findings and page, from the records."""
+        if run.config.get("adapter") is not None or run.config.get("base") is not None:
+            return tuned_report(run)
         has_samples = run.config["samples"] is not None or run.config["measured"]["draws"]
         probed = (EMPIRICAL, MODEL) if run.config["probe"] is not None else ()
         records = run.load_all([*_RECORDS, *([_COPIES] if has_samples else []), *probed])

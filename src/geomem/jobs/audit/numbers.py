@@ -126,6 +126,7 @@ def numbers_of(records: Records, seed: int, metrics: Sequence[Mapping[str, Any]]
             "words": str(points.attrs["words"]),
             "parameters": int(points.attrs["parameters"]),
             "shape": [int(k) for k in np.atleast_1d(points.attrs["shape"])],
+            "image_shape": [int(k) for k in np.atleast_1d(points.attrs.get("image_shape", points.attrs["shape"]))],
         },
         "data": {
             "source": str(points.attrs["source"]),

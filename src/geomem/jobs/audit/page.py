@@ -175,7 +175,7 @@ def _screening(numbers: Numbers, findings: Findings) -> Section:
 
 def _closer(records: Mapping[str, xr.Dataset], numbers: Numbers, findings: Findings, note: str) -> Section:
     """Few images looked at closely."""
-    unit, closer, shape = numbers["unit"], numbers["closer"], tuple(numbers["model"]["shape"])
+    unit, closer, shape = numbers["unit"], numbers["closer"], tuple(numbers["model"]["image_shape"])
     paired = bool(closer["pairs"])
     pictures = []
     if image_shape(shape) is not None and closer["images"]:

@@ -25,7 +25,8 @@ class AuditRequest(Budgeted):
     """Is this model memorizing its training data?
 
     Compares the degrees of freedom of the model at images that it was trained on with those at held-out images, and its samples with
-    its training data. In Python MODEL may be any score.
+    its training data. A fine-tuned model is compared with its base at the same images (--adapter, --base). In Python MODEL may be any
+    score.
     """
 
     model: Any = option(  # noqa: RUF009 - a field like the others
@@ -43,8 +44,27 @@ class AuditRequest(Budgeted):
     scheduler: str | None = option(
         None, help="Folder or file of a scheduler to use instead of the model's own.", path=True, group=_MODEL
     )
+    adapter: str | None = option(
+        None,
+        help="A LoRA or textual inversion, a safetensors file or its folder: is it memorizing? MODEL is its base and the control.",
+        path=True,
+        group=_MODEL,
+    )
+    base: str | None = option(
+        None, help="The model that MODEL was fine-tuned from, as the control.", path=True, group=_MODEL
+    )
     label: int | None = option(
         None, help="Class of a class-conditional model.", least=0, most=LARGEST_LABEL, group=_MODEL
+    )
+    prompt: str | None = option(None, help="Text for all images, of a text-conditional model.", group=_MODEL)
+    captions: str | None = option(
+        None,
+        help="Column of metadata.jsonl or captions.csv beside the images that conditions the model on each; folders for the names of "
+        "subfolders. By default the captions that are there.",
+        group=_MODEL,
+    )
+    guidance: float = option(
+        1.0, help="Scale of classifier-free guidance of the samples that are drawn.", least=0, most=1000, group=_MODEL
     )
     budget: float | None = option(
         None,
@@ -123,8 +143,24 @@ class AuditRequest(Budgeted):
                     raise InputError(f"{named}: needs the training data; give them with --trained-on.")
         if self.device is not None and self.device.split(":")[0] not in ("cpu", "cuda"):
             raise InputError(f"--device: {self.device!r} cannot be used; spectra need float64: cpu, cuda or cuda:1.")
-        if not isinstance(self.model, str) and (self.scheduler is not None or self.label is not None):
-            raise InputError("scheduler, label: are for models that are opened from a folder; bind them in the score.")
+        if self.adapter is not None and self.base is not None:
+            raise InputError("--adapter, --base: an adapter's base is MODEL itself; leave --base out.")
+        if self.tuned:
+            for given, named in ((self.probe, "--probe"), (self.trained_on is None, "--adapter, --base")):
+                if given:
+                    why = "is for models that are compared with held-out images, not with their base"
+                    needs = "need the images that the model was fine-tuned on; give them with --trained-on"
+                    raise InputError(f"{named}: {why if named == '--probe' else needs}.")
+        if sum(given is not None for given in (self.label, self.prompt, self.captions)) > 1:
+            raise InputError("--label, --prompt, --captions: name one of them; each says what the model is conditioned on.")
+        bound = ("scheduler", "adapter", "label", "prompt", "captions")
+        if not isinstance(self.model, str) and any(getattr(self, name) is not None for name in bound):
+            raise InputError(f"{', '.join(bound)}: are for models that are opened from a folder; bind them in the score.")
+
+    @property
+    def tuned(self) -> bool:
+        """Whether a fine-tuned model is compared with its base."""
+        return self.adapter is not None or self.base is not None
 
     @property
     def seconds(self) -> float:

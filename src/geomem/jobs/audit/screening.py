@@ -103,7 +103,7 @@ class Screening:
             by_score[EMPIRICAL] = images[: max(0, min(len(rows), EMPIRICAL_SCREENED - places.start))]
         found = [
             screen(
-                work.model.score if score == MODEL else work.empirical,
+                work.score_at(name, rows) if score == MODEL else work.empirical,
                 some,
                 work.screening_times,
                 pairs=int(self._plan["screened_pairs"]),

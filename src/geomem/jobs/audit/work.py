@@ -28,11 +28,12 @@ from geomem.measure.directions import Axes
 from geomem.measure.observe import HELD_OUT, TRAINING
 from geomem.measure.pairs import EMPIRICAL, MODEL
 from geomem.measure.points import Points, chosen_points, noise_levels, preset_level, screening_levels, some_images
-from geomem.models import Model, drawn
+from geomem.models import Model, PipelineScore, drawn
 from geomem.precision import full_precision, one_thread
 from geomem.records import Run
-from geomem.scores import EmpiricalScore
+from geomem.scores import EmpiricalScore, Score
 from geomem.spectra import decomposition_seconds, measured_cost, usual_batch
+from geomem.seeds import derived_seed
 from geomem.spectra.dimension import PRESETS, readings_for
 
 __all__ = ["Inputs", "Work", "joined"]
@@ -54,12 +55,13 @@ _T = {"units": "data units squared", "long_name": "noise variance"}
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a request names, loaded: the model, its training data, held-out data, and samples."""
+    """What a request names, loaded: the model, its training data, held-out data, and samples; the base of a fine-tuned model."""
 
     model: Model
     training: DataSet | None
     held_out: DataSet | None
     samples: DataSet | None
+    reference: Model | None = None
 
     @property
     def base(self) -> DataSet:
@@ -169,6 +171,16 @@ class Work:
         images = self.model.encode(self.source(TRAINING), self.distinct[self.distinct != row])
         return EmpiricalScore(images.to(torch.float64).to(self.model.device))
 
+    def words(self, name: str, row: int) -> list[str]:
+        """What an image is conditioned on; empty where all are conditioned on the same."""
+        captions = self.source(name).captions
+        return [captions[row]] if len(captions) else []
+
+    def score_at(self, name: str, rows: NDArray[np.int64], model: Model | None = None) -> Score:
+        """The score of a model, the audited one by default, with the condition of each of these images."""
+        words = [word for row in rows for word in self.words(name, int(row))]
+        return (self.model if model is None else model).conditioned(words)
+
     def points_at(self, name: str, places: list[int]) -> Tensor:
         """Points of whole spectra, by their places."""
         return self.model.encode(self.source(name), self.points_record["row"].sel(set=name).values[places])
@@ -243,6 +255,7 @@ class Work:
         model, base = self.model, self.base
         return {
             "shape": np.asarray(model.shape),
+            "image_shape": np.asarray(model.image_shape),
             "name": model.name,
             "words": model.words,
             "parameters": model.parameters,
@@ -268,12 +281,13 @@ class Work:
             InputError: If there is none.
         """
         if self.held_out is not None and self.training is not None:
-            train, points = self.training.rows(self.distinct), self.held_out.rows(chosen.candidates[:_CONDENSING])
+            train = self.model.encode(self.training, self.distinct).flatten(1)
+            points = self.model.encode(self.held_out, chosen.candidates[:_CONDENSING]).flatten(1)
         else:
             count = hold_out_count(self.base, self.keep.size, None)
             split = divided(self.base, self.duplicates, count, seed=self.request.seed)
-            train = self.base.rows(self.keep[split.order])
-            points = self.base.rows(self.keep[split.held_out[:_CONDENSING]])
+            train = self.model.encode(self.base, self.keep[split.order]).flatten(1)
+            points = self.model.encode(self.base, self.keep[split.held_out[:_CONDENSING]]).flatten(1)
         half = half_time_at(train, points)
         if not math.isfinite(half):
             raise InputError(
@@ -355,17 +369,35 @@ class Work:
         """Estimated seconds of a stage."""
         return float(self.run.load("cost")["seconds"].sel(stage=stage))
 
-    def draws(self) -> Sequence[Part]:
-        """Samples of the model, sixteen a part."""
-        count, seed = int(self.run.load("cost").attrs["drawn"]), self.request.seed
+    def draws(self, count: int | None = None) -> Sequence[Part]:
+        """Samples of the model, sixteen a part; as many as the cost's record says, by default."""
+        count = int(self.run.load("cost").attrs["drawn"]) if count is None else count
+        seed = self.request.seed
 
         def make(numbers: range, tell: Tell) -> xr.Dataset:
             parts = [numbers[i : i + self.batch] for i in range(0, len(numbers), self.batch)]
             with full_precision():
-                images = torch.cat([drawn(self.model, self.axes.mean, STEPS, part, seed=seed) for part in parts])
+                images = torch.cat(
+                    [
+                        self.model.decode(
+                            drawn(self.model, self.axes.mean, STEPS, part, seed=seed, score=self._score_drawn(part))
+                        )
+                        for part in parts
+                    ]
+                )
             return xr.Dataset({"image": (("sample", "value"), images.flatten(1).numpy(), {"units": "data units"})})
 
         return split("drawn", "drawing samples", count, _DRAWN, make)
+
+    def _score_drawn(self, numbers: range) -> Score | None:
+        """The score of samples: with the training images' captions in turn, and guidance."""
+        score, request = self.model.score, self.request
+        if not isinstance(score, PipelineScore) or score.takes == "nothing":
+            return None
+        captions = self.base.captions
+        order = np.random.default_rng(derived_seed(request.seed, "captions")).permutation(self.keep)
+        words = [captions[int(order[i % order.size])] for i in numbers] if len(captions) else score.words
+        return score.conditioned(words, request.guidance)
 
     def copies(self) -> xr.Dataset:
         """Copies of training images among samples."""
@@ -375,7 +407,7 @@ class Work:
     def _drawn(self) -> DataSet:
         images = self.run.load("drawn")["image"].values
         note = f"They were drawn from {self.model.name} by its probability-flow ODE, in {STEPS} steps, and not clipped."
-        made = DataSet("samples of the model", "drawn", images.reshape(-1, *self.model.shape), notes=(note,))
+        made = DataSet("samples of the model", "drawn", images.reshape(-1, *self.model.image_shape), notes=(note,))
         return made.arranged(self.base)
 
 
