@@ -14,8 +14,8 @@ from geomem.measure.verdict import LITTLE, MUCH, SOME
 
 __all__ = ["looked_images", "lost_against_time"]
 
-# Images that are shown, and letters of a caption.
-_MOST, _LETTERS = 8, 18
+# Images that are shown, letters of a caption, and survival below which a place stays white: its error by chance is a few tenths.
+_MOST, _LETTERS, _FAINT = 8, 18, 1.0
 
 
 def lost_against_time(rows: Sequence[Mapping[str, Any]], t: float, note: str) -> Figure:
@@ -35,7 +35,9 @@ def lost_against_time(rows: Sequence[Mapping[str, Any]], t: float, note: str) ->
                 found = [row["freedom"][where][score] for row in rows]
                 if found[0] is None:
                     continue
-                left.plot(times, [f.value for f in found], line, marker="o", ms=3, color=colour, label=f"{name}, {where}")
+                left.plot(
+                    times, [f.value for f in found], line, marker="o", ms=3, color=colour, label=f"{name}, {where}"
+                )
         left.set(ylabel="degrees of freedom", title="degrees of freedom", yscale="symlog")
         left.legend(fontsize=7.5)
         for key, colour, name in (("lost_training", TRAINING, "training"), ("lost_held_out", HELD_OUT, "held-out")):
@@ -68,7 +70,7 @@ def looked_images(found: xr.Dataset, shape: tuple[int, ...], note: str) -> Figur
         note: Small print.
     """
     limits = limits_of(found["picture"].values)
-    brightest = float(np.abs(found["where"].values).max()) or 1.0
+    brightest = max(float(np.abs(found["where"].values).max()), _FAINT)
     rows: list[tuple[str, list[Tile | None]]] = []
     for i in range(min(_MOST, found.sizes["point"])):
         at = found.isel(point=i)

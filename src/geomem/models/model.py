@@ -111,7 +111,7 @@ class Model:
         places = np.arange(len(images))[rows]
         missing = np.array([row for row in places.tolist() if (id(images), row) not in self._encoded], dtype=np.int64)
         fresh: dict[int, Tensor] = {}
-        for some in np.array_split(missing, max(1, -(-missing.size // _ENCODED_AT_ONCE))):
+        for some in np.split(missing, range(_ENCODED_AT_ONCE, missing.size, _ENCODED_AT_ONCE)) if missing.size else ():
             pixels = channels_first(images.rows(some), images.shape, self.image_shape)
             with full_precision():
                 latents = self.codec.encode(pixels.to(self.device)).cpu()

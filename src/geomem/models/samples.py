@@ -15,9 +15,7 @@ __all__ = ["drawn"]
 _SIGMA_MAX, _SIGMA_MIN = 80.0, 0.002
 
 
-def drawn(
-    model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int, score: Score | None = None
-) -> Tensor:
+def drawn(model: Model, mean: Tensor, steps: int, numbers: range, *, seed: int, score: Score | None = None) -> Tensor:
     """Samples with these indices, by Heun's method on `steps` noise levels, each from its own noise around the mean (d,).
 
     Args:

@@ -6,7 +6,8 @@ diffusers' own loader is not used, since it opens whatever a weight map names, p
 import math
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,10 +201,12 @@ def built(
     check(plan)
     size = dtype.itemsize * sum(math.prod(shape) for shape in wanted.values())
     check_memory(size, where, "use a computer with more memory")
-    if _is_whole(plan):
-        network = plan.to(dtype).to_empty(device="cpu")
-    else:
-        network = _of_config(kind, config, where, len(weights.files)).to(dtype)
+    whole = _is_whole(plan)
+    network = plan if whole else _of_config(kind, config, where, len(weights.files))
+    with _silent():  # diffusers warns of layers in float32 where there are none
+        network = network.to(dtype)
+    if whole:
+        network = network.to_empty(device="cpu")
     try:
         weights.copy_into(network)
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -224,8 +227,6 @@ def _of_config(kind: type[Any], config: Mapping[str, Any], where: str, most: int
     Raises:
         InputError: If the configuration makes none.
     """
-    from diffusers.utils import logging
-
     count = 0
 
     def counted(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -234,10 +235,10 @@ def _of_config(kind: type[Any], config: Mapping[str, Any], where: str, most: int
         if count > 2 * most + 100:  # some are replaced while a network is built
             raise ValueError("it has more layers than its weights")
 
-    said, hook = logging.get_verbosity(), register_module_parameter_registration_hook(counted)
-    logging.set_verbosity_error()
+    hook = register_module_parameter_registration_hook(counted)
     try:
-        return kind.from_config(dict(config))
+        with _silent():
+            return kind.from_config(dict(config))
     except Exception as error:  # a configuration can hold anything
         raise InputError(
             f"{where}: cannot be opened as a {kind.__name__} ({reason_of(error, lines=2)}); weights and config.json may not belong "
@@ -245,6 +246,18 @@ def _of_config(kind: type[Any], config: Mapping[str, Any], where: str, most: int
         ) from error
     finally:
         hook.remove()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """No warnings of diffusers; what matters is checked."""
+    from diffusers.utils import logging
+
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
         logging.set_verbosity(said)
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from geomem.jobs.audit.decoded import pictured
 from geomem.jobs.audit.screened import Screened, screening_numbers
 from geomem.jobs.audit.screening import SCREENED
 from geomem.jobs.job import Part, Tell, split
 from geomem.jobs.progress import duration
-from geomem.jobs.audit.decoded import pictured
 from geomem.measure.closer import expected_evaluations, expected_memory, look
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 from geomem.scores.distances import nearest
@@ -156,7 +156,9 @@ class Closer:
             ]
         )
         words = [
-            word for name, row in zip(at["set"].values, at["row"].values, strict=True) for word in work.words(str(name), int(row))
+            word
+            for name, row in zip(at["set"].values, at["row"].values, strict=True)
+            for word in work.words(str(name), int(row))
         ]
         found = look(
             work.model.conditioned(words),

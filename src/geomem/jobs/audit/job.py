@@ -116,7 +116,9 @@ class AuditJob(Job[AuditRequest, Inputs]):
         if request.captions is not None and not data.captions:
             raise InputError(f"{named}: has no captions; --captions names a column of the table beside image files.")
         if data.captions and request.probe is not None:
-            raise InputError("--probe: whole spectra are measured with one condition for all images; give it with --prompt.")
+            raise InputError(
+                "--probe: whole spectra are measured with one condition for all images; give it with --prompt."
+            )
         return data
 
     def _reference(self, request: AuditRequest, model: Model, data: DataSet) -> Model | None:

@@ -152,10 +152,14 @@ class AuditRequest(Budgeted):
                     needs = "need the images that the model was fine-tuned on; give them with --trained-on"
                     raise InputError(f"{named}: {why if named == '--probe' else needs}.")
         if sum(given is not None for given in (self.label, self.prompt, self.captions)) > 1:
-            raise InputError("--label, --prompt, --captions: name one of them; each says what the model is conditioned on.")
+            raise InputError(
+                "--label, --prompt, --captions: name one of them; each says what the model is conditioned on."
+            )
         bound = ("scheduler", "adapter", "label", "prompt", "captions")
         if not isinstance(self.model, str) and any(getattr(self, name) is not None for name in bound):
-            raise InputError(f"{', '.join(bound)}: are for models that are opened from a folder; bind them in the score.")
+            raise InputError(
+                f"{', '.join(bound)}: are for models that are opened from a folder; bind them in the score."
+            )
 
     @property
     def tuned(self) -> bool:

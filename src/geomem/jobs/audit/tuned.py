@@ -98,9 +98,10 @@ class _Against:
         sampling = request.drawn * EVALUATIONS_DRAWN * (1 if request.guidance == 1 else 2) * each
         rest = max(request.seconds - sampling, 0.4 * request.seconds)
         allowed = (1 - _LOOKING) * rest / each / (4 * levels)  # mirrored, by two models
-        whole = sum(rows.size for rows in self.rows.values())
-        share = min(1.0, allowed / whole)
-        counts = {name: max(min(rows.size, 8), int(share * rows.size)) for name, rows in self.rows.items()}
+        sizes = sorted(rows.size for rows in self.rows.values())
+        # Where one set is small, as that of a fine-tuning is, the other gets what it leaves.
+        most = max(8, int(max(allowed / len(sizes), allowed - sum(sizes[:-1]))))
+        counts = {name: min(rows.size, most) for name, rows in self.rows.items()}
         pairs = int(np.clip(allowed / sum(counts.values()), 1, _PAIRS))
         return xr.Dataset(
             attrs={

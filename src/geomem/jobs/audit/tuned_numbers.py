@@ -113,9 +113,7 @@ def _level(training: Mapping[str, Values], held_out: Mapping[str, Values] | None
 
     def means(kind: str, side: Mapping[str, Values] | None) -> dict[str, Interval | None]:
         return {
-            score: None
-            if side is None or len(side[score][kind]) < 2
-            else mean(side[score][kind][:, i], bounds=_BOUNDS)
+            score: None if side is None or len(side[score][kind]) < 2 else mean(side[score][kind][:, i], bounds=_BOUNDS)
             for score in (MODEL, BASE)
         }
 

@@ -94,7 +94,9 @@ def _sure(numbers: Numbers) -> str:
             f"There are no held-out {unit}s, so what the model loses at any {unit} of this kind is counted, too; --held-out takes it off."
         )
     else:
-        parts.append(f"At {numbers['held_out']:,} held-out {unit}s it has lost {percent(lost['held_out'])}, which is taken off.")
+        parts.append(
+            f"At {numbers['held_out']:,} held-out {unit}s it has lost {percent(lost['held_out'])}, which is taken off."
+        )
     return " ".join(parts)
 
 
@@ -122,7 +124,9 @@ def _short(numbers: Numbers) -> list[str]:
         out.append(f"{numbers['copies']['generated']} of its samples are copies of training {unit}s.")
     if numbers["looked"]:
         first = numbers["looked"][0]
-        out.append(f"At {first['image']} it has lost {first['lost']:.0f} of the {first['free']:.0f} dimensions that its base has there.")
+        out.append(
+            f"At {first['image']} it has lost {first['lost']:.0f} of the {first['free']:.0f} dimensions that its base has there."
+        )
     return out
 
 
@@ -138,7 +142,11 @@ def _levels(numbers: Numbers) -> Table:
         if held_out:
             cells += [hundred(row["lost_held_out"]), hundred(row["lost"]), row["auc"]]
         rows.append(cells)
-    net = f"; then at held-out {unit}s, and the difference. AUC: how often the training {unit} of a pair has the smaller error" if held_out else ""
+    net = (
+        f"; then at held-out {unit}s, and the difference. AUC: how often the training {unit} of a pair has the smaller error"
+        if held_out
+        else ""
+    )
     return Table(
         "levels",
         columns,
@@ -205,5 +213,3 @@ def _setting(numbers: Numbers) -> list[str]:
         f"{len(numbers['levels'])} noise levels.",
         *numbers["data"]["notes"],
     ]
-
-

@@ -32,8 +32,8 @@ from geomem.models import Model, PipelineScore, drawn
 from geomem.precision import full_precision, one_thread
 from geomem.records import Run
 from geomem.scores import EmpiricalScore, Score
-from geomem.spectra import decomposition_seconds, measured_cost, usual_batch
 from geomem.seeds import derived_seed
+from geomem.spectra import decomposition_seconds, measured_cost, usual_batch
 from geomem.spectra.dimension import PRESETS, readings_for
 
 __all__ = ["Inputs", "Work", "joined"]
