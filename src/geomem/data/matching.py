@@ -75,16 +75,17 @@ def like(
     return other
 
 
-def unseen(training: DataSet, held_out: DataSet, *, few: str) -> None:
+def unseen(training: DataSet, held_out: DataSet, *, few: str, least: int = _FEWEST) -> None:
     """Raise an error if held-out data share rows with the training data, or are too few.
 
     Args:
         training: Training data.
         held_out: Held-out data.
         few: What to do if there are too few, as a sentence.
+        least: Fewest held-out samples.
 
     Raises:
-        InputError: For shared rows, or fewer than 20.
+        InputError: For shared rows, or too few.
     """
     joined = DataSet("", "", np.concatenate([d.rows(slice(None)).numpy() for d in (training, held_out)]))
     _, first = distinct_rows(joined)
@@ -94,9 +95,9 @@ def unseen(training: DataSet, held_out: DataSet, *, few: str) -> None:
             f"--held-out: {shared:,} of the {len(held_out):,} samples of {held_out.name} are among those of {training.name}; "
             "held-out data must not have been trained on. Remove them from one of the two."
         )
-    if len(held_out) < _FEWEST:
+    if len(held_out) < least:
         raise InputError(
-            f"--held-out: {held_out.name} holds {len(held_out)} samples; at least {_FEWEST} are needed. {few}"
+            f"--held-out: {held_out.name} holds {len(held_out)} samples; at least {least} are needed. {few}"
         )
 
 

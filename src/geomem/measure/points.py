@@ -114,7 +114,9 @@ def chosen_points(
         return Points({TRAINING: first}, images, nearest, np.arange(first.size), 0, np.arange(0))
     pool = _drawn(np.arange(len(held_out)), max(_LEAST, _POOL * first.size), seed, HELD_OUT)
     far = neighbour_distances(model.encode(held_out, pool).flatten(1), known)[0][:, 0]
-    fine = far > near
+    # Near copies are found among the data as they are; latents have another scale.
+    apart = far if model.codec is None else _apart(held_out, pool, training, distinct)
+    fine = apart > near
     second = pool[fine][: first.size]
     if second.size < 2:
         raise InputError(
@@ -132,6 +134,13 @@ def chosen_points(
 def some_images(model: Model, training: DataSet, keep: NDArray[np.int64], seed: int) -> Tensor:
     """At most 3,200 training images (n, *shape), drawn at random, for principal axes and linear filters."""
     return model.encode(training, _drawn(keep, _FITTED, seed, "axes"))
+
+
+def _apart(
+    held_out: DataSet, pool: NDArray[np.int64], training: DataSet, distinct: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Distance of held-out data to the nearest training data, both as they are."""
+    return neighbour_distances(held_out.rows(pool).numpy(), training.rows(distinct).numpy())[0][:, 0]
 
 
 def _drawn(rows: NDArray[np.int64], count: int, seed: int, purpose: str) -> NDArray[np.int64]:

@@ -5,8 +5,8 @@ With q the degrees of freedom (`measure.screening`) of the model and of its base
 
     L = 1 - sum_i q_i(model)/sum_i q_i(base).
 
-Its interval is that of a ratio of paired means: with residuals r_i = q_i(base) - q_i(model) - L q_i(base), the standard error is
-sd(r)/(sqrt n mean q(base)), and n - 1 degrees of freedom. A fine-tuned model may lose dimensions at any image. Where there are held-out
+Its interval is the jackknife's: with L_i the fraction without image i, the variance is (n - 1)/n sum_i (L_i - mean L_i)^2, with n - 1
+degrees of freedom. A fine-tuned model may lose dimensions at any image. Where there are held-out
 images, their loss is taken off, L(training) - L(held-out), and the squares of both errors add.
 
 The noise variance at which most is lost is chosen among k. All intervals are simultaneous, by Bonferroni at 1 - .05/k, so that the choice
@@ -47,14 +47,14 @@ def fraction_lost_against(model: Array, base: Array, *, choices: int = 1) -> Int
         choices: Number of noise variances among which this one was chosen.
 
     >>> print(f"{fraction_lost_against(np.array([4.0, 5.0, 6.0]), np.array([8.0, 10.0, 12.5])):.2f}")
-    0.51 [0.48, 0.54]
+    0.51 [0.47, 0.54]
     """
     n, mean = len(base), float(np.mean(base))
     if n < 2 or not mean > 0:
         return Interval(np.nan, -np.inf, np.inf, n)
     value = 1 - float(np.mean(model)) / mean
-    residuals = base - model - value * base
-    half = float(stdtrit(n - 1, 1 - _tail(choices)) * residuals.std(ddof=1) / (np.sqrt(n) * mean))
+    without = 1 - (np.sum(model) - model) / (np.sum(base) - base)
+    half = float(stdtrit(n - 1, 1 - _tail(choices)) * np.sqrt((n - 1) * np.var(without)))
     return Interval(value, value - half, value + half, n)
 
 

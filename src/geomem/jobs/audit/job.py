@@ -61,7 +61,8 @@ class AuditJob(Job[AuditRequest, Inputs]):
         assert base is not None
         check_rows(base, request.limit, least=LEAST_TUNED if request.tuned else 2 * LEAST_IMAGES)
         if held_out is not None and training is not None:
-            unseen(training, held_out, few="Give more: nothing else shows what is lost.")
+            least = {"least": LEAST_TUNED} if request.tuned else {}
+            unseen(training, held_out, few="Give more: nothing else shows what is lost.", **least)
         samples = None if request.samples is None else request.like(base, request.samples, "--samples")
         if request.trained_on is not None and training is not None:
             training = captioned(training, request.trained_on, request.captions)

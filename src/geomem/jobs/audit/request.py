@@ -129,10 +129,6 @@ class AuditRequest(Budgeted):
             raise InputError("--draws: 1 sample says nothing; draw a hundred or more, or none with 0.")
         if self.draws and self.samples is not None:
             raise InputError("--draws: samples were given with --samples; leave one of the two out.")
-        if self.trained_on is None and self.held_out is None:
-            raise InputError(
-                "--trained-on, --held-out: give the data that the model was trained on, and held-out data."
-            )
         if self.directions is not None and self.probe != "orthonormal":
             raise InputError("--directions: is for whole spectra along random directions; add --probe orthonormal.")
         if self.preset is not None and self.probe is None:
@@ -151,6 +147,10 @@ class AuditRequest(Budgeted):
                     why = "is for models that are compared with held-out images, not with their base"
                     needs = "need the images that the model was fine-tuned on; give them with --trained-on"
                     raise InputError(f"{named}: {why if named == '--probe' else needs}.")
+        if self.trained_on is None and self.held_out is None:
+            raise InputError(
+                "--trained-on, --held-out: give the data that the model was trained on, and held-out data."
+            )
         if sum(given is not None for given in (self.label, self.prompt, self.captions)) > 1:
             raise InputError(
                 "--label, --prompt, --captions: name one of them; each says what the model is conditioned on."

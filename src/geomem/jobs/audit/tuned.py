@@ -191,7 +191,8 @@ class _Against:
         free = float(found["squares"].sel(score=BASE, set=TRAINING).sel(t=t, method="nearest").mean())
         evaluations = 2 * expected_evaluations(max(free, 0.0), math.prod(work.model.shape)) + 4 * _PROBES
         seconds = evaluations * float(self._plan["seconds_each"])
-        count = int(np.clip(self._plan["looking"] / seconds, 0, min(work.request.points, len(ranking))))
+        most = min(work.request.points, len(ranking))
+        count = int(np.clip(self._plan["looking"] / seconds, seconds < work.request.seconds, most))
         least = 1 if count > 3 else 0
         chosen = [*ranking[: count - least], *ranking[len(ranking) - least :]]
         return t, np.array([row["row"] for row in chosen], dtype=np.int64), seconds
@@ -200,7 +201,7 @@ class _Against:
         """One image a part."""
         t, rows, seconds = self._looked
         if rows.size == 0:
-            return [Part(LOOKED, "looking closely at no image", lambda tell: _no_look(t))]
+            return [Part(f"{LOOKED}_none", "looking closely at no image", lambda tell: _no_look(t))]
         what = f"looking closely at {rows.size} images, about {duration(rows.size * seconds)}"
         return split(LOOKED, what, rows.size, 1, lambda places, tell: self._look(int(rows[places.start]), t))
 
