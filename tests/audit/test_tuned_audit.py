@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pipelines
 import pytest
 import torch
 import xarray as xr
@@ -13,7 +14,6 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 import geomem
-import pipelines
 from commands import geomem as command
 from geomem.errors import InputError
 from geomem.jobs.audit.request import AuditRequest
