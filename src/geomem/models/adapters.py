@@ -4,7 +4,9 @@ The network keeps its own weights beside the adapter's, so that one network give
 """
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ _LOADERS = {
 }
 _PEFT, _METADATA = "base_model.model.", "lora_adapter_metadata"
 _ENCODERS = ("text_encoder", "text_encoder_2")
+# Most tensors of an adapter, and bound of an alpha: each far beyond any model's.
+_MOST, _LARGEST = 20_000, 1e6
 
 
 def adapt(network: Any, part: str, source: str | Path, texts: Texts | None) -> bool:
@@ -47,9 +51,12 @@ def adapt(network: Any, part: str, source: str | Path, texts: Texts | None) -> b
     """
     path = _file(path_of(source))
     where = printable(path)
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = read_tensors(path, most=_MOST)
     if not tensors:
         raise InputError(f"{where}: holds no tensors; copy or download it again.")
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{where}: holds NaN or infinity in {printable(name)[:80]}; it is damaged.")
     if not any("lora" in name for name in tensors):
         return _inverted(tensors, where, path.stem, texts)
     kind = type(network).__name__
@@ -57,25 +64,31 @@ def adapt(network: Any, part: str, source: str | Path, texts: Texts | None) -> b
         raise InputError(f"{where}: is a LoRA, which can be used with {', '.join(_LOADERS)}, not with a {kind}.")
     try:
         state, alphas, settings = _diffusers_form(tensors, metadata, path, part, _LOADERS[kind], network)
+        groups = {name.split(".")[0] for name in state}
+        layers = {name: _named(name, state, alphas, settings, where) for name in sorted(groups & {part, *_ENCODERS})}
     except InputError:
         raise
     except Exception as error:  # converters raise errors of many kinds
         raise InputError(f"{where}: cannot be read as a LoRA ({reason_of(error)}).") from error
-    groups = {name.split(".")[0] for name in state}
     strange = groups - {part, *_ENCODERS}
     if strange:
         raise InputError(f"{where}: changes {printable(min(strange))[:60]}, which is no part of this model's {kind}.")
-    for name in sorted(groups & set(_ENCODERS)):
-        _of_encoder(name, state, alphas, settings, where, texts)
-    own = {name: tensor for name, tensor in state.items() if name.startswith(f"{part}.")}
-    if own:
-        _load(network, own, alphas, settings, part, where)
-    return bool(own)
+    for name, some in layers.items():
+        if name == part:
+            _load(network, some, where, "model")
+        else:
+            _of_encoder(name, some, where, texts)
+    return part in layers
 
 
 def switch(network: Any, on: bool) -> None:
     """Switch the adapter of a network on or off, and with it between a fine-tuned model and its base."""
-    (network.enable_adapters if on else network.disable_adapters)()
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in network.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.enable_adapters(enabled=on)
+    network.requires_grad_(False)  # PEFT would train what it switches on
 
 
 def _file(path: Path) -> Path:
@@ -112,92 +125,178 @@ def _pickle(path: Path) -> str:
 
 def _diffusers_form(
     tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path, part: str, loader: str, network: Any
-) -> tuple[dict[str, Tensor], dict[str, float] | None, dict[str, Any] | None]:
-    """Tensors named after the parts that they change, their alphas and their settings, each None where it is not there."""
+) -> tuple[dict[str, Tensor], dict[str, float], dict[str, Any]]:
+    """Tensors named after the parts that they change, their alphas and their settings."""
     import diffusers.loaders
 
     if all(name.startswith(_PEFT) for name in tensors):  # as PEFT saves an adapter of the network alone
         config = read_json(path.parent / "adapter_config.json") if exists(path.parent / "adapter_config.json") else {}
         if config.get("peft_type", "LORA") != "LORA":
             raise InputError(
-                f"{printable(path)}: is an adapter of type {str(config['peft_type'])[:40]}; LoRA is supported."
+                f"{printable(path)}: is an adapter of type {printable(str(config['peft_type']))[:40]}; LoRA is supported."
             )
-        keys = ("r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "bias")
-        given = {f"{part}.{key}": config[key] for key in keys if config.get(key) is not None}
-        return {f"{part}.{name.removeprefix(_PEFT)}": v for name, v in tensors.items()}, None, given or None
+        settings = {f"{part}.{key}": value for key, value in config.items() if value is not None}
+        return {f"{part}.{name.removeprefix(_PEFT)}": v for name, v in tensors.items()}, {}, settings
     options = {"unet_config": network.config} if part == "unet" else {"return_alphas": True}
     found = getattr(diffusers.loaders, loader).lora_state_dict(dict(tensors), **options)
     state, alphas = found if isinstance(found, tuple) else (found, None)
-    settings = json.loads(metadata[_METADATA]) if _METADATA in metadata else None
-    if any("." not in name or name.split(".")[0] not in (part, *_ENCODERS) for name in state):
-        # Tensors of the network alone, without the part's name.
-        state = {name if name.split(".")[0] in (part, *_ENCODERS) else f"{part}.{name}": v for name, v in state.items()}
-    return state, alphas or None, settings
+    settings = json.loads(metadata[_METADATA]) if _METADATA in metadata else {}
+    known = (part, *_ENCODERS)
+    # Tensors of the network alone may be without the part's name.
+    state = {name if name.split(".")[0] in known else f"{part}.{name}": v for name, v in state.items()}
+    return state, dict(alphas or {}), settings
 
 
-def _load(
-    network: Any,
-    state: dict[str, Tensor],
-    alphas: dict[str, float] | None,
-    settings: dict[str, Any] | None,
-    part: str,
-    where: str,
-) -> None:
-    modules = {name for name, _ in network.named_modules()}
-    named = {name.removeprefix(f"{part}.").split(".lora")[0].split(".processor")[0] for name in state}
-    unknown = sorted(
-        name for name in named if name not in modules and not name.endswith("attn1") and "alpha" not in name
-    )
-    if unknown:
-        raise InputError(
-            f"{where}: changes {len(unknown)} layers that the model does not have ({printable(unknown[0])}, ...); it was made for another one."
-        )
-    from diffusers.utils import logging
+def _load(network: Any, layers: "_Layers", where: str, what: str) -> None:
+    """Add layers to a network.
 
-    said = logging.get_verbosity()
-    logging.set_verbosity_error()
+    PEFT puts them in, with settings made here: those of a file may hold patterns without end and ranks beyond its tensors.
+    """
     try:
-        network.load_lora_adapter(
-            state, prefix=part, adapter_name=_NAME, network_alphas=None if settings else alphas, metadata=settings
-        )
+        from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
     except ImportError:
         raise InputError(f'{where}: is a LoRA; install what reads them: pip install "geomem[text]"') from None
+    modules = dict(network.named_modules())
+    targets = sorted({_layer(name) for name in layers.tensors})
+    unknown = [name for name in targets if name not in modules]
+    if unknown:
+        raise InputError(
+            f"{where}: changes {len(unknown)} layers that the {what} does not have ({printable(unknown[0])[:80]}, ...); it was made for "
+            "another model."
+        )
+    ranks = {name: _rank(name, layers.tensors, modules[name], where) for name in targets}
+    try:
+        alphas = {name: layers.alpha(name, rank) for name, rank in ranks.items()}
+        # A name is a pattern to PEFT; "^" keeps it from fitting a longer name's end.
+        config = LoraConfig(
+            r=max(ranks.values()),
+            lora_alpha=1,
+            target_modules=targets,
+            rank_pattern={f"^{re.escape(name)}": rank for name, rank in ranks.items()},
+            alpha_pattern={f"^{re.escape(name)}": alpha for name, alpha in alphas.items()},
+            use_dora=any("lora_magnitude_vector" in name for name in layers.tensors),
+            lora_bias=any("lora_B" in name and name.endswith(".bias") for name in layers.tensors),
+            use_rslora=layers.settings.get("use_rslora") is True,
+        )
+        inject_adapter_in_model(config, network, adapter_name=_NAME, state_dict=layers.tensors)
+        report: Any = set_peft_model_state_dict(network, layers.tensors, _NAME)
+        lost = [*report.unexpected_keys, *(name for name in report.missing_keys if f".{_NAME}" in name)]
+        if lost:
+            raise ValueError(f"it has no place for {lost[0]}")
+    except InputError:
+        raise
     except Exception as error:  # a LoRA can hold anything
         raise InputError(
-            f"{where}: cannot be added to the model ({reason_of(error)}); it was made for another one."
+            f"{where}: cannot be added to the {what} ({reason_of(error)}); it was made for another model."
         ) from error
-    finally:
-        logging.set_verbosity(said)
     network.to(next(network.parameters()).dtype)
+    network.eval().requires_grad_(False)
 
 
-def _of_encoder(
-    name: str,
-    state: dict[str, Tensor],
-    alphas: dict[str, float] | None,
-    settings: dict[str, Any] | None,
-    where: str,
-    texts: Texts | None,
-) -> None:
+@dataclass(frozen=True)
+class _Layers:
+    """What a LoRA changes in one network, named as PEFT does.
+
+    Attributes:
+        tensors: Tensors by their names: layer, then lora_A.weight or lora_B.weight.
+        alphas: Alphas that are stored layer by layer, as kohya's scripts do.
+        settings: PEFT's settings, as far as they are used: lora_alpha, alpha_pattern and use_rslora.
+        where: The file, for messages.
+    """
+
+    tensors: dict[str, Tensor]
+    alphas: dict[str, float]
+    settings: Mapping[str, Any]
+    where: str
+
+    def alpha(self, layer: str, rank: int) -> float:
+        """Alpha of a layer: what the layer adds is B A alpha/rank. Without any it is the rank."""
+        found = self.alphas.get(layer, self.settings.get("lora_alpha", rank))
+        for pattern, alpha in dict(self.settings.get("alpha_pattern") or {}).items():
+            # PEFT takes these as patterns, but writes names; names cannot be without end.
+            name = str(pattern).removeprefix("^")
+            if layer == name or layer.endswith(f".{name}"):
+                found = alpha
+        if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < _LARGEST:
+            raise InputError(f"{self.where}: its settings give {printable(layer)[:80]} no alpha that is a number.")
+        return float(found)
+
+
+def _named(
+    part: str, state: dict[str, Tensor], alphas: Mapping[str, float], settings: Mapping[str, Any], where: str
+) -> _Layers:
+    """The layers of one part, of the names that diffusers gives them."""
+    from diffusers.utils.state_dict_utils import (
+        StateDictType,
+        convert_state_dict_to_diffusers,
+        convert_state_dict_to_peft,
+        convert_unet_state_dict_to_peft,
+    )
+
+    start = f"{part}."
+    own = {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
+    names = {name: name for name in own}  # converters rename, whatever the values are
+    if not any("lora_A" in name for name in names):
+        if part in _ENCODERS:
+            names = convert_state_dict_to_diffusers(names, StateDictType.DIFFUSERS_OLD)
+            names = convert_state_dict_to_peft(names, StateDictType.DIFFUSERS)
+        else:
+            names = convert_unet_state_dict_to_peft(names)
+    layer_of = {old: _layer(new) for new, old in names.items()}
+    stems = {name.removeprefix(start).removesuffix(".alpha"): alpha for name, alpha in alphas.items()}
+    found = {layer_of.get(stem, stem): alpha for stem, alpha in stems.items()}
+    return _Layers(
+        {new: own[old] for new, old in names.items()},
+        found,
+        {name.removeprefix(start): value for name, value in settings.items() if name.startswith(start)},
+        where,
+    )
+
+
+def _layer(name: str) -> str:
+    """The layer that a tensor belongs to."""
+    return name.split(".lora_")[0]
+
+
+def _rank(layer: str, tensors: Mapping[str, Tensor], module: Any, where: str) -> int:
+    """The rank of a layer's change, whose tensors have the layer's own inputs and outputs.
+
+    Raises:
+        InputError: If they do not, so that PEFT would ask for memory which the file does not have.
+    """
+    weight = getattr(module, "weight", None)
+    down, up = (tensors.get(f"{layer}.lora_{side}.weight") for side in "AB")
+    if down is None or up is None or not isinstance(weight, Tensor):
+        raise InputError(f"{where}: has no pair of tensors for {printable(layer)[:80]}; it is damaged.")
+    rank = down.shape[0] if down.ndim else 0
+    fits = down.ndim == up.ndim == weight.ndim >= 2 and rank >= 1
+    if not fits or down.shape[1] != weight.shape[1] or (up.shape[0], up.shape[1]) != (weight.shape[0], rank):
+        raise InputError(
+            f"{where}: its change of {printable(layer)[:80]} has the shape {_sizes(up)} {_sizes(down)}, but the layer has {_sizes(weight)}; "
+            "it was made for another model."
+        )
+    return int(rank)
+
+
+def _sizes(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "()"
+
+
+def _of_encoder(name: str, layers: _Layers, where: str, texts: Texts | None) -> None:
+    """Have a text encoder changed once it is read."""
     if texts is None or name not in texts.names:
         raise InputError(f"{where}: changes the {name}, which this model does not have.")
 
     def change(_: Any, encoder: Any) -> None:
-        import diffusers.loaders
+        # transformers' CLIP models of today are without the part that older files name.
+        flat = not hasattr(encoder, "text_model")
 
-        try:
-            getattr(diffusers.loaders, _LOADERS["UNet2DConditionModel"]).load_lora_into_text_encoder(
-                state,
-                None if settings else alphas,
-                encoder,
-                prefix=name,
-                adapter_name=_NAME,
-                metadata=settings,
-                low_cpu_mem_usage=False,
-            )
-        except Exception as error:  # a LoRA can hold anything
-            raise InputError(f"{where}: cannot be added to the {name} ({reason_of(error)}).") from error
-        encoder.eval().requires_grad_(False)
+        def named(layer: str) -> str:
+            return layer.removeprefix("text_model.") if flat else layer
+
+        tensors = {named(key): tensor for key, tensor in layers.tensors.items()}
+        alphas = {named(key): alpha for key, alpha in layers.alphas.items()}
+        _load(encoder, replace(layers, tensors=tensors, alphas=alphas), where, name)
 
     texts.changed.setdefault(name, []).append(change)
 
@@ -217,8 +316,9 @@ def _inverted(tensors: dict[str, Tensor], where: str, stem: str, texts: Texts | 
     of_encoder = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "emb_params": "text_encoder"}
     for name, vectors in tensors.items():
         encoder, word = of_encoder.get(name, "text_encoder"), stem if name in of_encoder else name
-        rows = vectors.reshape(-1, vectors.shape[-1]) if vectors.ndim else vectors
-        if rows.ndim != 2 or len(rows) > 100 or encoder not in texts.names:
+        rows = vectors[None] if vectors.ndim == 1 else vectors
+        fits = rows.ndim == 2 and rows.is_floating_point() and 1 <= len(rows) <= 100 and rows.shape[1] > 0
+        if not fits or not word.isprintable() or not word.strip() or encoder not in texts.names:
             raise InputError(f"{where}: is neither a LoRA nor a textual inversion of this model.")
         tokens = [word, *(f"{word}_{i}" for i in range(1, len(rows)))]
         texts.spelled[word] = " ".join(tokens)
@@ -233,7 +333,8 @@ def _word(tokens: list[str], rows: Tensor, where: str) -> Any:
             raise InputError(
                 f"{where}: its vectors have {rows.shape[1]} values, but the model's text encoder takes {table.shape[1]}."
             )
-        if tokenizer.add_tokens(tokens) != len(tokens):
+        # A word that is known already would change what other texts mean.
+        if set(tokens) & set(tokenizer.get_vocab()) or tokenizer.add_tokens(tokens) != len(tokens):
             raise InputError(f"{where}: its word {printable(tokens[0])!r} is known to the tokenizer already.")
         encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         with torch.no_grad():

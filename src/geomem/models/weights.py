@@ -133,13 +133,16 @@ def _within(path: Path, network: Path) -> bool:
     return target.parent in places
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of a safetensors file, and its metadata.
+def read_tensors(path: Path, *, most: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, at most so many, and its metadata.
 
     Raises:
-        InputError: If it is damaged, or is no such file.
+        InputError: If it is damaged, is no such file, or holds more tensors or bytes than can be had.
     """
-    _headers([path])
+    held = _headers([path])
+    if len(held) > most:
+        raise InputError(f"{printable(path)}: holds {len(held):,} tensors; at most {most:,} are read.")
+    check_memory(path.stat().st_size, printable(path), "use a computer with more memory")
     with safe_open(path, framework="pt") as stored:
         # Copies: a file that is mapped and then cut short would end the process.
         return {name: stored.get_tensor(name).clone() for name in stored.keys()}, dict(stored.metadata() or {})  # noqa: SIM118 - no mapping
