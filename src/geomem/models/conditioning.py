@@ -35,7 +35,10 @@ class Conditioning:
             InputError: For a word that the network cannot be conditioned on.
         """
         if self.kind == "nothing":
-            if any(word is not None for word in words):
+            given = next((word for word in words if word is not None), None)
+            if isinstance(given, str):
+                raise InputError(f"{self._name}: prompt: this model is not conditioned on texts; leave the prompt out.")
+            if given is not None:
                 raise InputError(f"{self._name}: label: this model has no classes; leave the label out.")
             return {}
         missing = [word for word in dict.fromkeys(words) if word not in self._kept]

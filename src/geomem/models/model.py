@@ -109,9 +109,12 @@ class Model:
         if not any(known is images for known in self._sources):
             self._sources.append(images)  # keeps its number from being another's
         places = np.arange(len(images))[rows]
-        missing = np.array([row for row in places.tolist() if (id(images), row) not in self._encoded], dtype=np.int64)
+        missing = np.array(
+            [row for row in dict.fromkeys(places.tolist()) if (id(images), row) not in self._encoded], dtype=np.int64
+        )
         fresh: dict[int, Tensor] = {}
-        for some in np.split(missing, range(_ENCODED_AT_ONCE, missing.size, _ENCODED_AT_ONCE)) if missing.size else ():
+        for start in range(0, missing.size, _ENCODED_AT_ONCE):
+            some = missing[start : start + _ENCODED_AT_ONCE]
             pixels = channels_first(images.rows(some), images.shape, self.image_shape)
             with full_precision():
                 latents = self.codec.encode(pixels.to(self.device)).cpu()
