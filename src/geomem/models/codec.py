@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geomem.errors import InputError, reason_of
 from geomem.files import exists, printable, read_json
+from geomem.models.single import Checkpoint
 from geomem.models.weights import built, find_weights
 
 __all__ = ["CODECS", "Codec", "open_codec"]
@@ -81,13 +82,16 @@ class Codec:
         return weight
 
 
-def open_codec(folder: Path, parts: Mapping[str, Any], dtype: torch.dtype) -> Codec | None:
+def open_codec(
+    folder: Path, parts: Mapping[str, Any], dtype: torch.dtype, checkpoint: Checkpoint | None = None
+) -> Codec | None:
     """The autoencoder of a pipeline; None where it has none, so that its images are pixels.
 
     Args:
         folder: The pipeline's folder.
         parts: Its parts: library and class by name.
         dtype: Dtype in which it is computed.
+        checkpoint: A file that may hold its tensors; None for the folder's own.
 
     Raises:
         InputError: If it cannot be opened.
@@ -105,7 +109,9 @@ def open_codec(folder: Path, parts: Mapping[str, Any], dtype: torch.dtype) -> Co
     if not exists(where / "config.json"):
         raise InputError(f"{printable(where)}: is missing, so images cannot be encoded; copy or download it as well.")
     config = read_json(where / "config.json")
-    network = built(getattr(diffusers, kind), config, find_weights(where), dtype, lambda plan: _tried(plan, where))
+    own = checkpoint is None or not checkpoint.has_codec
+    weights = find_weights(where) if checkpoint is None or own else checkpoint.weights(kind, config)
+    network = built(getattr(diffusers, kind), config, weights, dtype, lambda plan: _tried(plan, where))
     scale, shift = (network.config.get(key) for key in ("scaling_factor", "shift_factor"))
     numbers = [1.0 if scale is None else scale, 0.0 if shift is None else shift]
     if not all(isinstance(v, int | float) and abs(v) < 1e6 for v in numbers) or not numbers[0] > 0:

@@ -13,6 +13,7 @@ from typing import Any
 from geomem.errors import InputError, reason_of
 from geomem.files import exists, is_file, is_folder, names, path_of, printable, read_json
 from geomem.models.families import FAMILIES
+from geomem.models.single import Checkpoint, open_checkpoint
 from geomem.models.weights import PICKLES, Weights, find_weights, pickled
 
 __all__ = ["Parts", "find"]
@@ -48,6 +49,7 @@ class Parts:
         folder: The model's folder.
         pipeline: The parts of its pipeline, library and class by name; none for a network alone.
         settings: The rest of its model_index.json.
+        checkpoint: The file of all its tensors; None where each part has its own.
     """
 
     name: str
@@ -59,25 +61,40 @@ class Parts:
     folder: Path
     pipeline: Mapping[str, tuple[str, str]]
     settings: Mapping[str, Any]
+    checkpoint: Checkpoint | None = None
 
 
-def find(source: str | Path, scheduler: str | Path | None = None) -> Parts:
+def find(source: str | Path, scheduler: str | Path | None = None, config: str | Path | None = None) -> Parts:
     """Find the parts of a model in a folder, or download them from the hub.
 
     Args:
-        source: Folder, or "hf:owner/name" for a model of the hub.
+        source: Folder, or "hf:owner/name" for a model of the hub; with `config`, a .safetensors file of the original form.
         scheduler: Folder or file of a scheduler's configuration to use instead of the model's own.
+        config: Folder of the configurations of a single file, or "hf:owner/name".
 
     Raises:
         InputError: If it is not such a folder, contains code or pickles, or lacks a part.
     """
-    folder = _folder(str(source))
+    checkpoint = None if config is None else open_checkpoint(source)
+    folder = _folder(str(source if config is None else config))
     network, pipeline, settings = _network(folder)
-    config = read_json(network / "config.json")
-    _is_known(config.get("_class_name"), network / "config.json")
-    weights = find_weights(network)
+    content = read_json(network / "config.json")
+    kind = content.get("_class_name")
+    _is_known(kind, network / "config.json")
+    weights = find_weights(network) if checkpoint is None else checkpoint.weights(str(kind), content)
     path = _scheduler(folder, network, scheduler)
-    return Parts(printable(source), network, config, weights, read_json(path), path, folder, pipeline, settings)
+    return Parts(
+        printable(source),
+        network,
+        content,
+        weights,
+        read_json(path),
+        path,
+        folder,
+        pipeline,
+        settings,
+        checkpoint,
+    )
 
 
 def _folder(source: str) -> Path:
@@ -95,12 +112,14 @@ def _folder(source: str) -> Path:
     if suffix in PICKLES:
         raise InputError(
             f"{where}: is a pickle by its name, which can run code when it is opened and is refused. If you trust its origin, "
-            "open it where it was made and save the network as a folder of safetensors: unet.save_pretrained(FOLDER)."
+            "convert it once: docs/models.md, Conversions, shows how, for diffusers, CompVis, EDM and denoising-diffusion-pytorch; the "
+            "result is a folder of safetensors, or a module for geomem.scores.NetworkScore."
         )
     if suffix == ".safetensors":
         raise InputError(
             f"{where}: is a file of weights, which does not say what network they belong to; give its folder, "
-            f"{printable(path.parent)}, if its config.json is there. {_FORMS}."
+            f"{printable(path.parent)}, if its config.json is there. For a whole model in one file, add the diffusers folder of its kind: "
+            "config=FOLDER, --config FOLDER."
         )
     raise InputError(f"{where}: is a file. {_FORMS}.")
 

@@ -149,6 +149,7 @@ def load(
     prompt: str | None = None,
     guidance: float = 1.0,
     adapter: str | Path | None = None,
+    config: str | Path | None = None,
     size: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> PipelineScore:
@@ -167,6 +168,7 @@ def load(
         prompt: Text of a text-conditional model; None for no text. `conditioned` gives each point its own.
         guidance: Scale of classifier-free guidance; 1 for none.
         adapter: A LoRA or a textual inversion, as a safetensors file or its folder.
+        config: Folder of configurations, or "hf:owner/name", for a source that is a single .safetensors file of the original form.
         size: Side of images in pixels, for networks that do not state one (Flux).
         dtype: Dtype in which the network is computed, float32 or float64.
 
@@ -179,14 +181,14 @@ def load(
     """
     if dtype not in (torch.float32, torch.float64):
         raise InputError(f"dtype: {dtype} is too coarse for a spectrum; choose torch.float32 or torch.float64.")
-    parts = find(source, scheduler)
+    parts = find(source, scheduler, config)
     family = FAMILIES[str(parts.config["_class_name"])]
     process = schedule(
         parts.scheduler, parts.config.get("time_embedding_type", "positional"), printable(parts.scheduler_path)
     )
     if label is not None and prompt is not None:
         raise InputError(f"{parts.name}: label, prompt: a model is conditioned on one of them; leave the other out.")
-    codec = open_codec(parts.folder, parts.pipeline, dtype)
+    codec = open_codec(parts.folder, parts.pipeline, dtype, parts.checkpoint)
     side = None if size is None else size // (1 if codec is None else codec.factor)
     word: Word = prompt if label is None else label
     network = _read(parts, family, process, side, word, dtype)
@@ -198,7 +200,8 @@ def load(
         raise InputError(f"{parts.name}: prompt: this model is not conditioned on texts; leave the prompt out.")
     if guidance != 1 and family.takes(network) == "nothing":
         raise InputError(f"{parts.name}: guidance: this model has no conditions to be guided by; leave the scale out.")
-    conditioning.values([word] if guidance == 1 else [word, None])
+    values = conditioning.values([word] if guidance == 1 else [word, None])
+    _agree(parts, values, Conditioning(family, network, None, shape, parts.name).values([word]))
     core = _Network(network, family, shape[0])
     module: nn.Module = core
     if process.preconditioning is not None:
@@ -281,7 +284,19 @@ def _texts(parts: Parts, codec: Codec | None) -> Texts:
         )
     zeros = parts.settings.get("force_zeros_for_empty_prompt", False) is True
     kind = str(parts.settings.get("_class_name"))
-    return Texts(parts.folder, kind, names, zeros, 8 if codec is None else codec.factor)
+    factor = 8 if codec is None else codec.factor
+    return Texts(parts.folder, kind, names, zeros, factor, checkpoint=parts.checkpoint)
+
+
+def _agree(parts: Parts, values: Values, wanted: Values) -> None:
+    """Raise an error if encoded texts are not as wide as the network takes them."""
+    for name, tensor in values.items():
+        # Beside them are masks, of as many values as there are tokens.
+        if tensor.ndim > 1 and name != "mask" and tensor.shape[-1] != wanted[name].shape[-1]:
+            raise InputError(
+                f"{parts.name}: its text encoders give {tensor.shape[-1]} values a text or token, but its network takes "
+                f"{wanted[name].shape[-1]}; they do not belong together."
+            )
 
 
 def _tried(parts: Parts, network: _Network, shape: tuple[int, ...], values: Any) -> None:

@@ -3,6 +3,7 @@
 Tokenizers and encoders are transformers' own classes, named in a table here and not by the model's folder. Nothing of the folder runs.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 
 from geomem.errors import InputError, reason_of
-from geomem.files import exists, is_folder, printable
-from geomem.models.weights import find_weights
+from geomem.files import exists, is_folder, names, printable, read_json
+from geomem.memory import check_memory
+from geomem.models.single import Checkpoint
+from geomem.models.weights import SUFFIX, Weights, few_layers, find_weights
 
 if TYPE_CHECKING:
     from geomem.models.families import Word
@@ -59,6 +62,7 @@ class Texts:
         factor: Pixels of an image for each latent, along a side.
         changed: What adapters change in an encoder, by name, see `models.adapters`.
         spelled: Words of adapters that are several tokens, written so.
+        checkpoint: A file that holds encoders whose folders have no weights.
     """
 
     folder: Path
@@ -68,6 +72,7 @@ class Texts:
     factor: int = 8
     changed: dict[str, list[Any]] = field(default_factory=dict)
     spelled: dict[str, str] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
     _read: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
     def pixels(self, shape: tuple[int, ...]) -> int:
@@ -82,12 +87,13 @@ class Texts:
             InputError: If the encoder cannot be read.
         """
         tokenizer, encoder = self._encoder(name)
-        length = min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings))
-        ids, mask = self._tokens(tokenizer, words, length)
-        attended = mask if getattr(encoder.config, "use_attention_mask", False) else None
-        out = encoder(ids, attention_mask=attended, output_hidden_states=True)
-        last = out.last_hidden_state
-        pooled = out.text_embeds if "text_embeds" in out else out.pooler_output
+        with _explained(self.folder / name):
+            length = min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings))
+            ids, mask = self._tokens(tokenizer, words, length)
+            attended = mask if getattr(encoder.config, "use_attention_mask", False) else None
+            out = encoder(ids, attention_mask=attended, output_hidden_states=True)
+            last = out.last_hidden_state
+            pooled = out.text_embeds if "text_embeds" in out else out.pooler_output
         return Encoded(last, out.hidden_states[-2] if len(out.hidden_states) > 1 else last, pooled, mask.to(last))
 
     @torch.no_grad()
@@ -98,8 +104,9 @@ class Texts:
             InputError: If the encoder cannot be read.
         """
         tokenizer, encoder = self._encoder(name)
-        ids, mask = self._tokens(tokenizer, words, length)
-        last = encoder(ids, attention_mask=mask if masked else None).last_hidden_state
+        with _explained(self.folder / name):
+            ids, mask = self._tokens(tokenizer, words, length)
+            last = encoder(ids, attention_mask=mask if masked else None).last_hidden_state
         return Encoded(last, last, last.mean(1), mask.to(last))
 
     def _tokens(self, tokenizer: Any, words: Sequence["Word"], length: int) -> tuple[Tensor, Tensor]:
@@ -116,13 +123,13 @@ class Texts:
                 raise InputError(
                     f"{printable(self.folder)}: has no {name}, which encodes the texts that its network takes; copy or download it as well."
                 )
-            self._read[name] = _opened(self.folder, name, self.names[name])
+            self._read[name] = _opened(self.folder, name, self.names[name], self.checkpoint)
             for change in self.changed.get(name, []):
                 change(*self._read[name])
         return self._read[name]
 
 
-def _opened(folder: Path, name: str, kind: str) -> tuple[Any, Any]:
+def _opened(folder: Path, name: str, kind: str, checkpoint: Checkpoint | None) -> tuple[Any, Any]:
     """Tokenizer and encoder of a part of a pipeline, in float32.
 
     Raises:
@@ -142,18 +149,29 @@ def _opened(folder: Path, name: str, kind: str) -> tuple[Any, Any]:
             raise InputError(
                 f"{printable(place)}: is missing, so texts cannot be encoded; copy or download it as well."
             )
-    weights = find_weights(where, stem="model")  # safetensors alone, and within the folder
+    if exists(where / "adapter_config.json"):  # transformers would open the model that it names, wherever that is
+        raise InputError(f"{printable(where)}: holds an adapter_config.json, which an encoder has not; take it out.")
+    cls = getattr(transformers, kind)
+    single = checkpoint is not None and not any(held.endswith(SUFFIX) for held in names(where))
+    # safetensors alone, and within the folder
+    weights = checkpoint.all_weights if checkpoint is not None and single else find_weights(where, stem="model")
+    _plan(cls, where, weights)
     try:
         with _silent(transformers.utils.logging):
             tokenizer = getattr(transformers, _ENCODERS[kind]).from_pretrained(words, local_files_only=True)
-            encoder, report = getattr(transformers, kind).from_pretrained(
+            if checkpoint is not None and single:
+                return tokenizer, checkpoint.encoder(cls, folder, name).eval().requires_grad_(False)
+            encoder, report = cls.from_pretrained(
                 where,
                 local_files_only=True,
                 use_safetensors=True,
                 variant=weights.variant,
                 dtype=torch.float32,
+                attn_implementation="eager",  # a configuration may name code of the hub here
                 output_loading_info=True,
             )
+    except InputError:
+        raise
     except Exception as error:  # a configuration can hold anything
         raise InputError(
             f"{printable(where)}: its texts' encoder cannot be opened ({reason_of(error)}); it may be damaged, or was saved by another "
@@ -164,6 +182,40 @@ def _opened(folder: Path, name: str, kind: str) -> tuple[Any, Any]:
             first = printable(str(sorted(map(str, report[problem]))[0]))
             raise InputError(f"{printable(where)}: its weights do not fit its config.json ({problem}: {first}, ...).")
     return tokenizer, encoder.eval().requires_grad_(False)
+
+
+def _plan(cls: Any, where: Path, weights: Weights) -> None:
+    """Raise an error if an encoder's configuration asks for much more memory than its weights hold."""
+    config = read_json(where / "config.json")
+    kernel = next((v for k, v in config.items() if "attn_implementation" in k and isinstance(v, str)), "")
+    if "/" in kernel:  # transformers would load it from the hub, and run it
+        raise InputError(f"{printable(where)}: its config.json names code to run, {printable(kernel)[:80]}; it is refused.")
+    try:
+        with torch.device("meta"), few_layers(len(weights.files)):
+            plan = cls(cls.config_class.from_dict(dict(config)))
+    except Exception as error:  # a configuration can hold anything
+        raise InputError(
+            f"{printable(where)}: its config.json cannot be opened as a {cls.__name__} ({reason_of(error)}); it may be damaged."
+        ) from error
+    wanted = sum(p.numel() for p in plan.parameters())
+    held = sum(math.prod(shape) for _, shape in weights.files.values())
+    if wanted > 2 * held:  # tied tensors are stored once
+        raise InputError(
+            f"{printable(where)}: its weights hold {held:,} values, but its config.json asks for {wanted:,}; they do not belong together."
+        )
+    check_memory(4 * wanted, printable(where), "use a computer with more memory")
+
+
+@contextmanager
+def _explained(where: Path) -> Iterator[None]:
+    """Errors of encoding as one that names the encoder's folder: tokenizers and configurations can hold anything."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(
+            f"{printable(where)}: texts cannot be encoded ({reason_of(error)}); its tokenizer and its encoder may be damaged, or do not "
+            "belong together."
+        ) from error
 
 
 @contextmanager

@@ -21,7 +21,18 @@ from geomem.errors import InputError, reason_of
 from geomem.files import is_file, names, opened, printable, read_json
 from geomem.memory import check_memory
 
-__all__ = ["PICKLES", "SUFFIX", "Weights", "built", "find_weights", "pickled", "read_tensors"]
+__all__ = [
+    "PICKLES",
+    "SUFFIX",
+    "Renamed",
+    "Weights",
+    "built",
+    "few_layers",
+    "find_weights",
+    "pickled",
+    "read_tensors",
+    "silent",
+]
 
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 _STEM, SUFFIX = "diffusion_pytorch_model", ".safetensors"
@@ -56,6 +67,23 @@ class Weights:
                 for name, (place, _) in self.files.items():
                     if place == path:
                         known[_present(name, known)].copy_(stored.get_tensor(name))
+
+
+@dataclass(frozen=True)
+class Renamed(Weights):
+    """Tensors that were read already, under other names than their file's.
+
+    Attributes:
+        tensors: The tensors, by the network's names.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    def copy_into(self, network: nn.Module) -> None:
+        """As `Weights`."""
+        known = network.state_dict()
+        for name, tensor in self.tensors.items():
+            known[_present(name, known)].copy_(tensor)
 
 
 def find_weights(network: Path, stem: str = _STEM) -> Weights:
@@ -206,7 +234,7 @@ def built(
     check_memory(size, where, "use a computer with more memory")
     whole = _is_whole(plan)
     network = plan if whole else _of_config(kind, config, where, len(weights.files))
-    with _silent():  # diffusers warns of layers in float32 where there are none
+    with silent():  # diffusers warns of layers in float32 where there are none
         network = network.to(dtype)
     if whole:
         network = network.to_empty(device="cpu")
@@ -230,6 +258,19 @@ def _of_config(kind: type[Any], config: Mapping[str, Any], where: str, most: int
     Raises:
         InputError: If the configuration makes none.
     """
+    try:
+        with silent(), few_layers(most):
+            return kind.from_config(dict(config))
+    except Exception as error:  # a configuration can hold anything
+        raise InputError(
+            f"{where}: cannot be opened as a {kind.__name__} ({reason_of(error, lines=2)}); weights and config.json may not belong "
+            "together."
+        ) from error
+
+
+@contextmanager
+def few_layers(most: int) -> Iterator[None]:
+    """Raise a `ValueError` once a network is built that has many more parameters than `most`."""
     count = 0
 
     def counted(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -240,19 +281,13 @@ def _of_config(kind: type[Any], config: Mapping[str, Any], where: str, most: int
 
     hook = register_module_parameter_registration_hook(counted)
     try:
-        with _silent():
-            return kind.from_config(dict(config))
-    except Exception as error:  # a configuration can hold anything
-        raise InputError(
-            f"{where}: cannot be opened as a {kind.__name__} ({reason_of(error, lines=2)}); weights and config.json may not belong "
-            "together."
-        ) from error
+        yield
     finally:
         hook.remove()
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """No warnings of diffusers; what matters is checked."""
     from diffusers.utils import logging
 
