@@ -193,9 +193,10 @@ def test_learned_steps(tmp_path):
 
 
 def test_latents_are_noticed(tmp_path):
+    """A pipeline that names an autoencoder has latents; without the autoencoder, no image can be encoded."""
     saved(tmp_path)
     edited(tmp_path / "model_index.json", vqvae=["diffusers", "VQModel"])
-    assert load(tmp_path).latent
+    refused(tmp_path, r"vqvae: is missing, so images cannot be encoded; copy or download it as well")
 
 
 def test_downloads_leave_pickles_out(tmp_path, monkeypatch):
@@ -208,7 +209,7 @@ def test_downloads_leave_pickles_out(tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     assert load("hf:someone/model").name == "hf:someone/model"
-    assert asked == [("someone/model", ("*.json", "*.safetensors"))]
+    assert asked == [("someone/model", ("*.json", "*.safetensors", "*.txt", "*.model"))]  # the last two of tokenizers
 
 
 def test_only_what_says_hf_goes_to_the_hub(tmp_path, monkeypatch):
@@ -306,6 +307,9 @@ def test_nothing_named():
 def test_file(tmp_path):
     path = saved(tmp_path) / "unet" / "diffusion_pytorch_model.safetensors"
     refused(path, rf"safetensors: is a file of weights, .*; give its folder, {re.escape(str(path.parent))}, if its")
+    refused(
+        path, r"For a whole model in one file, add the diffusers folder of its kind: config=FOLDER, --config FOLDER\."
+    )
     (tmp_path / "notes.txt").write_text("")
     refused(tmp_path / "notes.txt", r"txt: is a file\. A model is a diffusers folder")
 
@@ -313,7 +317,11 @@ def test_file(tmp_path):
 @pytest.mark.parametrize("name", ["adapter_config.json", "pytorch_lora_weights.safetensors"])
 def test_lora(name, tmp_path):
     (tmp_path / name).write_text("{}")
-    refused(tmp_path, r"holds a LoRA, a change of a model's weights and not a model\. Merge it .*save_pretrained")
+    refused(
+        tmp_path,
+        r"holds a LoRA, a change of a model's weights and not a model\. Give its base model as the model, and this with --adapter: "
+        rf"geomem audit BASE --adapter {re.escape(str(tmp_path))} --trained-on IMAGES\.",
+    )
 
 
 def test_no_weights(tmp_path):
@@ -371,23 +379,21 @@ def test_channels_do_not_fit(tmp_path):
 
 def test_network_of_another_class(tmp_path):
     saved(tmp_path)
-    edited(tmp_path / "unet" / "config.json", _class_name="UNet2DConditionModel")
-    refused(
-        tmp_path / "unet",
-        r"config\.json: its network is UNet2DConditionModel, but only UNet2DModel is supported\. Wrap",
-    )
-    edited(tmp_path / "model_index.json", unet=["diffusers", "UNet2DConditionModel"])
-    refused(
-        tmp_path, r"model_index\.json: its network is UNet2DConditionModel, but only UNet2DModel is supported\. Wrap"
-    )
+    edited(tmp_path / "unet" / "config.json", _class_name="UNet3DConditionModel")
+    why = r"its network is UNet3DConditionModel \(it makes videos\), but supported are UNet2DModel, .*\. Wrap another"
+    refused(tmp_path / "unet", rf"config\.json: {why}")
+    edited(tmp_path / "model_index.json", unet=["diffusers", "UNet3DConditionModel"])
+    refused(tmp_path, rf"model_index\.json: {why}")
+    edited(tmp_path / "model_index.json", unet=["diffusers", "OtherModel"])
+    refused(tmp_path, r"model_index\.json: its network is OtherModel, but supported are UNet2DModel, .*\. Wrap another")
 
 
 def test_pipeline_without_network(tmp_path):
     saved(tmp_path)
-    edited(tmp_path / "model_index.json", unet=None, transformer=["diffusers", "DiTTransformer2DModel"])
+    edited(tmp_path / "model_index.json", unet=None, prior=["diffusers", "PriorTransformer"])
     refused(
         tmp_path,
-        r"model_index\.json: has no part unet \(it has scheduler, transformer\); only pipelines of a UNet2DModel",
+        r"model_index\.json: has no part unet or transformer \(it has scheduler, prior\); supported are pipelines of UNet2DModel, ",
     )
 
 
