@@ -99,6 +99,7 @@ class AuditJob(Job[AuditRequest, Inputs]):
             source,
             data,
             scheduler=request.scheduler,
+            config=request.config if source is request.model else None,
             label=label,
             prompt=request.prompt,
             adapter=adapter,

@@ -44,6 +44,9 @@ class AuditRequest(Budgeted):
     scheduler: str | None = option(
         None, help="Folder or file of a scheduler to use instead of the model's own.", path=True, group=_MODEL
     )
+    config: str | None = option(
+        None, help="Folder of the configurations of a MODEL that is one .safetensors file.", path=True, group=_MODEL
+    )
     adapter: str | None = option(
         None,
         help="A LoRA or textual inversion, a safetensors file or its folder: is it memorizing? MODEL is its base and the control.",
@@ -155,7 +158,7 @@ class AuditRequest(Budgeted):
             raise InputError(
                 "--label, --prompt, --captions: name one of them; each says what the model is conditioned on."
             )
-        bound = ("scheduler", "adapter", "label", "prompt", "captions")
+        bound = ("scheduler", "config", "adapter", "label", "prompt", "captions")
         if not isinstance(self.model, str) and any(getattr(self, name) is not None for name in bound):
             raise InputError(
                 f"{', '.join(bound)}: are for models that are opened from a folder; bind them in the score."
