@@ -5,6 +5,7 @@ They bound time and memory before anything is allocated. Beyond them, reading is
 
 __all__ = [
     "DEEPEST_JSON",
+    "LARGEST_HEADER",
     "LARGEST_IMAGE",
     "LARGEST_JSON",
     "LARGEST_LABEL",
@@ -18,6 +19,8 @@ __all__ = [
 LARGEST_JSON, DEEPEST_JSON = 2**22, 32
 # Bytes of the header of a .npy file; NumPy's own are below 200.
 LONGEST_HEADER = 10_000
+# Bytes of the header of a .safetensors file; those of the largest models are below a million.
+LARGEST_HEADER = 2**24
 # Axes of an array, as NumPy had them for twenty years.
 MOST_AXES = 32
 # Pixels of an image file, as Pillow recommends, and side that images are resized to.

@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
-from attack import test_arrays, test_images, test_models, test_names, test_options, test_records
+from attack import test_arrays, test_conditions, test_images, test_models, test_names, test_options, test_records
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 FAMILIES = {
     "arrays": test_arrays.test_arrays,
     "images": test_images.test_images,
     "models": test_models.test_models,
+    "conditions": test_conditions.test_conditions,
     "options": test_options.test_options,
     "names": test_names.test_names,
     "records": test_records.test_records,

@@ -19,6 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from geomem.errors import InputError, reason_of
 from geomem.files import is_file, names, opened, printable, read_json
+from geomem.limits import LARGEST_HEADER
 from geomem.memory import check_memory
 
 __all__ = [
@@ -179,8 +180,13 @@ def read_tensors(path: Path, *, most: int) -> tuple[dict[str, Tensor], dict[str,
 def _headers(paths: list[Path]) -> dict[str, tuple[Path, tuple[int, ...]]]:
     found: dict[str, tuple[Path, tuple[int, ...]]] = {}
     for path in paths:
-        with opened(path):  # a regular file, which safetensors does not check
-            pass
+        with opened(path) as stream:  # a regular file, which safetensors does not check
+            length = int.from_bytes(stream.read(8), "little")
+            if LARGEST_HEADER < length <= path.stat().st_size:
+                raise InputError(
+                    f"{printable(path)}: has a header of {length:,} bytes, more than the {LARGEST_HEADER:,} that are read; save the model "
+                    "again."
+                )
         try:
             with safe_open(path, framework="pt") as stored:
                 shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118 - no mapping
