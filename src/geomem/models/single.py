@@ -89,7 +89,7 @@ class Checkpoint:
         """
         from diffusers.loaders import single_file_utils
 
-        make = (
+        make: Any = (
             single_file_utils.create_diffusers_t5_model_from_checkpoint
             if kind.__name__.startswith("T5")
             else single_file_utils.create_diffusers_clip_model_from_ldm

@@ -189,7 +189,9 @@ def _plan(cls: Any, where: Path, weights: Weights) -> None:
     config = read_json(where / "config.json")
     kernel = next((v for k, v in config.items() if "attn_implementation" in k and isinstance(v, str)), "")
     if "/" in kernel:  # transformers would load it from the hub, and run it
-        raise InputError(f"{printable(where)}: its config.json names code to run, {printable(kernel)[:80]}; it is refused.")
+        raise InputError(
+            f"{printable(where)}: its config.json names code to run, {printable(kernel)[:80]}; it is refused."
+        )
     try:
         with torch.device("meta"), few_layers(len(weights.files)):
             plan = cls(cls.config_class.from_dict(dict(config)))
