@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -118,6 +119,20 @@ def test_alpha_scales_a_lora(made, layers, tmp_path):
         none, two, eight = (score(x, t) for score in scores)
     assert deviation(two, none, 3) < 1e-5
     assert deviation(eight, none, 3) > 1e-3
+
+
+def test_lora_of_names_of_two_kinds(made, tmp_path):
+    """As diffusers' training scripts save it where it changes more than attention: they rename the attention's layers alone."""
+    state = changed(theirs(made("sd")).unet, [*ATTENTION, "proj_in", "proj_out"])
+    mixed = {f"unet.{name}": v.contiguous() for name, v in convert_state_dict_to_diffusers(state).items()}
+    assert any(".lora.down." in name for name in mixed)
+    assert any(".lora_A." in name for name in mixed)
+    save_file(mixed, tmp_path / "mixed.safetensors")
+    save_file({f"unet.{name}": v.contiguous() for name, v in state.items()}, tmp_path / "plain.safetensors")
+    scores = [opened(made, "sd", adapter=tmp_path / f"{name}.safetensors") for name in ("mixed", "plain")]
+    x, t = points(scores[0])
+    with torch.no_grad():
+        assert torch.equal(scores[0](x, t), scores[1](x, t))
 
 
 @pytest.mark.parametrize("alpha", [2, 6])

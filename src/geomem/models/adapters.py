@@ -235,13 +235,15 @@ def _named(
 
     start = f"{part}."
     own = {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
-    names = {name: name for name in own}  # converters rename, whatever the values are
-    if not any("lora_A" in name for name in names):
-        if part in _ENCODERS:
-            names = convert_state_dict_to_diffusers(names, StateDictType.DIFFUSERS_OLD)
-            names = convert_state_dict_to_peft(names, StateDictType.DIFFUSERS)
-        else:
-            names = convert_unet_state_dict_to_peft(names)
+    # A file may have names of both kinds: diffusers' training scripts rename those of attention layers alone.
+    ready = {name: name for name in own if ".lora_A" in name or ".lora_B" in name or ".lora_magnitude" in name}
+    names = {name: name for name in own if name not in ready}  # converters rename, whatever the values are
+    if names and part in _ENCODERS:
+        names = convert_state_dict_to_diffusers(names, StateDictType.DIFFUSERS_OLD)
+        names = convert_state_dict_to_peft(names, StateDictType.DIFFUSERS)
+    elif names:
+        names = convert_unet_state_dict_to_peft(names)
+    names = {**ready, **names}
     layer_of = {old: _layer(new) for new, old in names.items()}
     stems = {name.removeprefix(start).removesuffix(".alpha"): alpha for name, alpha in alphas.items()}
     found = {layer_of.get(stem, stem): alpha for stem, alpha in stems.items()}
