@@ -15,7 +15,7 @@ from geomem.measure.verdict import LITTLE, MUCH, SOME
 __all__ = ["looked_images", "lost_against_time"]
 
 # Images that are shown, letters of a caption, and survival below which a place stays white: its error by chance is a few tenths.
-_MOST, _LETTERS, _FAINT = 8, 18, 1.0
+_MOST, _LETTERS, _FAINT = 8, 14, 1.0
 
 
 def lost_against_time(rows: Sequence[Mapping[str, Any]], t: float, note: str) -> Figure:
@@ -79,17 +79,17 @@ def looked_images(found: xr.Dataset, shape: tuple[int, ...], note: str) -> Figur
         tiles: list[Tile | None] = [
             Tile(as_images(at[name].values[None], shape)[0], limits, title)
             for name, title in (
-                ("picture", said),
-                ("noisy", "with noise"),
-                ("base_guess", f"base: {float(at['free']):.0f} dims"),
-                ("model_guess", f"fine-tuned: {float(at['lost']):.0f} lost"),
+                ("picture", f"{said}\n"),
+                ("noisy", "with noise\n"),
+                ("base_guess", f"base:\n{float(at['free']):.0f} dims"),
+                ("model_guess", f"fine-tuned:\n{float(at['lost']):.0f} lost"),
             )
         ]
-        tiles.append(Tile(at["where"].values, (-brightest, brightest), "where", "PuOr_r"))
+        tiles.append(Tile(at["where"].values, (-brightest, brightest), "where\n", "PuOr_r"))
         for vector, own, before in zip(
             at["direction"].values, at["model_survival"].values, at["base_survival"].values, strict=True
         ):
             there = bool(np.isfinite(vector).all())
-            tiles.append(direction_tile(vector, shape, f"{before:.2f} → {own:.2f}") if there else None)
+            tiles.append(direction_tile(vector, shape, f"lost:\n{before:.2f} → {own:z.2f}") if there else None)
         rows.append(("", tiles))
     return board(rows, note)

@@ -63,9 +63,10 @@ def tuned_numbers(records: Mapping[str, xr.Dataset], metrics: Sequence[Mapping[s
     return {
         **out,
         "looked": [
-            {"image": str(label), "row": int(row), "free": float(free), "lost": float(lost)}
-            for label, row, free, lost in zip(
+            {"image": str(label), "caption": str(words), "row": int(row), "free": float(free), "lost": float(lost)}
+            for label, words, row, free, lost in zip(
                 looked["label"].values if "label" in looked else (),
+                looked["words"].values if "words" in looked else (),
                 looked["row"].values,
                 looked["free"].values,
                 looked["lost"].values,

@@ -124,8 +124,9 @@ def _short(numbers: Numbers) -> list[str]:
         out.append(f"{numbers['copies']['generated']} of its samples are copies of training {unit}s.")
     if numbers["looked"]:
         first = numbers["looked"][0]
+        named = f" ({first['caption']})" if first["caption"] else ""
         out.append(
-            f"At {first['image']} it has lost {first['lost']:.0f} of the {first['free']:.0f} dimensions that its base has there."
+            f"At {first['image']}{named} it has lost {first['lost']:.0f} of the {first['free']:.0f} dimensions that its base has there."
         )
     return out
 

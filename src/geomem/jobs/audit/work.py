@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -402,7 +402,19 @@ class Work:
     def copies(self) -> xr.Dataset:
         """Copies of training images among samples."""
         made = self.samples or self._drawn()
-        return compared(self.source(TRAINING), made, self.held_out, self.duplicates, seed=self.request.seed)
+        training = self._returned(self.source(TRAINING))
+        held_out = None if self.held_out is None else self._returned(self.held_out)
+        return compared(training, made, held_out, self.duplicates, seed=self.request.seed)
+
+    def _returned(self, images: DataSet) -> DataSet:
+        """Images as the model's autoencoder returns them, to which samples can be no nearer; as they are, where memory does not suffice."""
+        model = self.model
+        size = 4 * len(images) * math.prod(model.image_shape)
+        if model.codec is None or images.shape == model.shape or size > self.memory:
+            return images
+        parts = np.array_split(np.arange(len(images)), -(-len(images) // _COMPARED))
+        decoded = torch.cat([model.decode(model.encode(images, some)) for some in parts]).float().numpy()
+        return replace(images, values=decoded).arranged(images)
 
     def _drawn(self) -> DataSet:
         images = self.run.load("drawn")["image"].values
