@@ -45,7 +45,7 @@ def test_a_training_leaves_a_model_its_images_and_its_numbers(command, tmp_path)
     # The model is the average that the checkpoint holds.
     score = load(folder / "model")
     _, tensors = state_of(folder)
-    unet = dict(score.module.unet.named_parameters())
+    unet = dict(score.module.network.named_parameters())
     assert all(torch.equal(unet[k.removeprefix("average/")], v) for k, v in tensors.items() if k.startswith("average/"))
 
 
