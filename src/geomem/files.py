@@ -42,7 +42,10 @@ class Unreadable(InputError):
 
 def printable(path: Path | str) -> str:
     """A path as valid UTF-8 text, whatever bytes the file system uses."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair of surrogates, which a configuration may hold, and no path
+        return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def path_of(source: str | Path) -> Path:
