@@ -12,10 +12,12 @@ The result is FOLDER/readings/STATE.csv, and the table as markdown.
 import argparse
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from geomem.intervals import Interval
 from geomem.measure.membership import auc, known
 
 COLUMNS = (
@@ -35,9 +37,9 @@ COLUMNS = (
 )
 
 
-def stated(chosen: xr.Dataset, found: xr.Dataset) -> list[list[object]]:
+def stated(chosen: xr.Dataset, found: xr.Dataset) -> list[list[Any]]:
     """One line for each detector, start, number of draws and of steps."""
-    rows: list[list[object]] = []
+    rows: list[list[Any]] = []
     for name in found["detector"].values:
         for start in found["start"].values:
             for draws in found["draws"].values:
@@ -76,10 +78,10 @@ def stated(chosen: xr.Dataset, found: xr.Dataset) -> list[list[object]]:
                             1000.0 * cost[1],
                         ]
                     )
-    return sorted(rows, key=lambda row: -float(row[5]))  # type: ignore[arg-type]
+    return sorted(rows, key=lambda row: -float(row[5]))
 
 
-def _auc(values: np.ndarray, label: np.ndarray):  # type: ignore[no-untyped-def]
+def _auc(values: np.ndarray, label: np.ndarray) -> Interval:
     return auc(-values[label == 1], -values[label == 0])
 
 

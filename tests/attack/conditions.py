@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
+from attack import models
+
 __all__ = [
     "ADAPTED",
     "AUDIT",
@@ -61,19 +63,8 @@ def wants(folder: Path) -> list[str]:
 
 
 def edited(name: str, change: Callable[[bytes], bytes | None]) -> Callable[[Path], list[str]]:
-    """The model with one file changed, added, or taken away for None."""
-
-    def make(folder: Path) -> list[str]:
-        words = wants(folder)
-        path = folder / "model" / name
-        content = change(path.read_bytes() if path.exists() else b"")
-        path.unlink(missing_ok=True)
-        if content is not None:
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
-        return words
-
-    return make
+    """This model with one file changed, added, or taken away for None."""
+    return models.edited(name, change, wants)
 
 
 def lora(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:

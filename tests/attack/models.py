@@ -37,11 +37,13 @@ def wants(folder: Path, **_: object) -> list[str]:
     return [*AUDIT]
 
 
-def edited(name: str, change: Callable[[bytes], bytes | None]) -> Callable[[Path], list[str]]:
-    """The model with one file changed, or taken away for None."""
+def edited(
+    name: str, change: Callable[[bytes], bytes | None], valid: Callable[[Path], list[str]] = wants
+) -> Callable[[Path], list[str]]:
+    """The model with one file changed, added, or taken away for None; `valid` writes it whole, and gives the command that audits it."""
 
     def make(folder: Path) -> list[str]:
-        words = wants(folder)
+        words = valid(folder)
         path = folder / "model" / name
         content = change(path.read_bytes() if path.exists() else b"")
         path.unlink(missing_ok=True)

@@ -11,12 +11,14 @@ from diffusers import DDPMScheduler
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
+from safetensors.torch import save_file
 
 import geomem
 import pipelines
 from commands import geomem as command
 from geomem.errors import InputError
 from geomem.jobs.audit.request import AuditRequest
+from geomem.models import load
 from models import saved, unet
 
 
@@ -168,6 +170,45 @@ def test_a_lora_on_latents_with_captions(photos, tmp_path):
         .notnull()
         .all()
     )
+
+
+def test_a_textual_inversion_is_compared_with_the_text_as_it_was(photos, tmp_path):
+    """The network is the same, and so is the base's text encoder; what an image is conditioned on is not."""
+    save_file({"xx": torch.full((32,), 3.0)}, photos / "word.safetensors")
+    score = load(photos / "base", adapter=photos / "word.safetensors")
+    plain, x = load(photos / "base"), torch.randn(1, 4, 8, 8)
+    own, base = (one.conditioned(["own xx"]) for one in (score, score.without_adapter()))
+    with torch.no_grad():
+        assert torch.equal(base(x, base.nearest(1.0)), plain.conditioned(["own xx"])(x, base.nearest(1.0)))
+        assert not torch.allclose(own(x, own.nearest(1.0)), base(x, own.nearest(1.0)))
+    found = audit(
+        photos / "base",
+        tmp_path / "run",
+        adapter=str(photos / "word.safetensors"),
+        trained_on=str(photos / "own"),
+        budget=2.0,
+        draws=0,
+        points=2,
+    ).summary
+    assert found["training"] == 6
+
+
+def test_held_out_images_that_nearly_are_training_images_are_left_out(models, tmp_path):
+    own, other = np.load(models / "own.npy"), np.load(models / "other.npy")
+    near = own[:2].copy()
+    near[:, 0, 0] ^= 1
+    np.save(tmp_path / "mixed.npy", np.concatenate([near, other]))
+    found = audit(
+        models / "tuned",
+        tmp_path / "run",
+        base=str(models / "base"),
+        trained_on=str(models / "own.npy"),
+        held_out=str(tmp_path / "mixed.npy"),
+        budget=2.0,
+        draws=0,
+        points=2,
+    ).summary
+    assert found["held_out"] == len(other)
 
 
 @pytest.mark.parametrize(

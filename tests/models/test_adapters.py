@@ -207,17 +207,18 @@ def test_lora_of_a_text_encoder(both, form, made, layers, tmp_path):
     options = {"unet_lora_layers": layers["sd"]} if both else {}
     theirs(made("sd")).save_lora_weights(tmp_path, text_encoder_lora_layers=encoder_layers(form=form), **options)
     score = opened(made, "sd", adapter=tmp_path)
-    assert score.adapted is (True if both else None)
-    # What encodes the texts stays changed without the network's adapter.
-    found = score.without_adapter() if both else score
+    assert score.adapted
     x, t = points(score)
+    pipe, base = merged(theirs(made("sd")), 2, "text_encoder"), opened(made, "sd")
+    if both:
+        theirs(made("sd")).save_lora_weights(tmp_path / "network", **options)
+        pipe.load_lora_weights(str(tmp_path / "network"))
     with torch.no_grad():
-        expected = by_encoders("sd", score, merged(theirs(made("sd")), 2, "text_encoder"))
-        assert deviation(found(x, t), expected, 3) < 2e-5
-        assert deviation(opened(made, "sd")(x, t), expected, 3) > 1e-3
-    if not both:
-        with pytest.raises(InputError, match="has no adapter of its network to leave out"):
-            score.without_adapter()
+        expected = by_encoders("sd", score, pipe)
+        assert deviation(score(x, t), expected, 3) < 2e-5
+        assert deviation(base(x, t), expected, 3) > 1e-3
+    # Without the adapter texts are encoded as the base does.
+    the_base_is_beside(score, base)
 
 
 def test_lora_of_both_text_encoders(made, tmp_path):
@@ -284,7 +285,7 @@ def test_textual_inversion(count, form, made, tmp_path):
         assert deviation(load(made("sd"), prompt=f"a {word} moon")(x, t), expected, 3) > 1e-4
         # Texts without the word are what they were.
         assert torch.equal(score.conditioned(WORDS)(x, t), opened(made, "sd")(x, t))
-    assert score.adapted is None
+    the_base_is_beside(score, load(made("sd"), prompt=f"a {word} moon"))
 
 
 def test_textual_inversion_of_two_encoders(made, tmp_path):

@@ -23,7 +23,15 @@ from geomem.noise import ddpm_times
 from geomem.seeds import derived_seed
 from geomem.spectra.dimension import PRESETS
 
-__all__ = ["Points", "chosen_points", "noise_levels", "preset_level", "screening_levels", "some_images"]
+__all__ = [
+    "Points",
+    "chosen_points",
+    "distances_apart",
+    "noise_levels",
+    "preset_level",
+    "screening_levels",
+    "some_images",
+]
 
 # Number of held-out candidates per point, and their least total number.
 _POOL, _LEAST = 4, 64
@@ -115,7 +123,7 @@ def chosen_points(
     pool = _drawn(np.arange(len(held_out)), max(_LEAST, _POOL * first.size), seed, HELD_OUT)
     far = neighbour_distances(model.encode(held_out, pool).flatten(1), known)[0][:, 0]
     # Near copies are found among the data as they are; latents have another scale.
-    apart = far if model.codec is None else _apart(held_out, pool, training, distinct)
+    apart = far if model.codec is None else distances_apart(held_out, pool, training, distinct)
     fine = apart > near
     second = pool[fine][: first.size]
     if second.size < 2:
@@ -136,7 +144,7 @@ def some_images(model: Model, training: DataSet, keep: NDArray[np.int64], seed: 
     return model.encode(training, _drawn(keep, _FITTED, seed, "axes"))
 
 
-def _apart(
+def distances_apart(
     held_out: DataSet, pool: NDArray[np.int64], training: DataSet, distinct: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Distance of held-out data to the nearest training data, both as they are."""

@@ -51,7 +51,7 @@ class PipelineScore(NetworkScore):
         *,
         codec: Codec | None,
         words: Sequence[Word],
-        adapted: bool | None,
+        base: Conditioning | None,
     ) -> None:
         super().__init__(
             module,
@@ -66,8 +66,8 @@ class PipelineScore(NetworkScore):
         self.name, self.description, self.codec = parts.name, process.words, codec
         self.parameters = sum(p.numel() for p in module.parameters())
         self.identity = json.dumps([parts.config, parts.scheduler], sort_keys=True)
-        self.words, self.guidance, self.adapted = tuple(words), 1.0, adapted
-        self._conditioning = conditioning
+        self.words, self.guidance, self.adapted = tuple(words), 1.0, None if base is None else True
+        self._conditioning, self._base = conditioning, base
 
     @property
     def takes(self) -> str:
@@ -96,15 +96,15 @@ class PipelineScore(NetworkScore):
         return self.conditioned((None,), 1.0)
 
     def without_adapter(self) -> "PipelineScore":
-        """The score of the base model, by the same network.
+        """The score of the base model, by the same network; its texts are encoded as the base's own encoders do.
 
         Raises:
             InputError: For a model without an adapter.
         """
-        if self.adapted is None:
-            raise InputError(f"{self.name}: has no adapter of its network to leave out.")
+        if self._base is None:
+            raise InputError(f"{self.name}: has no adapter to leave out.")
         found = copy.copy(self)
-        found.adapted = False
+        found.adapted, found._conditioning = False, self._base
         return found
 
     def select(self, places: Sequence[int]) -> "PipelineScore":
@@ -194,15 +194,17 @@ def load(
     network = _read(parts, family, process, side, word, dtype)
     shape = family.shape(network, printable(parts.network / "config.json"), side)
     texts = _texts(parts, codec) if family.takes(network) == "text" else None
-    adapted = adapt(network, family.part, adapter, texts) if adapter is not None else False
-    conditioning = Conditioning(family, network, texts, shape, parts.name)
+    changes = adapt(network, family.part, adapter, texts) if adapter is not None else False
+    conditioning = base = Conditioning(family, network, texts, shape, parts.name)
+    if texts is not None and texts.changed:  # the base's texts are encoded as before
+        base = Conditioning(family, network, _texts(parts, codec), shape, parts.name)
     if family.takes(network) != "text" and prompt is not None:
         raise InputError(f"{parts.name}: prompt: this model is not conditioned on texts; leave the prompt out.")
     if guidance != 1 and family.takes(network) == "nothing":
         raise InputError(f"{parts.name}: guidance: this model has no conditions to be guided by; leave the scale out.")
     values = conditioning.values([word] if guidance == 1 else [word, None])
     _agree(parts, values, Conditioning(family, network, None, shape, parts.name).values([word]))
-    core = _Network(network, family, shape[0])
+    core = _Network(network, family, shape[0], adapter=changes)
     module: nn.Module = core
     if process.preconditioning is not None:
         module = _Preconditioned(core, process, *process.preconditioning)
@@ -215,7 +217,7 @@ def load(
         conditioning,
         codec=codec,
         words=[word],
-        adapted=True if adapted else None,
+        base=None if adapter is None else base,
     )
     score.guidance = guidance
     return score
@@ -224,17 +226,18 @@ def load(
 class _Network(nn.Module):
     """A network of a family as a function of the point, its noise condition and the values that it is conditioned on."""
 
-    def __init__(self, network: Any, family: Family, channels: int) -> None:
+    def __init__(self, network: Any, family: Family, channels: int, *, adapter: bool = False) -> None:
         super().__init__()
         self.network, self._family, self.channels = network, family, channels
-        self._adapter_is_on = True
+        # Whether its adapter is on; None where it has none, as where an adapter changes its texts alone.
+        self._adapter_is_on = True if adapter else None
 
     def forward(self, x: Tensor, condition: Tensor, values: dict[str, Tensor]) -> Tensor:
         return self._family.evaluated(self.network, x, condition, values)[:, : self.channels]
 
     def switch(self, on: bool) -> None:
-        """Switch its adapter on or off."""
-        if on != self._adapter_is_on:
+        """Switch its adapter on or off, if it has one."""
+        if self._adapter_is_on is not None and on != self._adapter_is_on:
             switch(self.network, on)
             self._adapter_is_on = on
 

@@ -3,11 +3,8 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
-
-import xarray as xr
 
 from geomem.data import DataSet
 from geomem.data.captions import captioned
@@ -17,8 +14,10 @@ from geomem.errors import InputError
 from geomem.files import exists, path_of
 from geomem.findings.plain import plain
 from geomem.jobs.audit.closer import CHOSEN, CLOSER, Closer
+from geomem.jobs.audit.drawn import COPIES, DRAWN, Drawn, joined_samples
 from geomem.jobs.audit.findings import findings_of
 from geomem.jobs.audit.numbers import numbers_of
+from geomem.jobs.audit.opening import base_of, model_of, worded
 from geomem.jobs.audit.page import page_of
 from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.audit.screening import SCREENED, Screening
@@ -30,13 +29,11 @@ from geomem.jobs.job import Job, Report, Stage
 from geomem.measure.pairs import EMPIRICAL, MODEL
 from geomem.measure.tuned import LEAST_TUNED
 from geomem.measure.verdict import LEAST_IMAGES
-from geomem.models import Model, PipelineScore, opened
 from geomem.records import Run
 from geomem.spectra import batch_within
 
 __all__ = ["AuditJob"]
 
-_DRAWN, _COPIES = "drawn", "copies"
 # Images of the ranking in the summary.
 _RANKED = 100
 # Records that every finished run has.
@@ -64,16 +61,16 @@ class AuditJob(Job[AuditRequest, Inputs]):
             least = {"least": LEAST_TUNED} if request.tuned else {}
             unseen(training, held_out, few="Give more: nothing else shows what is lost.", **least)
         samples = None if request.samples is None else request.like(base, request.samples, "--samples")
-        if request.trained_on is not None and training is not None:
-            training = captioned(training, request.trained_on, request.captions)
-        if request.held_out is not None and held_out is not None:
-            held_out = captioned(held_out, request.held_out, request.captions)
-        model = self._model(request, training or base, request.model, request.adapter)
-        if (training is None or training.captions) and held_out is not None:
-            held_out = self._worded(request, model, held_out, "--held-out")
-        if training is not None:
-            training = self._worded(request, model, training, "--trained-on")
-        reference = self._reference(request, model, base)
+        own = request.trained_on or request.held_out
+        assert own is not None
+        asked = () if request.captions is None else captioned(base, own, request.captions).captions
+        model = model_of(request, base, asked)
+        classes = [] if all(word.isdigit() for word in asked) else sorted(set(asked))
+        if training is not None and request.trained_on is not None:
+            training = worded(request, model, training, request.trained_on, "--trained-on", classes)
+        if held_out is not None and request.held_out is not None:
+            held_out = worded(request, model, held_out, request.held_out, "--held-out", classes)
+        reference = base_of(request, model, base, asked)
         request.directions_of(math.prod(model.shape))
         low, high = model.reach
         for t in request.times:
@@ -82,61 +79,7 @@ class AuditJob(Job[AuditRequest, Inputs]):
                     f"--times: {t:g} is out of reach of the model, which was trained from {low:.4g} to {high:.4g}."
                 )
         batch_within(model.score, request.bytes, dtype=model.dtype, device=model.device)
-        if reference is not None:
-            for t in (reference.reach[0], reference.reach[1]):
-                if not low <= t * (1 + 1e-6) or not t <= high * (1 + 1e-6):
-                    raise InputError(
-                        f"--base: was trained at noise variances from {reference.reach[0]:.4g} to {reference.reach[1]:.4g}, the model from "
-                        f"{low:.4g} to {high:.4g}; a fine-tuned model keeps its base's scheduler (--scheduler)."
-                    )
         return Inputs(model, training, held_out, samples, reference)
-
-    def _model(self, request: AuditRequest, data: DataSet, source: Any, adapter: str | None) -> Model:
-        label = request.label
-        if label is None and request.captions is not None and data.captions and data.captions[0].isdigit():
-            label = int(data.captions[0])  # only to open a model that needs a class; each image has its own
-        return opened(
-            source,
-            data,
-            scheduler=request.scheduler,
-            config=request.config if source is request.model else None,
-            label=label,
-            prompt=request.prompt,
-            adapter=adapter,
-            device=request.device,
-        )
-
-    def _worded(self, request: AuditRequest, model: Model, data: DataSet, named: str) -> DataSet:
-        """Data with captions only where the model is conditioned on each."""
-        if model.takes == "nothing" or request.prompt is not None or request.label is not None:
-            return replace(data, captions=())
-        if model.takes == "class" and data.captions and not all(word.isdigit() for word in data.captions):
-            if request.captions is None:
-                return replace(data, captions=())
-            classes = sorted(set(data.captions))  # as image folders number them
-            return replace(data, captions=[str(classes.index(word)) for word in data.captions])
-        if request.captions is not None and not data.captions:
-            raise InputError(f"{named}: has no captions; --captions names a column of the table beside image files.")
-        if data.captions and request.probe is not None:
-            raise InputError(
-                "--probe: whole spectra are measured with one condition for all images; give it with --prompt."
-            )
-        return data
-
-    def _reference(self, request: AuditRequest, model: Model, data: DataSet) -> Model | None:
-        """The base model; the same network where the model is an adapter on it."""
-        if request.adapter is not None:
-            assert isinstance(model.score, PipelineScore)
-            return replace(model, score=model.score.without_adapter())
-        if request.base is None:
-            return None
-        found = self._model(request, data, request.base, None)
-        if found.shape != model.shape or found.takes != model.takes:
-            raise InputError(
-                f"--base: takes images of {found.shape} and is conditioned on {found.takes}, the model {model.shape} and {model.takes}; give "
-                "the model that it was fine-tuned from."
-            )
-        return found
 
     def facts(self, request: AuditRequest, inputs: Inputs) -> Mapping[str, Any]:
         """Digests of data and weights, and how many samples and directions are taken."""
@@ -159,7 +102,7 @@ class AuditJob(Job[AuditRequest, Inputs]):
         work = Work(run, request, inputs)
         if inputs.reference is not None:
             return tuned_stages(work, inputs.reference)
-        closer, screening, spectra = Closer(work), Screening(work), Spectra(work)
+        closer, screening, spectra, samples = Closer(work), Screening(work), Spectra(work), Drawn(work)
 
         stages = [
             *duplicate_stages(run, request, inputs.base, seed=request.seed, share=0.02),
@@ -170,9 +113,11 @@ class AuditJob(Job[AuditRequest, Inputs]):
             Stage(CLOSER, closer.parts, closer.joined, 0.3, closer.seconds),
         ]
         if request.drawn:
-            stages.append(Stage(_DRAWN, work.draws, _samples, 0.2, partial(work.seconds, _DRAWN)))
+            stages.append(
+                Stage(DRAWN, lambda: samples.draws(work.drawn), joined_samples, 0.2, partial(work.seconds, DRAWN))
+            )
         if request.drawn or inputs.samples is not None:
-            stages.append(Stage.single(_COPIES, "comparing samples with the training data", work.copies, share=0.02))
+            stages.append(Stage.single(COPIES, "comparing samples with the training data", samples.copies, share=0.02))
         for name, share in ((EMPIRICAL, 0.5), (MODEL, 1.5)) if request.probe is not None else ():
             stages.append(Stage(name, partial(spectra.parts, name), joined, share, partial(work.seconds, name)))
         return stages
@@ -183,7 +128,7 @@ class AuditJob(Job[AuditRequest, Inputs]):
             return tuned_report(run)
         has_samples = run.config["samples"] is not None or run.config["measured"]["draws"]
         probed = (EMPIRICAL, MODEL) if run.config["probe"] is not None else ()
-        records = run.load_all([*_RECORDS, *([_COPIES] if has_samples else []), *probed])
+        records = run.load_all([*_RECORDS, *([COPIES] if has_samples else []), *probed])
         numbers = numbers_of(records, int(run.config["seed"]), run.metrics())
         findings = findings_of(numbers)
         page = page_of(run, records, numbers, findings)
@@ -191,7 +136,3 @@ class AuditJob(Job[AuditRequest, Inputs]):
         screening = numbers["screening"]  # its whole ranking is in a table
         summary["screening"] = {**screening, "ranking": screening["ranking"][:_RANKED]}
         return Report(page.box.verdict, plain(summary), page, table=page.table)
-
-
-def _samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    return xr.concat(parts, "sample")

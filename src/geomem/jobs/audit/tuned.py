@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geomem.findings.plain import plain
 from geomem.jobs.audit.cost import EVALUATIONS_DRAWN
 from geomem.jobs.audit.decoded import direction_pictures, pictures
+from geomem.jobs.audit.drawn import COPIES, DRAWN, Drawn, joined_samples
 from geomem.jobs.audit.tuned_numbers import AGAINST, BASE, LOOKED, tuned_numbers
 from geomem.jobs.audit.tuned_page import tuned_page
 from geomem.jobs.audit.work import Work, joined
@@ -23,17 +24,17 @@ from geomem.measure.curvature import curvature_picture, lost_directions
 from geomem.measure.noisy import Noisy
 from geomem.measure.observe import HELD_OUT, SETS, TRAINING
 from geomem.measure.pairs import MODEL
+from geomem.measure.points import distances_apart
 from geomem.measure.screening import screen
 from geomem.models import Model
 from geomem.precision import full_precision
 from geomem.records import Run
 from geomem.scores.pair import Pair, pair
 from geomem.seeds import derived_generator, derived_seed
-from geomem.spectra import measured_cost
 
 __all__ = ["tuned_report", "tuned_stages"]
 
-_PLAN, _DRAWN, _COPIES = "plan", "drawn", "copies"
+_PLAN = "plan"
 # Mirrored pairs of draws, at most: with few images, draws are what there is to average over.
 _PAIRS = 16
 # Images of a set in a part, share of the budget for images that are looked at, and directions that are shown of each.
@@ -53,16 +54,16 @@ def tuned_stages(work: Work, base: Model) -> list[Stage]:
         Stage(LOOKED, against.looks, joined, 0.3, partial(against.seconds, "looked")),
     ]
     if request.drawn:
-        stages.append(Stage(_DRAWN, against.draws, lambda parts: xr.concat(parts, "sample"), 0.2))
+        stages.append(Stage(DRAWN, against.draws, joined_samples, 0.2))
     if request.drawn or work.samples is not None:
-        stages.append(Stage.single(_COPIES, "comparing samples with the training data", work.copies, share=0.02))
+        stages.append(Stage.single(COPIES, "comparing samples with the training data", Drawn(work).copies, share=0.02))
     return stages
 
 
 def tuned_report(run: Run) -> Report:
     """Numbers, findings and page, from the records."""
     has_samples = run.config["samples"] is not None or run.config["measured"]["draws"]
-    records = run.load_all([DUPLICATES, "points", _PLAN, AGAINST, LOOKED, *([_COPIES] if has_samples else [])])
+    records = run.load_all([DUPLICATES, "points", _PLAN, AGAINST, LOOKED, *([COPIES] if has_samples else [])])
     numbers = tuned_numbers(records, run.metrics())
     page = tuned_page(run, records, numbers)
     return Report(page.box.verdict, plain({**numbers, "ranking": numbers["ranking"][:100]}), page, table=page.table)
@@ -78,22 +79,25 @@ class _Against:
     def rows(self) -> dict[str, NDArray[np.int64]]:
         """Rows of each set, in the order in which they are measured."""
         work, out = self.work, {}
-        for name, rows in ((TRAINING, work.keep), (HELD_OUT, work.fresh)):
+        for name, rows in ((TRAINING, work.keep), (HELD_OUT, self._fresh)):
             if work.sources[name] is not None:
                 rng = np.random.default_rng(derived_seed(work.request.seed, f"against, {name}"))
                 out[name] = np.asarray(rows[rng.permutation(rows.size)])
         return out
 
+    @property
+    def _fresh(self) -> NDArray[np.int64]:
+        """Held-out rows that nearly are no training image."""
+        work = self.work
+        if work.held_out is None:
+            return work.fresh
+        apart = distances_apart(work.held_out, work.fresh, work.source(TRAINING), work.distinct)
+        return work.fresh[apart > work.near]
+
     def plan(self) -> xr.Dataset:
         """How many images and draws the budget allows, by a measured rate, and what they will cost."""
         work, request = self.work, self.work.request
-        one = measured_cost(
-            work.model.score,
-            work.model.nearest(1.0),
-            memory=work.memory,
-            dtype=work.model.dtype,
-            device=work.model.device,
-        )
+        one = work.evaluation
         each, levels = max(one.seconds, 1e-9), len(work.screening_times)
         sampling = request.drawn * EVALUATIONS_DRAWN * (1 if request.guidance == 1 else 2) * each
         rest = max(request.seconds - sampling, 0.4 * request.seconds)
@@ -253,7 +257,7 @@ class _Against:
 
     def draws(self) -> Sequence[Part]:
         """Samples of the fine-tuned model."""
-        return self.work.draws(count=int(self._plan["drawn"]))
+        return Drawn(self.work).draws(int(self._plan["drawn"]))
 
 
 def _padded(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -15,31 +15,26 @@ from geomem.data import DataSet
 from geomem.data.distinct import distinct_rows
 from geomem.data.rows import divided, hold_out_count
 from geomem.errors import InputError
-from geomem.jobs.audit.cost import EVALUATIONS_DRAWN, STEPS, empirical_seconds, evaluations_at, planned_draws
+from geomem.jobs.audit.cost import EVALUATIONS_DRAWN, empirical_seconds, evaluations_at, planned_draws
 from geomem.jobs.audit.request import AuditRequest
 from geomem.jobs.audit.screening import Screening
 from geomem.jobs.audit.spectra import Spectra
 from geomem.jobs.duplicates import DUPLICATES
-from geomem.jobs.job import Part, Tell, split
 from geomem.jobs.progress import duration
 from geomem.measure.condensation import half_time_at
-from geomem.measure.copies import compared
 from geomem.measure.directions import Axes
 from geomem.measure.observe import HELD_OUT, TRAINING
 from geomem.measure.pairs import EMPIRICAL, MODEL
 from geomem.measure.points import Points, chosen_points, noise_levels, preset_level, screening_levels, some_images
-from geomem.models import Model, PipelineScore, drawn
-from geomem.precision import full_precision, one_thread
+from geomem.models import Model
+from geomem.precision import one_thread
 from geomem.records import Run
 from geomem.scores import EmpiricalScore, Score
-from geomem.seeds import derived_seed
-from geomem.spectra import decomposition_seconds, measured_cost, usual_batch
+from geomem.spectra import Cost, decomposition_seconds, measured_cost, usual_batch
 from geomem.spectra.dimension import PRESETS, readings_for
 
 __all__ = ["Inputs", "Work", "joined"]
 
-# Samples that are drawn and saved at once.
-_DRAWN = 16
 # Held-out images at which the condensation of the training data is measured.
 _CONDENSING = 64
 # Images of each set by which it is judged whether they are of the same kind.
@@ -160,6 +155,14 @@ class Work:
     def batch(self) -> int:
         """Evaluations of the model at once."""
         return usual_batch(self.model.score, self.memory, dtype=self.model.dtype, device=self.model.device)
+
+    @cached_property
+    def evaluation(self) -> Cost:
+        """What one evaluation of the model costs, as measured."""
+        model = self.model
+        return measured_cost(
+            model.score, model.nearest(1.0), memory=self.memory, dtype=model.dtype, device=model.device
+        )
 
     @cached_property
     def empirical(self) -> EmpiricalScore:
@@ -299,13 +302,7 @@ class Work:
     def cost(self) -> xr.Dataset:
         """What will be evaluated, and what it will cost by a measured rate: the budget is shared among the stages here, once."""
         request, dim = self.request, math.prod(self.model.shape)
-        one = measured_cost(
-            self.model.score,
-            self.model.nearest(1.0),
-            memory=self.memory,
-            dtype=self.model.dtype,
-            device=self.model.device,
-        )
+        one = self.evaluation
         each, budget = one.seconds, request.seconds
         drawn = planned_draws(request, each, budget)
         sampling = drawn * EVALUATIONS_DRAWN
@@ -365,62 +362,14 @@ class Work:
             f"{duration(seconds)} on one core or GPU. Interrupted, the same command resumes."
         )
 
+    @property
+    def drawn(self) -> int:
+        """Samples to draw, as the cost's record says."""
+        return int(self.run.load("cost").attrs["drawn"])
+
     def seconds(self, stage: str) -> float:
         """Estimated seconds of a stage."""
         return float(self.run.load("cost")["seconds"].sel(stage=stage))
-
-    def draws(self, count: int | None = None) -> Sequence[Part]:
-        """Samples of the model, sixteen a part; as many as the cost's record says, by default."""
-        count = int(self.run.load("cost").attrs["drawn"]) if count is None else count
-        seed = self.request.seed
-
-        def make(numbers: range, tell: Tell) -> xr.Dataset:
-            parts = [numbers[i : i + self.batch] for i in range(0, len(numbers), self.batch)]
-            with full_precision():
-                images = torch.cat(
-                    [
-                        self.model.decode(
-                            drawn(self.model, self.axes.mean, STEPS, part, seed=seed, score=self._score_drawn(part))
-                        )
-                        for part in parts
-                    ]
-                )
-            return xr.Dataset({"image": (("sample", "value"), images.flatten(1).numpy(), {"units": "data units"})})
-
-        return split("drawn", "drawing samples", count, _DRAWN, make)
-
-    def _score_drawn(self, numbers: range) -> Score | None:
-        """The score of samples: with the training images' captions in turn, and guidance."""
-        score, request = self.model.score, self.request
-        if not isinstance(score, PipelineScore) or score.takes == "nothing":
-            return None
-        captions = self.base.captions
-        order = np.random.default_rng(derived_seed(request.seed, "captions")).permutation(self.keep)
-        words = [captions[int(order[i % order.size])] for i in numbers] if len(captions) else score.words
-        return score.conditioned(words, request.guidance)
-
-    def copies(self) -> xr.Dataset:
-        """Copies of training images among samples."""
-        made = self.samples or self._drawn()
-        training = self._returned(self.source(TRAINING))
-        held_out = None if self.held_out is None else self._returned(self.held_out)
-        return compared(training, made, held_out, self.duplicates, seed=self.request.seed)
-
-    def _returned(self, images: DataSet) -> DataSet:
-        """Images as the model's autoencoder returns them, to which samples can be no nearer; as they are, where memory does not suffice."""
-        model = self.model
-        size = 4 * len(images) * math.prod(model.image_shape)
-        if model.codec is None or images.shape == model.shape or size > self.memory:
-            return images
-        parts = np.array_split(np.arange(len(images)), -(-len(images) // _COMPARED))
-        decoded = torch.cat([model.decode(model.encode(images, some)) for some in parts]).float().numpy()
-        return replace(images, values=decoded).arranged(images)
-
-    def _drawn(self) -> DataSet:
-        images = self.run.load("drawn")["image"].values
-        note = f"They were drawn from {self.model.name} by its probability-flow ODE, in {STEPS} steps, and not clipped."
-        made = DataSet("samples of the model", "drawn", images.reshape(-1, *self.model.image_shape), notes=(note,))
-        return made.arranged(self.base)
 
 
 def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
